@@ -1,0 +1,112 @@
+"""The builtin designer: no LLM. Typed genetic programming over recipes, with reasons computed from statistics.
+
+It goes through the same graph and the same screening as any other designer and is the control that an LLM has to beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from agent.designers import Reason, Situation
+from agent.evolution.genes import Child, breed
+from agent.evolution.trees import tournament
+from runs.events import PastCandidate
+from tools.expression import NAMED_METRICS
+from tools.methods import method
+from tools.recipe import NM, Allocation, Compensation, Recipe
+
+ATTEMPTS = 40
+"""Draws per wanted candidate before a generation is left smaller."""
+SEED_ALLOCATIONS = (
+    Allocation(expression="softmax(z(skew) / 2)", width=0.1),
+    Allocation(expression="-depth", width=0.05),
+    Allocation(expression="minmax(outliers(5))", width=0.05),
+    Allocation(expression="rank(kurtosis)", width=0.05, granularity="projection"),
+)
+"""SDSA, ATP, OWL at moderate width and a first guess per projection."""
+
+
+class Builtin:
+    """Genetic programming with seeds from the named metrics, the named allocations and memory."""
+
+    name = "builtin"
+
+    def reason(self, situation: Situation, units: dict[str, tuple[float, ...]], gains: Sequence[str]) -> list[Reason]:
+        if situation.generation == 0:
+            return [Reason(line) for line in _about_layers(units)]
+        return [Reason(line) for line in gains]
+
+    def seeds(self, situation: Situation) -> list[Child]:
+        """References first, then named metrics, what memory recalls, and named allocations on the strongest metric."""
+        goal = situation.goal
+        names = ["wanda", "ria"]
+        if situation.pool.compensation:
+            names.insert(1, "sparsegpt")
+        found = [self._named(situation, name) for name in names]
+        found += [child for past in situation.recalled if (child := _adapted(past, situation)) is not None]
+        if not isinstance(goal.pattern, NM):
+            base = method("wanda", goal.sparsity, goal.pattern, goal.calibration)
+            found += [
+                Child(base.model_copy(update={"allocation": a}), "seed", f"wanda with {a} allocation", ())
+                for a in SEED_ALLOCATIONS
+            ]
+        else:
+            found += [self._named(situation, name) for name in ("magnitude", "obs")]
+        return found
+
+    def _named(self, situation: Situation, name: str) -> Child:
+        goal = situation.goal
+        pattern = goal.pattern if isinstance(goal.pattern, NM) or name != "sparsegpt" else None
+        recipe = method(name, goal.sparsity, pattern, goal.calibration)
+        return Child(recipe, "seed", f"published: {name} ({NAMED_METRICS.get(name, recipe.metric)})", ())
+
+    def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
+        found: list[Child] = []
+        rng, population = situation.rng, list(situation.population)
+        place = {parent.id: float(i) for i, parent in enumerate(population)}
+        for _ in range(ATTEMPTS * count):
+            if len(found) == count:
+                break
+            first = tournament(population, lambda p: place[p.id], rng)
+            second = tournament(population, lambda p: place[p.id], rng, k=2)
+            child = breed(first, second, situation.pool, rng)
+            if child is not None and all(child.recipe != c.recipe for c in found) and fresh(child):
+                found.append(child)
+        return found
+
+
+def _adapted(past: PastCandidate, situation: Situation) -> Child | None:
+    """A remembered recipe at this run's sparsity, pattern and calibration; None where it does not fit."""
+    goal = situation.goal
+    allocation, compensation = past.recipe.allocation, past.recipe.compensation
+    if isinstance(goal.pattern, NM) or allocation.vector is not None:
+        allocation = Allocation()
+    if not situation.pool.compensation:
+        compensation = Compensation()
+    pattern = past.recipe.pattern if past.recipe.pattern.kind == goal.pattern.kind == "unstructured" else goal.pattern
+    recipe = Recipe(
+        pattern=pattern,
+        sparsity=goal.sparsity,
+        metric=past.recipe.metric,
+        allocation=allocation,
+        compensation=compensation,
+        calibration=goal.calibration,
+    )
+    return Child(recipe, "recall", f"worked in {past.id} on {past.model}, similarity {past.similarity:.2f}", ())
+
+
+def _about_layers(units: dict[str, tuple[float, ...]]) -> list[str]:
+    """What stands out in the statistics over depth."""
+    found = []
+    for name, advice in (
+        ("skew", "its few large weights deserve protection (SDSA)"),
+        ("outliers", "it holds the most outlying scores (OWL)"),
+        ("redundancy", "it changes its input the most, so removing weights there should cost the most"),
+    ):
+        values = units.get(name, ())
+        if len(values) > 1:
+            top = max(range(len(values)), key=values.__getitem__)
+            rest = sorted(v for i, v in enumerate(values) if i != top)
+            middle = rest[len(rest) // 2]
+            found.append(f"Block {top} has {name} {values[top]:.3g} against a median of {middle:.3g}: {advice}.")
+    return found

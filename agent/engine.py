@@ -1,0 +1,78 @@
+"""Do a run, from its first step or from where it stopped."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from agent.recorder import Recorder
+from runs.events import Event, Note, RunFailed, RunInterrupted, RunStarted
+from runs.run import Run, Status
+from tools.errors import SecateurError, UsageError
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+    from agent.designers import Designer
+
+LIBRARIES = ("secateur", "torch", "transformers", "langgraph", "chromadb")
+STEPS = 10_000
+"""LangGraph's limit of super-steps; budgets end a run long before."""
+
+
+def work(run: Run, *, listen: Callable[[Event], None] | None = None) -> None:
+    """Take a run to its end, appending to its journal.
+
+    A run that is finished is left as it is. One that was interrupted, killed or failed goes on: what the journal says
+    was measured is not measured again.
+
+    Raises:
+        SecateurError: it cannot go on; the journal says so too.
+        KeyboardInterrupt: somebody pressed Ctrl+C; the run can be resumed.
+    """
+    if run.status() is Status.FINISHED:
+        return
+    with run.lock():
+        record = Recorder(run, listen)
+        versions = {name: version(name) for name in LIBRARIES}
+        resumed = bool(record.events)
+        record(RunStarted(run=run.id, goal=run.goal, versions=versions, host=socket.gethostname(), pid=os.getpid()))
+        if resumed:
+            record(Note(text="resumed: what was measured before is used again"))
+        try:
+            _step_through(record)
+        except KeyboardInterrupt:
+            record(RunInterrupted())
+            raise
+        except SecateurError as error:
+            record(RunFailed(reason=str(error)))
+            raise
+
+
+def _step_through(record: Recorder) -> None:
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    from agent.graph import build  # first: it sets how checkpoints are read
+    from agent.state import Context
+
+    run = record.run
+    context = Context(record, run.home, _designer(run.goal.designer))
+    config: RunnableConfig = {"configurable": {"thread_id": run.id}, "recursion_limit": STEPS}
+    with closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
+        graph = build(SqliteSaver(connection))
+        begun = graph.get_state(config).next
+        start = None if begun else {"generation": 0, "enough": ""}
+        graph.invoke(start, config, context=context, durability="sync")
+
+
+def _designer(name: str) -> Designer:
+    from agent.designers.builtin import Builtin
+
+    if name != "builtin":
+        raise UsageError(f'designer "{name}" is not known; there is builtin')
+    return Builtin()

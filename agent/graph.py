@@ -1,0 +1,50 @@
+"""The state machine.
+
+    brief -> survey -> recall -> reason -> design -> screen -> measure -> select -+-> conclude
+                                   ^------------------------------------------------+
+
+A goal that names a method or a recipe goes from the survey straight to the end.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+
+os.environ.setdefault(
+    "LANGGRAPH_STRICT_MSGPACK", "true"
+)  # read once, when langgraph is imported: loads only safe types
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from agent.nodes.conclude import conclude
+from agent.nodes.opening import brief, recall, survey
+from agent.nodes.search import design, measure, reason, screen, select
+from agent.state import Context, State
+
+
+def _after_survey(state: State, runtime: Runtime[Context]) -> str:
+    return "recall" if runtime.context.goal.searches else "conclude"
+
+
+def _after_select(state: State) -> str:
+    return "conclude" if state["enough"] else "reason"
+
+
+def build(checkpoints: BaseCheckpointSaver[str]) -> CompiledStateGraph[State, Context, State, State]:
+    """Compile the graph with a checkpointer."""
+    graph = StateGraph(State, context_schema=Context)
+    loop = (recall, reason, design, screen, measure, select)
+    for node in (brief, survey, *loop, conclude):
+        graph.add_node(node.__name__, node)
+    graph.add_edge(START, "brief")
+    graph.add_edge("brief", "survey")
+    graph.add_conditional_edges("survey", _after_survey, ["recall", "conclude"])
+    for first, then in pairwise(loop):
+        graph.add_edge(first.__name__, then.__name__)
+    graph.add_conditional_edges("select", _after_select, ["reason", "conclude"])
+    graph.add_edge("conclude", END)
+    return graph.compile(checkpointer=checkpoints)

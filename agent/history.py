@@ -1,0 +1,104 @@
+"""What a run has come to so far: a fold over its journal, on which every decision is made.
+
+Decisions read nothing else (no clock, no memory of the process), so a resumed run decides as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from runs.candidate import Candidate
+from runs.events import (
+    CandidateMeasured,
+    CandidateProposed,
+    CandidateRejected,
+    Event,
+    FinalMeasured,
+    Recalled,
+    ReferenceMeasured,
+    Saved,
+    Selected,
+    SurveyDone,
+    Thought,
+)
+from tools.measurement import Measurement
+
+
+@dataclass
+class History:
+    """Candidates, what was measured of them, and which steps are done."""
+
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    divergences: dict[str, dict[int, Measurement]] = field(default_factory=dict)
+    """Candidate -> tokens read -> measurement on the search text."""
+    selections: dict[str, Measurement] = field(default_factory=dict)
+    """Finalist -> perplexity on the selection text, in final form."""
+    references: dict[tuple[str, int], Measurement] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    """Those that were rejected because measuring them failed; they cost a measurement."""
+    finals: dict[str, FinalMeasured] = field(default_factory=dict)
+    selected: dict[int, Selected] = field(default_factory=dict)
+    thoughts: set[int] = field(default_factory=set)
+    """Generations that were thought about."""
+    survey: SurveyDone | None = None
+    recalled: Recalled | None = None
+    saved: Saved | None = None
+
+    def observe(self, event: Event) -> None:
+        """Take one event."""
+        match event:
+            case FinalMeasured(name=name):
+                self.finals[name] = event
+            case Selected(generation=generation):
+                self.selected[generation] = event
+            case Thought(generation=generation) if generation is not None:
+                self.thoughts.add(generation)
+            case SurveyDone():
+                self.survey = event
+            case Recalled():
+                self.recalled = event
+            case Saved():
+                self.saved = event
+            case _:
+                self._observe_candidate(event)
+
+    def _observe_candidate(self, event: Event) -> None:
+        match event:
+            case CandidateProposed(candidate=candidate):
+                self.candidates[candidate.id] = candidate
+            case CandidateMeasured(candidate_id=name, measurement=m) if m.kind == "divergence":
+                self.divergences.setdefault(name, {})[m.tokens] = m
+            case CandidateMeasured(candidate_id=name, measurement=m):
+                self.selections[name] = m
+            case ReferenceMeasured(name=name, measurement=m):
+                self.references[name, m.tokens] = m
+            case CandidateRejected(candidate_id=name, reason=reason, stage=stage):
+                self.rejected[name] = reason
+                if stage == "measure":
+                    self.failed.add(name)
+            case _:
+                pass
+
+    def generation(self, number: int) -> list[Candidate]:
+        """The candidates of one generation, in order."""
+        return [c for c in self.candidates.values() if c.generation == number]
+
+    def before(self, generation: int) -> list[Candidate]:
+        """The candidates of all earlier generations, in order."""
+        return [c for c in self.candidates.values() if c.generation < generation]
+
+    def fitness(self, name: str) -> tuple[int, float]:
+        """Sorts candidates, best first: more tokens before fewer, then the lower divergence."""
+        measured = self.divergences.get(name)
+        if not measured:
+            return 0, math.inf
+        tokens = max(measured)
+        return -tokens, measured[tokens].value
+
+    def ranked(self, upto: int | None = None) -> list[Candidate]:
+        """Measured candidates (of generations up to `upto`), best first; ties go to the older one."""
+        known = [c for c in self.candidates.values() if c.id in self.divergences]
+        chosen = [c for c in known if upto is None or c.generation <= upto]
+        return sorted(chosen, key=lambda c: (*self.fitness(c.id), int(c.id[2:])))

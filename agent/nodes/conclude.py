@@ -1,0 +1,195 @@
+"""The end of a run: finalists in their final form, the winner by the selection text, one look at the test text, and a
+saved model that was read back.
+
+The search compares recipes in a cheap form. What is delivered is pruned block after block, so the few best are made in
+that form, and the selection text decides among them; SparseGPT is one of them where OBS may be used. The test text is
+read once for each line of the final table and decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from langgraph.runtime import Runtime
+
+from agent.nodes.search import niche
+from agent.state import Context, State
+from runs.candidate import Candidate
+from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
+from runs.report import render_card, summary, write
+from tools.errors import SecateurError
+from tools.methods import method
+from tools.recipe import NM, Recipe
+from tools.save import save_model
+from tools.verify import sparsities, verify_saved
+
+REFERENCES = ("magnitude", "wanda", "sparsegpt")
+PROBE_TOKENS = 64
+
+
+@dataclass
+class _Makers:
+    """Makes recipes in their final form on the resident model and keeps the weights of the best one."""
+
+    context: Context
+    kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    """Recipe id -> prunable weights; one entry at most."""
+    holds: str = ""
+
+    def make(self, name: str, recipe: Recipe | None) -> None:
+        """Have the model hold this recipe's final form, the dense weights for None."""
+        bench, record = self.context.bench, self.context.recorder
+        wanted = recipe.id if recipe else "dense"
+        if self.holds == wanted:
+            return
+        if recipe is None:
+            bench.restore()
+        elif wanted in self.kept:
+            bench.load(self.kept[wanted])
+        else:
+            record.stage("prune", name)
+            bench.finish(recipe, record.progress("prune"))
+        self.holds = wanted
+
+    def keep(self, recipe: Recipe) -> None:
+        """Keep the weights the model holds now, in place of those kept before."""
+        self.kept = {recipe.id: self.context.bench.snapshot()}
+
+
+def conclude(state: State, runtime: Runtime[Context]) -> State:
+    """Decide, measure, save, verify, report, remember."""
+    context = runtime.context
+    record = context.recorder
+    makers = _Makers(context)
+    name, recipe = _search_winner(makers) if context.goal.searches else _asked_for(context)
+    if record.history.saved is None:
+        _test(makers, "dense", None)
+        if context.goal.searches:
+            for reference in REFERENCES:
+                _test(makers, reference, _reference(context, reference))
+        _test(makers, name, recipe)
+        _save(makers, name, recipe)
+    _remember(context)
+    record(RunFinished(best=name, summary=summary(record.events, best=name).verdict))
+    write(record.run)
+    return state
+
+
+def _asked_for(context: Context) -> tuple[str, Recipe]:
+    """The recipe of a goal that names it."""
+    goal = context.goal
+    if goal.recipe is not None:
+        return "recipe", goal.recipe
+    assert goal.method is not None
+    return goal.method, method(goal.method, goal.sparsity, goal.pattern, goal.calibration)
+
+
+def _reference(context: Context, name: str) -> Recipe:
+    """A published method under the run's pattern, each with its own comparison group where nothing is prescribed."""
+    goal = context.goal
+    pattern = goal.pattern if isinstance(goal.pattern, NM) else None
+    return method(name, goal.sparsity, pattern, goal.calibration)
+
+
+def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
+    """Measure the finalists on the selection text and take the best.
+
+    Raises:
+        SecateurError: the search measured nothing.
+    """
+    context, record = makers.context, makers.context.recorder
+    chosen = _finalists(context)
+    if not chosen:
+        raise SecateurError("no candidate could be measured: see `secateur runs show` for the reasons")
+    found = record.history.selections
+    for place, candidate in enumerate(chosen):
+        record.stage("finalists", candidate.id, len(chosen))
+        if candidate.id not in found:
+            makers.make(candidate.id, candidate.recipe)
+            measurement = context.bench.perplexity(context.part("selection"), "propagated")
+            best = min((m.value for m in found.values()), default=float("inf"))
+            record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=measurement))
+            if measurement.value < best:
+                makers.keep(candidate.recipe)
+            for name in REFERENCES:
+                if candidate.recipe == _reference(context, name):
+                    _test(makers, name, candidate.recipe)
+        record.progress("finalists")(place + 1, len(chosen))
+    winner = min(chosen, key=lambda c: (found[c.id].value, int(c.id[2:])))
+    return winner.id, winner.recipe
+
+
+def _finalists(context: Context) -> list[Candidate]:
+    """The best candidates of each niche, the best mask-only ones with OBS added, and the strongest reference."""
+    history = context.recorder.history
+    ranked = [c for c in history.ranked() if c.id in history.divergences]
+    plain = [c for c in ranked if niche(c.recipe) == "none"]
+    if not context.goal.compensation_allowed:
+        return plain[:2]
+    control = [c for c in ranked if c.recipe == _reference(context, "sparsegpt")]
+    compensated = [c for c in ranked if niche(c.recipe) == "obs" and c not in control][:1]
+    twins = [_twin(context, c) for c in plain[:1]]
+    chosen = {c.recipe.id: c for c in (*control, *compensated, *twins)}
+    return list(chosen.values())
+
+
+def _twin(context: Context, candidate: Candidate) -> Candidate:
+    """A mask-only candidate's allocation with SparseGPT's saliency and update, as a candidate of its own."""
+    record, history = context.recorder, context.recorder.history
+    base = _reference(context, "sparsegpt")
+    recipe = base.model_copy(update={"allocation": candidate.recipe.allocation})
+    known = next((c for c in history.candidates.values() if c.recipe == recipe), None)
+    if known is not None:
+        return known
+    twin = Candidate(
+        id=f"c-{len(history.candidates) + 1}",
+        recipe=recipe,
+        parents=(candidate.id,),
+        operator="add compensation",
+        why=f"the allocation of {candidate.id} with OBS, in its final form",
+        generation=max(c.generation for c in history.candidates.values()) + 1,
+    )
+    record(CandidateProposed(candidate=twin))
+    return twin
+
+
+def _test(makers: _Makers, name: str, recipe: Recipe | None) -> None:
+    """One line of the final table, on the test text; read once."""
+    context, record = makers.context, makers.context.recorder
+    if name in record.history.finals:
+        return
+    record.stage("test", name)
+    makers.make(name, recipe)
+    measurement = context.bench.perplexity(context.part("test"), "propagated" if recipe else "dense")
+    shares = sparsities(context.bench.model)
+    record(FinalMeasured(name=name, recipe=recipe, measurement=measurement, sparsities=shares))
+
+
+def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
+    """Write the model, read it back in a fresh process, compare."""
+    context, record = makers.context, makers.context.recorder
+    run, model = record.run, context.bench.model
+    record.stage("save", str(run.model_folder))
+    makers.make(name, recipe)
+    save_model(
+        model, run.model_folder, recipe=recipe, card=render_card(summary(record.events, best=name), model.origin)
+    )
+    recipe.save(run.recipe_file)
+    probe = context.part("test").ids[:1, :PROBE_TOKENS]
+    with torch.inference_mode():
+        logits = model.network(probe.to(model.device), use_cache=False).logits
+    shares = sparsities(model)
+    verify_saved(run.model_folder, expected_sparsity=shares, probe=probe, logits=logits)
+    record(Saved(folder=str(run.model_folder), verified="reloads, logits equal, sparsity as asked"))
+
+
+def _remember(context: Context) -> None:
+    """Put every measured candidate into memory; a memory that is out of order does not spoil the run."""
+    from memory.index import Memory
+    from memory.remembered import from_events
+
+    try:
+        Memory(context.home).upsert(from_events(context.recorder.events))
+    except SecateurError as error:
+        context.recorder(Note(text=f"memory was not updated: {error}. `secateur memory rebuild` makes it anew."))

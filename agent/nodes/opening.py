@@ -1,0 +1,75 @@
+"""From a goal to what is known before anything is tried: brief, survey, recall."""
+
+from __future__ import annotations
+
+import time
+
+from langgraph.runtime import Runtime
+
+from agent.state import Context, State
+from runs.events import Note, PastCandidate, Recalled, SurveyDone
+from tools.errors import SecateurError
+
+RECALLED = 3
+"""How many past candidates join the first generation."""
+
+
+def brief(state: State, runtime: Runtime[Context]) -> State:
+    """Start at the first generation; the goal was validated when it was made."""
+    return {"generation": 0, "enough": ""}
+
+
+def survey(state: State, runtime: Runtime[Context]) -> State:
+    """Open the model and take its statistics."""
+    context = runtime.context
+    record, goal = context.recorder, context.goal
+    start = time.perf_counter()
+    record.stage("model", goal.model)
+    record.stage("statistics", f"{goal.calibration.windows * goal.calibration.length:,} tokens")
+    bench = context.bench
+    if record.history.survey is None:
+        architecture = bench.model.architecture
+        units = bench.layers.over_depth()
+        units["size"] = [float(sum(p.size for p in architecture.of_block(b))) for b in range(architecture.n_blocks)]
+        record(
+            SurveyDone(
+                parameters=sum(p.numel() for p in bench.model.network.parameters()),
+                blocks=architecture.n_blocks,
+                fingerprint=bench.model.fingerprint,
+                dtype=bench.model.dtype,
+                seconds=time.perf_counter() - start,
+                units={name: tuple(values) for name, values in units.items()},
+            )
+        )
+    return state
+
+
+def recall(state: State, runtime: Runtime[Context]) -> State:
+    """Ask memory what worked on similar models. Asked once: a resumed run must not recall itself."""
+    from memory.fingerprint import model_vector
+    from memory.index import Memory
+
+    context = runtime.context
+    record, goal = context.recorder, context.goal
+    if record.history.recalled is not None:
+        return state
+    assert record.history.survey is not None
+    record.stage("memory")
+    try:
+        vector = model_vector(record.history.survey.units)
+        found = Memory(context.home).recall(vector, goal.pattern, goal.sparsity, RECALLED)
+    except SecateurError as error:
+        record(Note(text=f"memory could not be asked: {error}"))
+        found = []
+    entries = [
+        PastCandidate(
+            id=item.memory.id,
+            model=item.memory.model,
+            recipe=item.memory.recipe,
+            similarity=item.similarity,
+            relative=item.memory.relative,
+        )
+        for item in found
+    ]
+    record(Recalled(entries=tuple(entries)))
+    return state

@@ -1,0 +1,269 @@
+"""The loop: reason, design, screen, measure, select."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from langgraph.runtime import Runtime
+
+from agent.designers import Situation
+from agent.evolution.genes import Child, Parent, Pool
+from agent.history import History
+from agent.screening import Screen
+from agent.state import Context, State
+from runs.budget import BudgetSpent
+from runs.candidate import Candidate
+from runs.events import (
+    CandidateMeasured,
+    CandidateProposed,
+    CandidateRejected,
+    ReferenceMeasured,
+    Selected,
+    Thought,
+)
+from runs.executors import Failed
+from runs.goal import Part
+from tools.allocation import units
+from tools.expression import METRIC
+from tools.methods import method
+from tools.recipe import NM, Recipe
+
+GENERATION = 6
+"""Candidates per generation after the seeds."""
+POPULATION = 6
+PROMOTED = 1 / 3
+"""Share of a generation that is measured again on more tokens."""
+CONTROLS = ("wanda", "sparsegpt")
+"""Seeds that are always measured to the end, so that everything can be compared with them."""
+EXPENSIVE = frozenset({"G", "R"})
+"""Terminals that need back-propagation: left out on a CPU, where they cost more than the rest of a run."""
+
+
+def rungs(part: Part) -> tuple[int, ...]:
+    """Tokens of the cascade's measurements: a quarter of the search text, then all of it."""
+    few = max(1, part.windows // 4)
+    return tuple(sorted({few * part.length, part.tokens}))
+
+
+def niche(recipe: Recipe) -> str:
+    """Divergences are compared among recipes with the same compensation.
+
+    In its search form (statistics of the dense model) OBS looks worse than it is in its final form, where every block
+    sees the activations of the pruned blocks before it.
+    """
+    return recipe.compensation.kind
+
+
+def situation(context: Context, generation: int) -> Situation:
+    """What the designer decides on in this generation."""
+    goal, history = context.goal, context.recorder.history
+    terminals = frozenset(METRIC.terminals) - (EXPENSIVE if goal.device == "cpu" else frozenset())
+    if not goal.compensation_allowed:
+        terminals -= {"D"}
+    last = history.selected.get(generation - 1)
+    members = [history.candidates[name] for name in last.population] if last else []
+    return Situation(
+        goal=goal,
+        generation=generation,
+        population=[_parent(context, candidate) for candidate in members],
+        recalled=history.recalled.entries if history.recalled else (),
+        pool=Pool(frozenset(terminals), goal.compensation_allowed),
+        rng=Random(f"{goal.seed}/{generation}"),
+    )
+
+
+def _parent(context: Context, candidate: Candidate) -> Parent:
+    recipe = candidate.recipe
+    if isinstance(recipe.pattern, NM):
+        return Parent(candidate.id, recipe)
+    sparsity = context.bench.ready(recipe).sparsity
+    members = units(context.bench.model.architecture, recipe.allocation.granularity)
+    return Parent(candidate.id, recipe, tuple(sparsity[unit.projections[0].name] for unit in members))
+
+
+def reason(state: State, runtime: Runtime[Context]) -> State:
+    """The designer says what the statistics and the last measurements suggest."""
+    context, generation = runtime.context, state["generation"]
+    record = context.recorder
+    if generation in record.history.thoughts:
+        return state
+    assert record.history.survey is not None
+    record.stage("search")
+    gains = _gains(record.history, generation)
+    for thought in context.designer.reason(situation(context, generation), record.history.survey.units, gains):
+        record(Thought(kind="reason", text=thought.text, about=thought.about, generation=generation))
+    return state
+
+
+def _gains(history: History, generation: int) -> list[str]:
+    """What the edits of the last generation did, where child and parent were measured alike."""
+    found = []
+    for child in history.generation(generation - 1):
+        for name in child.parents[:1]:
+            shared = history.divergences.get(child.id, {}).keys() & history.divergences.get(name, {}).keys()
+            if shared and niche(child.recipe) == niche(history.candidates[name].recipe):
+                tokens = max(shared)
+                before = history.divergences[name][tokens].value
+                after = history.divergences[child.id][tokens].value
+                word = "helped" if after < before else "hurt"
+                found.append(f"{child.operator} {word}: {name} {before:.4f} -> {child.id} {after:.4f} ({child.why})")
+    return found
+
+
+def design(state: State, runtime: Runtime[Context]) -> State:
+    """The designer proposes this generation's candidates; ids follow from their order, so a rerun gives the same."""
+    context, generation = runtime.context, state["generation"]
+    record, history = context.recorder, context.recorder.history
+    record.stage("search")
+    screen = Screen(context.bench)
+    for known in history.before(generation):
+        screen.admit(known.id, known.recipe)
+    here = situation(context, generation)
+    room = _room(context, generation)
+    if generation == 0:
+        children = context.designer.seeds(here)
+    else:
+        children = context.designer.propose(here, lambda c: screen.objection(c.recipe) is None, min(GENERATION, room))
+    first = 1 + len(history.before(generation))
+    for number, child in enumerate(children, first):
+        if f"c-{number}" not in history.candidates:
+            record(CandidateProposed(candidate=_candidate(child, number, generation)))
+    return state
+
+
+def _candidate(child: Child, number: int, generation: int) -> Candidate:
+    return Candidate(
+        id=f"c-{number}",
+        recipe=child.recipe,
+        parents=child.parents,
+        operator=child.operator,
+        why=child.why,
+        generation=generation,
+    )
+
+
+def _room(context: Context, generation: int) -> int:
+    """How many candidates the budget allows from this generation on."""
+    allowed = context.goal.budget.candidates
+    history = context.recorder.history
+    used = [c for c in history.before(generation) if c.id in history.divergences or c.id in history.failed]
+    return 10**6 if allowed is None else max(0, allowed - len(used))
+
+
+def screen(state: State, runtime: Runtime[Context]) -> State:
+    """Reject what is invalid, repeats a known candidate, or no longer fits the budget."""
+    context, generation = runtime.context, state["generation"]
+    record, history = context.recorder, context.recorder.history
+    gate = Screen(context.bench)
+    for known in history.before(generation):
+        if known.id not in history.rejected:
+            gate.admit(known.id, known.recipe)
+    room = _room(context, generation)
+    for candidate in history.generation(generation):
+        if candidate.id in history.rejected:
+            continue
+        objection = gate.objection(candidate.recipe, candidate.id)
+        if objection is None and room <= 0:
+            objection = "the budget of candidates is spent"
+        if objection is not None:
+            record(CandidateRejected(candidate_id=candidate.id, reason=objection))
+            continue
+        room -= 1
+        gate.admit(candidate.id, candidate.recipe)
+    return state
+
+
+def measure(state: State, runtime: Runtime[Context]) -> State:
+    """Climb the cascade: all on few tokens, the best of each niche and the controls on more."""
+    context, generation = runtime.context, state["generation"]
+    record, history = context.recorder, context.recorder.history
+    record.stage("search")
+    living = [c for c in history.generation(generation) if c.id not in history.rejected]
+    few, *more = rungs(context.goal.evaluation.search)
+    spent = _measure(context, living, few)
+    for tokens in more:
+        spent = spent or _measure(context, _promoted(context, living, few), tokens)
+    return {**state, "enough": spent}
+
+
+def _measure(context: Context, candidates: Sequence[Candidate], tokens: int) -> str:
+    """Measure those that have no number at this fidelity yet; returns why it stopped early, if it did."""
+    record, history = context.recorder, context.recorder.history
+    for candidate in candidates:
+        if tokens in history.divergences.get(candidate.id, {}) or candidate.id in history.rejected:
+            continue
+        if out := _out_of_time(context):
+            return out
+        for outcome in context.executor.measure([candidate], tokens):
+            if isinstance(outcome, Failed):
+                record(CandidateRejected(candidate_id=candidate.id, reason=outcome.reason, stage="measure"))
+                continue
+            found = outcome.measurement
+            record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=found))
+            if (name := _control(context, candidate)) is not None:
+                record(ReferenceMeasured(name=name, recipe=candidate.recipe, measurement=found))
+    return ""
+
+
+def _out_of_time(context: Context) -> str:
+    """Why nothing more may be measured; candidates are counted when a generation is designed."""
+    try:
+        context.recorder.ledger.check()
+    except BudgetSpent as spent:
+        return "" if spent.limit == "candidates" else str(spent)
+    return ""
+
+
+def _control(context: Context, candidate: Candidate) -> str | None:
+    """The name of the published method that a seed is, if it is one of the controls."""
+    goal = context.goal
+    for name in CONTROLS:
+        pattern = goal.pattern if isinstance(goal.pattern, NM) or name != "sparsegpt" else None
+        if candidate.recipe == method(name, goal.sparsity, pattern, goal.calibration):
+            return name
+    return None
+
+
+def _promoted(context: Context, candidates: Sequence[Candidate], tokens: int) -> list[Candidate]:
+    history = context.recorder.history
+    chosen: set[str] = set()
+    measured = [c for c in candidates if tokens in history.divergences.get(c.id, {})]
+    for kind in {niche(c.recipe) for c in measured}:
+        members = [c for c in measured if niche(c.recipe) == kind]
+        members.sort(key=lambda c: history.divergences[c.id][tokens].value)
+        chosen |= {c.id for c in members[: math.ceil(len(members) * PROMOTED)]}
+    return [c for c in measured if c.id in chosen or _control(context, c)]
+
+
+def select(state: State, runtime: Runtime[Context]) -> State:
+    """Elitist survival: the best of each niche, alternating, and on to the next generation."""
+    context, generation = runtime.context, state["generation"]
+    record, history = context.recorder, context.recorder.history
+    for said in context.recorder.run.unheard(record.events):
+        record(said)
+    enough = state["enough"] or _enough(context, generation)
+    if generation not in history.selected:
+        ranked = history.ranked(generation)
+        places: dict[str, int] = {}
+        order = []
+        for candidate in ranked:
+            kind = niche(candidate.recipe)
+            order.append((places.setdefault(kind, 0), candidate.id))
+            places[kind] += 1
+        population = tuple(name for _, name in sorted(order, key=lambda item: item[0]))[:POPULATION]
+        record(Selected(generation=generation, population=population, best=ranked[0].id if ranked else None))
+    return {"generation": generation + (0 if enough else 1), "enough": enough}
+
+
+def _enough(context: Context, generation: int) -> str:
+    """Why the search should end now: the person says so, the budget is spent, or nothing new could be found."""
+    record, history = context.recorder, context.recorder.history
+    if record.said_stop:
+        return "the person asked to stop"
+    if _room(context, generation + 1) <= 0:
+        return f"the budget of {context.goal.budget.candidates} candidates is spent"
+    if generation > 0 and not any(c.id in history.divergences for c in history.generation(generation)):
+        return "no new candidate could be found"
+    return _out_of_time(context)

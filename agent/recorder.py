@@ -1,0 +1,48 @@
+"""Where events go: the journal first, then everybody who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.history import History
+from runs.budget import Ledger
+from runs.events import Event, Progress, Said, Stage
+from runs.run import Run
+
+Listener = Callable[[Event], None]
+
+
+class Recorder:
+    """Appends events to a run's journal and keeps the history and the ledger that follow from it."""
+
+    def __init__(self, run: Run, listen: Listener | None = None) -> None:
+        self.run = run
+        self.events: list[Event] = run.journal.read()
+        self.ledger = Ledger(run.goal.budget, self.events)
+        self.history = History()
+        for event in self.events:
+            self.history.observe(event)
+        self._listen = listen
+
+    def __call__(self, event: Event) -> None:
+        """An event happens: it is on the disk before anybody acts on it."""
+        self.run.journal.append(event)
+        self.events.append(event)
+        self.ledger.observe(event)
+        self.history.observe(event)
+        if self._listen is not None:
+            self._listen(event)
+
+    def stage(self, name: str, detail: str = "", total: int | None = None) -> None:
+        """Tell what is running now."""
+        self(Stage(name=name, detail=detail, total=total))
+
+    @property
+    def said_stop(self) -> bool:
+        """Whether the last thing the person said asks to stop."""
+        said = [event.text for event in self.events if isinstance(event, Said)]
+        return bool(said) and said[-1].strip().lower().startswith("stop")
+
+    def progress(self, stage: str) -> Callable[[int, int], None]:
+        """A callback that reports steps of a stage."""
+        return lambda done, total: self(Progress(stage=stage, done=done, total=total))

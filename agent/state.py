@@ -1,0 +1,95 @@
+"""What LangGraph checkpoints: a few numbers and ids. Everything else is in the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from agent.recorder import Recorder
+from runs.goal import Goal
+from runs.goal import Part as Size
+
+if TYPE_CHECKING:
+    from agent.designers import Designer
+    from runs.executors import Executor
+    from tools.text import Part, Windows
+    from tools.workbench import Workbench
+
+
+class State(TypedDict):
+    """Where the run is."""
+
+    generation: int
+    """The generation that is designed or measured now; 0 holds the seeds."""
+    enough: str
+    """Why the search ended; empty while it goes on."""
+
+
+@dataclass
+class Context:
+    """What nodes work with; lives as long as the process and is never checkpointed."""
+
+    recorder: Recorder
+    home: Path
+    designer: Designer
+    _bench: Workbench | None = None
+    _executor: Executor | None = None
+    _parts: dict[str, Windows] = field(default_factory=dict)
+
+    @property
+    def goal(self) -> Goal:
+        return self.recorder.run.goal
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
+
+    @property
+    def bench(self) -> Workbench:
+        """The resident model, opened when first asked for."""
+        if self._bench is None:
+            from tools.checkpoint import open_model
+            from tools.text import require_disjoint
+            from tools.workbench import Workbench
+
+            model = open_model(self.goal.model, cache=self.cache, dtype=self.goal.dtype, device=self.goal.device)
+            self._parts = self._read_text(model.tokenizer)
+            require_disjoint(self._parts.values())
+            self._bench = Workbench(model, self._parts["calibration"], self._parts.get("search"), self.cache)
+        return self._bench
+
+    @property
+    def executor(self) -> Executor:
+        if self._executor is None:
+            from runs.executors.in_process import InProcess
+
+            self._executor = InProcess(self.bench)
+        return self._executor
+
+    def part(self, name: str) -> Windows:
+        """Windows of one part: `calibration`, `search`, `selection` or `test`."""
+        assert self.bench is not None
+        return self._parts[name]
+
+    def _read_text(self, tokenizer: object) -> dict[str, Windows]:
+        from tools.text import windows
+
+        goal, calibration = self.goal, self.goal.calibration
+        of = goal.evaluation
+        found = {
+            "calibration": windows(
+                calibration.source,
+                tokenizer,
+                part="calibration",
+                count=calibration.windows,
+                length=calibration.length,
+                seed=calibration.seed,
+            )
+        }
+        asked: list[tuple[Part, str, Size]] = [("test", goal.test_text, of.test)]
+        if goal.searches:
+            asked += [("search", calibration.source, of.search), ("selection", calibration.source, of.selection)]
+        for name, source, size in asked:
+            found[name] = windows(source, tokenizer, part=name, count=size.windows, length=size.length)
+        return found

@@ -1,0 +1,189 @@
+"""The index of memories: a Chroma collection under `<home>/memory/`.
+
+Chroma is safe for threads but not for processes, so whoever opens it holds a lock for the moment and closes it again
+(opening takes some 15 ms). It is never asked to search: its approximate neighbours miss near-duplicates, so everything
+is fetched and ranked exactly. Embeddings are computed here; its default would download a model.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memory.fingerprint import VERSION, Vector, recipe_vector
+from memory.recall import Recollection, rank
+from memory.remembered import Remembered, from_events
+from runs.events import encode
+from runs.lock import Locked, hold
+from runs.run import list_runs
+from tools.errors import SecateurError, UsageError
+from tools.recipe import NM, Unstructured
+
+if TYPE_CHECKING:
+    from chromadb.api.models.Collection import Collection
+
+_COLLECTION = f"candidates-v{VERSION}"
+_BATCH = 1000
+
+
+class Memory:
+    """All that the runs of one home remember. An empty memory has no folder; reading never makes one."""
+
+    def __init__(self, home: Path, *, wait: float = 60.0) -> None:
+        """`wait`: seconds to wait for another process that is in the memory."""
+        self.home = home
+        self.folder = home / "memory"
+        self.wait = wait
+
+    def upsert(self, memories: Iterable[Remembered]) -> None:
+        """Remember; what is known under the same id is replaced.
+
+        Raises:
+            SecateurError: the memory is damaged, cannot be written, or another process does not let go of it.
+        """
+        batch = list(memories)
+        if batch:
+            with self._held(), _collection(self._chroma) as collection:
+                _write(collection, batch)
+
+    def all(self) -> list[Remembered]:
+        """Every memory, oldest first."""
+        if not self._chroma.exists():
+            return []
+        with self._held(), _collection(self._chroma) as collection:
+            documents = collection.get(include=["documents"])["documents"] or []
+        memories = [Remembered.model_validate_json(document) for document in documents]
+        return sorted(memories, key=lambda memory: (memory.when, memory.id))
+
+    def count(self) -> int:
+        """How many memories there are."""
+        if not self._chroma.exists():
+            return 0
+        with self._held(), _collection(self._chroma) as collection:
+            return int(collection.count())
+
+    def recall(self, model: Vector, pattern: Unstructured | NM, sparsity: float, k: int = 8) -> list[Recollection]:
+        """The memories most worth trying on the model with that `model_vector`; see `memory.recall.rank`."""
+        return rank(self.all(), model, pattern, sparsity, k)
+
+    def search(self, text: str) -> list[Remembered]:
+        """The memories that name every word of `text` (model, metric, allocation, pattern, run), best first."""
+        words = text.lower().split()
+        found = [memory for memory in self.all() if all(word in memory.summary.lower() for word in words)]
+        return sorted(found, key=lambda memory: (memory.relative is None, memory.relative or 0.0, memory.id))
+
+    def show(self, name: str) -> Remembered:
+        """The memory with that id.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for memory in self.all():
+            if memory.id == name:
+                return memory
+        raise UsageError(f"memory {name} is not known. `secateur memory search` lists those that are.")
+
+    def export(self, path: Path) -> int:
+        """Write every memory as one JSON line to `path`; returns how many.
+
+        Raises:
+            SecateurError: the file cannot be written.
+        """
+        memories = self.all()
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_bytes(b"".join(encode(memory) + b"\n" for memory in memories))
+            aside.replace(path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise SecateurError(f"{path}: cannot be written ({error.strerror or error})") from error
+        return len(memories)
+
+    def rebuild(self) -> int:
+        """Make the index anew from the journals of all runs; returns how many memories it holds.
+
+        The old index serves until the new one is whole.
+        """
+        with self._held():
+            memories = [memory for run in list_runs(self.home) for memory in from_events(run.journal.read())]
+            aside, old = self.folder / "chroma.new", self.folder / "chroma.old"
+            shutil.rmtree(aside, ignore_errors=True)
+            with _collection(aside) as collection:
+                _write(collection, memories)
+            shutil.rmtree(old, ignore_errors=True)
+            if self._chroma.exists():
+                self._chroma.rename(old)
+            aside.rename(self._chroma)
+            shutil.rmtree(old, ignore_errors=True)
+        return len(memories)
+
+    @property
+    def _chroma(self) -> Path:
+        return self.folder / "chroma"
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with hold(self.folder / "lock", wait=self.wait):
+                yield
+        except Locked as error:
+            raise SecateurError(f"memory {self.folder} is in use ({error}). Try again when it is done.") from None
+        except OSError as error:
+            raise SecateurError(f"memory {self.folder} cannot be used ({error.strerror or error})") from error
+
+
+@contextmanager
+def _collection(folder: Path) -> Iterator[Collection]:
+    """Open the collection in `folder` and close it again. The caller holds the lock."""
+    import chromadb
+    from chromadb.api.shared_system_client import SharedSystemClient
+    from chromadb.config import Settings
+
+    try:
+        with chromadb.PersistentClient(path=str(folder), settings=Settings(anonymized_telemetry=False)) as client:
+            yield client.get_or_create_collection(
+                _COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            )
+    except OSError:
+        raise
+    except Exception as error:
+        # Whatever Chroma stumbles over (sqlite, Rust, its own versions), there is one way out. What could not be opened
+        # stays in its cache under that path and would keep a rebuilt index from opening, too.
+        SharedSystemClient.clear_system_cache()
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        raise SecateurError(
+            f"memory {folder} cannot be used ({what}). `secateur memory rebuild` makes it anew from the runs."
+        ) from error
+
+
+def _write(collection: Collection, memories: list[Remembered]) -> None:
+    for start in range(0, len(memories), _BATCH):
+        batch = memories[start : start + _BATCH]
+        collection.upsert(
+            ids=[memory.id for memory in batch],
+            embeddings=[_embedding(memory) for memory in batch],
+            documents=[encode(memory).decode() for memory in batch],
+            metadatas=[_labels(memory) for memory in batch],
+        )
+
+
+def _embedding(memory: Remembered) -> Any:
+    return np.concatenate([np.array(memory.model_vector), recipe_vector(memory.recipe)]).astype(np.float32)
+
+
+def _labels(memory: Remembered) -> dict[str, str | float]:
+    recipe = memory.recipe
+    return {
+        "model": memory.model,
+        "fingerprint": memory.fingerprint,
+        "pattern": str(recipe.pattern),
+        "sparsity": recipe.sparsity,
+        "recipe": recipe.id,
+    }

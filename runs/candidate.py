@@ -1,0 +1,32 @@
+"""A candidate: a recipe with its origin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from tools.recipe import Frozen, Recipe
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+# Terminals and models hand on broken characters as lone surrogates, which a line of the journal cannot carry.
+Text = Annotated[str, AfterValidator(_encodable)]
+"""Free text that a person or a model wrote; what is no character becomes `?`."""
+
+
+class Candidate(Frozen):
+    """A recipe that was proposed in a run, who its parents are and why it is worth a try."""
+
+    id: str = Field(pattern=r"^c-\d+$")
+    """`c-18`, counted up within the run."""
+    recipe: Recipe
+    parents: tuple[str, ...] = ()
+    """Ids of the candidates of this run that it was made from."""
+    operator: str
+    """How it was made: `seed`, `recall`, `mutate`, `crossover`, ..."""
+    why: Text = ""
+    generation: int = Field(default=0, ge=0)

@@ -1,0 +1,251 @@
+"""Events: what happens in a run, one frozen class each, one discriminated union on `event`.
+
+Every event is one line of the journal. Readers skip kinds they do not know and ignore fields they do not know, so an
+older program reads a newer journal.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic_core import to_json
+
+from runs.candidate import Candidate, Text
+from runs.goal import Goal
+from tools.measurement import Measurement
+from tools.recipe import Frozen, Recipe
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Happened(BaseModel):
+    """What all events share: when it was, in UTC."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    at: datetime = Field(default_factory=_now)
+
+
+class RunStarted(Happened):
+    """An engine took the run up: for the first time, or again after an interruption."""
+
+    event: Literal["run_started"] = "run_started"
+    run: str
+    goal: Goal
+    versions: dict[str, str]
+    host: str
+    pid: int
+
+
+class Stage(Happened):
+    """What is running now; `total` steps where they can be counted."""
+
+    event: Literal["stage"] = "stage"
+    name: str
+    detail: Text = ""
+    total: int | None = None
+
+
+class Progress(Happened):
+    """`done` of `total` steps of the stage called `stage`."""
+
+    event: Literal["progress"] = "progress"
+    stage: str
+    done: int
+    total: int
+
+
+class SurveyDone(Happened):
+    """The model was opened and its statistics were taken."""
+
+    event: Literal["survey_done"] = "survey_done"
+    parameters: int
+    blocks: int
+    fingerprint: str
+    dtype: str
+    seconds: float
+    units: dict[str, tuple[float, ...]]
+    """One value per block of each statistic: `skew`, `kurtosis`, `outliers`, `redundancy`, `size` (weights)."""
+
+
+class PastCandidate(Frozen):
+    """A candidate of an earlier run, as memory handed it over."""
+
+    id: str
+    """`run/candidate`."""
+    model: str
+    recipe: Recipe
+    similarity: float
+    """0 to 1: how near its model, pattern and sparsity are to this run's."""
+    relative: float | None
+    """Its divergence over that of the best reference of its run: below 1 it won."""
+
+
+class Recalled(Happened):
+    """What memory knew about similar models, best first."""
+
+    event: Literal["recalled"] = "recalled"
+    entries: tuple[PastCandidate, ...]
+
+
+class ReferenceMeasured(Happened):
+    """A reference was measured on the search or selection text; the dense model has no recipe."""
+
+    event: Literal["reference_measured"] = "reference_measured"
+    name: str
+    recipe: Recipe | None
+    measurement: Measurement
+
+
+class CandidateProposed(Happened):
+    """A candidate came into the world."""
+
+    event: Literal["candidate_proposed"] = "candidate_proposed"
+    candidate: Candidate
+
+
+class CandidateRejected(Happened):
+    """A candidate fell before it had a number: screened out for nothing, or failed while it was measured."""
+
+    event: Literal["candidate_rejected"] = "candidate_rejected"
+    candidate_id: str
+    reason: Text
+    stage: Literal["screen", "measure"] = "screen"
+
+
+class CandidateMeasured(Happened):
+    """A candidate was measured; one that climbs the cascade is measured again on more tokens."""
+
+    event: Literal["candidate_measured"] = "candidate_measured"
+    candidate_id: str
+    recipe_id: str
+    measurement: Measurement
+
+
+class Selected(Happened):
+    """A generation ended: who lives on, and who leads."""
+
+    event: Literal["selected"] = "selected"
+    generation: int
+    population: tuple[str, ...]
+    best: str | None
+
+
+class Thought(Happened):
+    """A thought of the designer, with the ids of what it is about."""
+
+    event: Literal["thought"] = "thought"
+    kind: str
+    text: Text
+    about: tuple[str, ...] = ()
+    generation: int | None = None
+    """The generation whose design it leads to."""
+
+
+class Usage(Happened):
+    """What one call of the designer's LLM used: tokens read and written, US dollars."""
+
+    event: Literal["usage"] = "usage"
+    tokens: int
+    money: float = 0.0
+
+
+class FinalMeasured(Happened):
+    """The dense model, a reference or the winner was measured on the held-out text.
+
+    The winner carries its candidate id, or the name of the method that was asked for, as its name.
+    """
+
+    event: Literal["final_measured"] = "final_measured"
+    name: str
+    recipe: Recipe | None
+    measurement: Measurement
+    sparsities: dict[str, float] = Field(default_factory=dict)
+    """Measured share of zeros of every prunable projection, in forward order."""
+
+
+class Saved(Happened):
+    """The pruned model is on disk; `verified` says what was checked after reloading it."""
+
+    event: Literal["saved"] = "saved"
+    folder: str
+    verified: str
+
+
+class Note(Happened):
+    """A line for the reader."""
+
+    event: Literal["note"] = "note"
+    text: Text
+
+
+class Said(Happened):
+    """What the person said."""
+
+    event: Literal["said"] = "said"
+    text: Text
+
+
+class RunFinished(Happened):
+    """The run reached its end; `best` is the name under which the winner was finally measured."""
+
+    event: Literal["run_finished"] = "run_finished"
+    best: str | None
+    summary: Text
+
+
+class RunFailed(Happened):
+    """The run cannot go on; `reason` is the one line a person reads."""
+
+    event: Literal["run_failed"] = "run_failed"
+    reason: Text
+
+
+class RunInterrupted(Happened):
+    """The run was stopped on request and can be resumed."""
+
+    event: Literal["run_interrupted"] = "run_interrupted"
+
+
+Event = Annotated[
+    RunStarted
+    | Stage
+    | Progress
+    | SurveyDone
+    | Recalled
+    | ReferenceMeasured
+    | CandidateProposed
+    | CandidateRejected
+    | CandidateMeasured
+    | Selected
+    | Thought
+    | Usage
+    | FinalMeasured
+    | Saved
+    | Note
+    | Said
+    | RunFinished
+    | RunFailed
+    | RunInterrupted,
+    Field(discriminator="event"),
+]
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def encode(value: BaseModel) -> bytes:
+    """One line of JSON without its newline; infinite numbers become strings, which `decode` reads back."""
+    return to_json(value.model_dump(), inf_nan_mode="strings")
+
+
+def decode(line: bytes) -> Event:
+    """The event of one line.
+
+    Raises:
+        ValidationError: the line is no event; the type of its first error tells an unknown kind from damage.
+    """
+    return _EVENT.validate_json(line)

@@ -1,0 +1,50 @@
+"""Executors measure candidates; where and how many at a time is their business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runs.candidate import Candidate
+from tools.measurement import Measurement
+from tools.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate got its number."""
+
+    candidate: Candidate
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate cannot be measured; `reason` is one line."""
+
+    candidate: Candidate
+    reason: str
+
+
+class Bench(Protocol):
+    """A resident model that a recipe can be tried on."""
+
+    def divergence(self, recipe: Recipe, tokens: int) -> Measurement:
+        """Mean KL to the dense model over about `tokens` tokens of the search text.
+
+        Raises:
+            SecateurError: the recipe cannot be applied to this model.
+        """
+        ...
+
+
+class Executor(Protocol):
+    """Measures candidates."""
+
+    def measure(self, candidates: Sequence[Candidate], tokens: int) -> Iterator[Measured | Failed]:
+        """Yield one outcome per candidate as soon as it is known, in any order.
+
+        A candidate that fails is an outcome; what else goes wrong is raised.
+        """
+        ...

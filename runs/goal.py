@@ -1,0 +1,109 @@
+"""A goal: what was asked of a run, complete enough to do it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from tools.errors import UsageError
+from tools.recipe import NM, Calibration, Frozen, Pattern, Recipe, Unstructured, check_sparsity, first_problem
+
+
+class Budget(Frozen):
+    """What a run may spend before it concludes; None is no limit."""
+
+    candidates: int | None = Field(default=None, ge=1)
+    """Candidates that were measured, or that failed while being measured."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Minutes of work; the time between an interruption and its resume is free."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens that the designer's LLM read and wrote."""
+    money: float | None = Field(default=None, gt=0)
+    """US dollars that the designer's LLM cost."""
+
+
+class Part(Frozen):
+    """How much of a text is read: `windows` windows of `length` tokens."""
+
+    windows: int = Field(default=32, ge=1)
+    length: int = Field(default=512, ge=8)
+
+    @property
+    def tokens(self) -> int:
+        return self.windows * self.length
+
+
+class Evaluation(Frozen):
+    """The three disjoint parts of the evaluation text: searched on, selected on, and read once at the end."""
+
+    search: Part = Part()
+    selection: Part = Part()
+    test: Part = Part()
+
+
+class Goal(Frozen):
+    """Model, sparsity, pattern, the texts, what must hold and what may be spent.
+
+    Raises:
+        UsageError: the sparsity is not between 0 and 1, an N:M pattern means another one, or both a method and a
+            recipe are given.
+    """
+
+    model: str = Field(min_length=1)
+    """What the person typed: a hub id, a folder, a GGUF file or the name of a sample."""
+    sparsity: float
+    pattern: Pattern = Unstructured()
+    calibration: Calibration = Calibration()
+    test_text: str = "builtin"
+    """Source of the search, selection and test windows."""
+    evaluation: Evaluation = Evaluation()
+    method: str | None = None
+    """A named method to apply instead of searching."""
+    recipe: Recipe | None = None
+    """A recipe to apply instead of searching."""
+    designer: str = "builtin"
+    compensation_allowed: bool = True
+    max_perplexity_rise: float | None = Field(default=None, gt=0)
+    """Largest perplexity over the dense model's, minus one: 0.1 is ten per cent more."""
+    budget: Budget = Budget()
+    seed: int = 0
+    dtype: str | None = None
+    """None: the checkpoint's own, float32 on a CPU."""
+    device: str = "cpu"
+    output: str | None = None
+    """Folder of the pruned model; None: inside the run."""
+
+    @field_validator("sparsity")
+    @classmethod
+    def _removes_some(cls, value: float) -> float:
+        return check_sparsity(value)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Goal:
+        if isinstance(self.pattern, NM) and abs(self.pattern.sparsity - self.sparsity) > 1e-9:
+            means = f"{self.pattern.sparsity:g}"
+            raise UsageError(f"pattern {self.pattern} means sparsity {means}, not {self.sparsity:g}: give {means}")
+        if self.method is not None and self.recipe is not None:
+            raise UsageError("a method and a recipe are both given: choose one of them, or neither to search")
+        return self
+
+    @property
+    def searches(self) -> bool:
+        return self.method is None and self.recipe is None
+
+    @classmethod
+    def of(cls, **fields: Any) -> Goal:
+        """Build a goal from what a person gave.
+
+        Raises:
+            UsageError: a field does not hold what it should; the line names the field.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise UsageError(first_problem(error)) from error
+
+    def __str__(self) -> str:
+        pattern = "unstructured" if isinstance(self.pattern, Unstructured) else str(self.pattern)
+        return f"{self.model} → {100 * self.sparsity:.3g} % {pattern}"

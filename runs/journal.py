@@ -1,0 +1,127 @@
+"""The journal: events appended to a file, one JSON line each.
+
+A line counts once its newline is written. A writer that was killed leaves at most one torn line without a newline;
+readers do not see it and the next writer cuts it off. So an event either happened or did not, at whatever byte the
+writer died. Writers lock the file for the moment of a write, so several processes may append to one file (the inbox).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from runs.events import Event, Progress, decode, encode
+from tools.errors import SecateurError
+
+logger = logging.getLogger(__name__)
+
+_UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
+_CHUNK = 1 << 16
+
+
+class Journal:
+    """An append-only file of events."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, event: Event) -> None:
+        """Write one event and wait until it is on the disk; when this returns, the event has happened.
+
+        Raises:
+            SecateurError: the file cannot be written; what was there before is still whole.
+        """
+        line = encode(event) + b"\n"
+        try:
+            with _locked(self.path) as file:
+                end = _cut_torn_line(file)
+                try:
+                    _write_all(file, line)
+                    # A lost progress line costs nothing and there are many: only the others wait for the disk.
+                    if not isinstance(event, Progress):
+                        os.fsync(file)
+                except OSError:
+                    os.ftruncate(file, end)
+                    raise
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise SecateurError(f"{self.path}: cannot be written ({reason}). Make room or give access.") from error
+
+    def read(self) -> list[Event]:
+        """All events, oldest first; none when the file does not exist yet."""
+        return list(self._from(0)[0])
+
+    def follow(self, *, until: Callable[[], bool], poll: float = 0.2) -> Iterator[Event]:
+        """Yield the events that are there and then new ones as they come, looking every `poll` seconds.
+
+        Ends when `until` says that nobody writes any more and everything was yielded.
+        """
+        offset = 0
+        while True:
+            over = until()  # asked before reading, so that the last events of a writer that just left are not missed
+            events, offset = self._from(offset)
+            yield from events
+            if over:
+                return
+            time.sleep(poll)
+
+    def _from(self, offset: int) -> tuple[list[Event], int]:
+        """Events of the complete lines after byte `offset`, and where those lines end."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                data = file.read()
+        except FileNotFoundError:
+            return [], offset
+        complete = data[: data.rfind(b"\n") + 1]
+        lines = complete.split(b"\n")[:-1]
+        events = [event for line in lines if (event := self._parse(line)) is not None]
+        return events, offset + len(complete)
+
+    def _parse(self, line: bytes) -> Event | None:
+        try:
+            return decode(line)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            if problem["type"] not in _UNKNOWN_KIND:
+                logger.warning("%s: a damaged line was skipped (%s)", self.path, problem["msg"])
+            return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _cut_torn_line(file: int) -> int:
+    """Cut off what follows the last newline; returns the size that is left."""
+    size = os.fstat(file).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - _CHUNK)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(file, end)
+    return end
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,92 @@
+"""File locks between processes: whoever holds one has written its pid and host into it.
+
+The lock is the kernel's (`flock`), so it is gone the moment its holder dies; the file stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_POLL = 0.02
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock; pid 0 when it has not written itself down yet."""
+
+    pid: int
+    host: str
+
+
+class Locked(Exception):
+    """Somebody else holds the lock."""
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(f"held by pid {holder.pid} on host {holder.host}")
+        self.holder = holder
+
+
+@contextmanager
+def hold(path: Path, *, wait: float = 0.5) -> Iterator[None]:
+    """Hold the lock at `path`, waiting for it up to `wait` seconds.
+
+    The default outlasts the instant for which `holder` tries it. Threads of one process exclude each other, too.
+
+    Raises:
+        Locked: it was not free in time.
+        OSError: the file cannot be opened.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _acquire(file, time.monotonic() + wait)
+        _sign(file)
+        yield
+    finally:
+        os.close(file)
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock at `path`, None when nobody does."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _signature(file)
+    finally:
+        os.close(file)
+    return None
+
+
+def _acquire(file: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Locked(_signature(file)) from None
+            time.sleep(_POLL)
+
+
+def _sign(file: int) -> None:
+    os.ftruncate(file, 0)
+    os.pwrite(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+
+
+def _signature(file: int) -> Holder:
+    try:
+        data = json.loads(os.pread(file, 4096, 0))
+        return Holder(int(data["pid"]), str(data["host"]))
+    except (ValueError, KeyError, TypeError):
+        return Holder(0, "unknown")

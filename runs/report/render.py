@@ -1,0 +1,107 @@
+"""The report for people: one self-contained HTML page and the same in Markdown.
+
+Everything that comes from the journal is untrusted text (models and people wrote it) and is escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from runs.candidate import Candidate
+from runs.report import plots
+from runs.report.summary import Summary, Trial, describe, number, summary
+from runs.run import Run
+from tools.errors import SecateurError
+
+_BEST = 12
+
+
+def write(run: Run) -> None:
+    """Write the run's `report.html` and `report.md` from its journal, each aside and then in place of what was there.
+
+    Raises:
+        SecateurError: the run has not started, or a file cannot be written.
+    """
+    found = summary(run.journal.read())
+    for path, text in ((run.report_html, render_html(found)), (run.report_md, render_markdown(found))):
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise SecateurError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def render_html(found: Summary) -> str:
+    """The page, plots included; it needs no other file and no network."""
+    return _render("report.html.j2", found)
+
+
+def render_markdown(found: Summary) -> str:
+    return _render("report.md.j2", found)
+
+
+def render_card(found: Summary, origin: str) -> str:
+    """The model card of the pruned model, Markdown; `origin` is what figures of the dense model must say, or empty."""
+    return _render("card.md.j2", found, base_origin=origin)
+
+
+def _render(template: str, found: Summary, **more: str) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=template.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(number=number, describe=describe, origin=_origin, md=_markdown_text, code=_markdown_code)
+    environment.filters["public"] = _public
+    return environment.get_template(template).render(
+        summary=found,
+        best=sorted(found.trials, key=_standing)[:_BEST],
+        values={trial.candidate.id: trial.value for trial in found.trials},
+        divergences=plots.divergences(found.trials, found.references),
+        sparsities=plots.sparsities(found.sparsities, found.goal.sparsity),
+        recipe=_recipe_yaml(found),
+        **more,
+    )
+
+
+def _public(name: str) -> str:
+    """What others may read of a model's or text's name: of a path only its last part."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _standing(trial: Trial) -> tuple[int, float]:
+    """Those that got farther stand before those that stopped early, whose numbers are over fewer tokens."""
+    return (-trial.tokens, trial.value)
+
+
+def _origin(candidate: Candidate) -> str:
+    """How it was made and of what: `crossover of c-3, c-7`."""
+    return candidate.operator + (f" of {', '.join(candidate.parents)}" if candidate.parents else "")
+
+
+def _recipe_yaml(found: Summary) -> str:
+    recipe = found.recipe
+    return "" if recipe is None else yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).strip()
+
+
+def _markdown_text(value: object) -> str:
+    """`value` on one line, with no character left that Markdown or HTML would act upon."""
+    return re.sub(r"([\\`*_\[\]<>|#&!~])", r"\\\1", " ".join(str(value).split()))
+
+
+def _markdown_code(value: object) -> str:
+    """`value` as a code span that also fits into a table's cell."""
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    padding = " " if "`" in text else ""
+    return f"{fence}{padding}{text}{padding}{fence}"

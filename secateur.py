@@ -1,0 +1,160 @@
+"""Secateur from Python: prune a model, search for a recipe, measure and look into models.
+
+The names here are thin: they share settings, runs and memory with the command line, which `python -m secateur` is.
+Every function takes what `secateur` takes as options; `home` is the folder of runs, memory and caches
+(`SECATEUR_HOME`, or the user's data folder, where it is not given).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools.recipe import Recipe
+
+if TYPE_CHECKING:
+    from runs.report import Summary
+    from tools.layers import LayerRow
+    from tools.measurement import Measurement
+    from tui.settings import Settings
+
+__all__ = ["Recipe", "evaluate", "prune", "search", "statistics"]
+
+
+def prune(
+    model: str,
+    recipe: Recipe | str,
+    *,
+    sparsity: float | None = None,
+    output: Path | None = None,
+    text: str = "builtin",
+    home: Path | None = None,
+    **options: Any,
+) -> Summary:
+    """Apply a recipe or a named method to a model, save the result and verify it.
+
+    Args:
+        model: a hub id, a folder, a GGUF file or a sample.
+        recipe: a recipe, or the name of a method such as `wanda`, which needs `sparsity`.
+        sparsity: share of weights to remove; a recipe brings its own.
+        output: folder of the pruned model; inside the run where it is not given.
+        text: what the result is measured on.
+        options: settings by name: `windows`, `length`, `calibration`, `dtype`, `device`, `threads`, `seed`, ...
+
+    Raises:
+        SecateurError: something failed; the message is one line.
+        UsageError: what was asked cannot be meant.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> small = dict(windows=2, length=64, test_windows=2, test_length=64, home=home)
+    >>> done = prune("tiny", "wanda", sparsity=0.5, **small)
+    >>> round(done.winner.sparsity, 3), done.winner.perplexity > done.dense.perplexity
+    (0.5, True)
+    >>> again = prune("tiny", Recipe(metric="W * X_abs", sparsity=0.25), **small)
+    >>> again.winner.perplexity < done.winner.perplexity
+    True
+    """
+    asked = {"method" if isinstance(recipe, str) else "recipe": recipe}
+    return _work(_settings(home, options), model=model, sparsity=sparsity, text=text, output=output, **asked)
+
+
+def search(
+    model: str,
+    sparsity: float,
+    *,
+    pattern: str = "unstructured",
+    compensation: bool = True,
+    output: Path | None = None,
+    text: str = "builtin",
+    home: Path | None = None,
+    **options: Any,
+) -> Summary:
+    """Search for the recipe that costs the model least, apply it, save the result and verify it.
+
+    Args:
+        model: a hub id, a folder, a GGUF file or a sample.
+        sparsity: share of weights to remove.
+        pattern: `unstructured`, `unstructured/matrix`, `unstructured/block` or N:M.
+        compensation: whether the weights that stay may be updated.
+        output: folder of the pruned model; inside the run where it is not given.
+        text: what recipes are compared on; its test part is read once, at the end.
+        options: settings by name: `candidates`, `minutes`, `windows`, `length`, `dtype`, `seed`, ...
+
+    Raises:
+        SecateurError: something failed; the message is one line.
+        UsageError: what was asked cannot be meant.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> small = dict(windows=2, length=64, test_windows=2, test_length=64, home=home)
+    >>> found = search("tiny", 0.5, candidates=2, **small)
+    >>> round(found.winner.sparsity, 2), len(found.trials), isinstance(found.recipe, Recipe)
+    (0.5, 2, True)
+    """
+    return _work(
+        _settings(home, options),
+        model=model,
+        sparsity=sparsity,
+        pattern=pattern,
+        text=text,
+        compensation=compensation,
+        output=output,
+    )
+
+
+def evaluate(model: str, *, text: str = "builtin", home: Path | None = None, **options: Any) -> Measurement:
+    """Measure the perplexity of a model.
+
+    Args:
+        model: a hub id, a folder, a GGUF file or a sample.
+        text: `builtin`, `wikitext2`, `c4`, or a .txt or .jsonl file.
+        options: settings by name: `test_windows`, `test_length`, `dtype`, `device`, `threads`.
+
+    >>> measured = evaluate("tiny", test_windows=2, test_length=64)
+    >>> measured.kind, measured.tokens, measured.protocol.text
+    ('perplexity', 126, 'builtin/test')
+    >>> 1 < measured.value < 100
+    True
+    """
+    from tui.cli.models import measure
+
+    return measure(model, text, _settings(home, options))
+
+
+def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[LayerRow]:
+    """Weight and activation statistics of every prunable linear, in forward order.
+
+    Args:
+        model: a hub id, a folder, a GGUF file or a sample.
+        options: settings by name: `calibration`, `windows`, `length`, `dtype`, `device`, `threads`.
+
+    >>> import tempfile
+    >>> rows = statistics("tiny", windows=2, length=64, home=Path(tempfile.mkdtemp()))
+    >>> rows[0].role, rows[0].block, rows[0].skew > 0
+    ('q', 0, True)
+    """
+    from tui.cli.models import survey
+
+    return survey(model, _settings(home, options))[2]
+
+
+def _settings(home: Path | None, options: dict[str, Any]) -> Settings:
+    from tui.settings import load
+
+    return load(home, options)
+
+
+def _work(found: Settings, **asked: Any) -> Summary:
+    from tui.cli.edge import use_threads
+    from tui.goal import build
+    from tui.working import carry_out, start
+
+    use_threads(found)
+    return carry_out(start(found, build(found, **asked)))
+
+
+if __name__ == "__main__":
+    from tui.cli import main
+
+    main()

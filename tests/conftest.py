@@ -1,0 +1,138 @@
+"""A made-up run, event by event, for the rooms that read journals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from runs.candidate import Candidate
+from runs.events import (
+    CandidateMeasured,
+    CandidateProposed,
+    CandidateRejected,
+    Event,
+    FinalMeasured,
+    ReferenceMeasured,
+    RunFinished,
+    RunStarted,
+    Saved,
+    Selected,
+    SurveyDone,
+)
+from runs.goal import Goal
+from tools.measurement import Kind, Measurement, Protocol
+from tools.recipe import Compensation, Recipe
+
+START = datetime(2026, 11, 22, 7, 0, 0, tzinfo=UTC)
+
+
+@dataclass
+class Story:
+    """Builds events of one run, each of them ten seconds after the one before."""
+
+    run: str = "calm-heron-7"
+    goal: Goal = field(default_factory=lambda: Goal(model="tiny", sparsity=0.5))
+    events: list[Event] = field(default_factory=list)
+
+    def at(self) -> datetime:
+        return START + timedelta(seconds=10 * len(self.events))
+
+    def recipe(self, metric: str, sparsity: float = 0.5) -> Recipe:
+        return Recipe(metric=metric, sparsity=sparsity, compensation=Compensation(kind="obs"))
+
+    def measurement(
+        self, value: float, kind: Kind = "divergence", tokens: int = 2048, sparsity: float = 0.5
+    ) -> Measurement:
+        text = "builtin/test" if kind == "perplexity" else "builtin/search"
+        protocol = Protocol(
+            text=text, text_sha256=text, windows=4, length=512, dtype="float32", device="cpu", model="f00d"
+        )
+        return Measurement(
+            kind=kind, value=value, tokens=tokens, sparsity=sparsity, seconds=1.0, peak_mib=10.0, protocol=protocol
+        )
+
+    def start(self) -> Story:
+        self.events.append(
+            RunStarted(at=self.at(), run=self.run, goal=self.goal, versions={"torch": "2"}, host="alpha", pid=1)
+        )
+        return self
+
+    def survey(self, skew: Sequence[float] = (2.2, 1.4, 1.5, 1.3)) -> Story:
+        units = {"skew": tuple(skew), "redundancy": tuple(0.1 * i for i in range(len(skew)))}
+        self.events.append(
+            SurveyDone(
+                at=self.at(),
+                parameters=1000,
+                blocks=len(skew),
+                fingerprint="f00d",
+                dtype="float32",
+                seconds=2.0,
+                units=units,
+            )
+        )
+        return self
+
+    def reference(self, name: str, value: float, tokens: int = 2048) -> Story:
+        measured = self.measurement(value, tokens=tokens)
+        self.events.append(ReferenceMeasured(at=self.at(), name=name, recipe=self.recipe(name), measurement=measured))
+        return self
+
+    def propose(self, name: str, metric: str) -> Story:
+        candidate = Candidate(id=name, recipe=self.recipe(metric), operator="mutate", why="a try")
+        self.events.append(CandidateProposed(at=self.at(), candidate=candidate))
+        return self
+
+    def measure(self, name: str, value: float, tokens: int = 2048) -> Story:
+        measured = self.measurement(value, tokens=tokens)
+        self.events.append(CandidateMeasured(at=self.at(), candidate_id=name, recipe_id="r", measurement=measured))
+        return self
+
+    def reject(self, name: str, reason: str, *, measured: bool = False) -> Story:
+        stage = "measure" if measured else "screen"
+        self.events.append(CandidateRejected(at=self.at(), candidate_id=name, reason=reason, stage=stage))
+        return self
+
+    def select(self, best: str) -> Story:
+        self.events.append(Selected(at=self.at(), generation=0, population=(best,), best=best))
+        return self
+
+    def final(self, name: str, perplexity: float, metric: str | None, sparsity: float = 0.5) -> Story:
+        recipe = None if metric is None else self.recipe(metric)
+        self.events.append(
+            FinalMeasured(
+                at=self.at(),
+                name=name,
+                recipe=recipe,
+                measurement=self.measurement(perplexity, "perplexity", sparsity=sparsity),
+                sparsities={} if metric is None else {"layers.0.q": 0.4, "layers.0.k": 0.6},
+            )
+        )
+        return self
+
+    def finish(self, best: str) -> Story:
+        self.events.append(Saved(at=self.at(), folder="/models/out", verified="reloads, logits equal"))
+        self.events.append(RunFinished(at=self.at(), best=best, summary="done"))
+        return self
+
+    def whole(self) -> Story:
+        """A search that won: two candidates measured, one rejected."""
+        self.start().survey().reference("magnitude", 2.0).reference("wanda", 1.0)
+        self.propose("c-1", "W * X").measure("c-1", 1.0)
+        self.propose("c-2", "sqr(W) * X").measure("c-2", 0.8).measure("c-2", 0.9, tokens=16384)
+        self.propose("c-3", "W * X").reject("c-3", "duplicate of c-1")
+        self.select("c-2")
+        self.final("dense", 22.8, None, 0.0).final("wanda", 50.9, "W * X").final("c-2", 41.9, "sqr(W) * X")
+        return self.finish("c-2")
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+@pytest.fixture
+def new_story() -> type[Story]:
+    return Story

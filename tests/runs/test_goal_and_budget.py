@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from runs.budget import Budget, BudgetSpent, Ledger
+from runs.events import Note, RunFinished, RunInterrupted, RunStarted, Usage
+from runs.goal import Goal
+from tools.errors import UsageError
+from tools.recipe import NM, Recipe
+
+RECIPE = Recipe(metric="W", sparsity=0.5)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 1.0, 1.5, -0.1, float("nan"), float("inf")])
+def test_a_sparsity_that_removes_none_or_all_is_refused(sparsity: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        Goal.of(model="tiny", sparsity=sparsity)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sparsity": "half"}, "sparsity"),
+        ({"sparsity": 0.6, "pattern": NM(n=2, m=4)}, "2:4 means sparsity 0.5"),
+        ({"sparsity": 0.5, "method": "wanda", "recipe": RECIPE}, "a method and a recipe"),
+        ({"sparsity": 0.5, "budget": {"candidates": 0}}, r"budget\.candidates"),
+        ({"sparsity": 0.5, "budget": {"minutes": -1}}, r"budget\.minutes"),
+        ({"sparsity": 0.5, "max_perplexity_rise": 0}, "max_perplexity_rise"),
+        ({"sparsity": 0.5, "modle": "x"}, "modle"),
+        ({"sparsity": 0.5, "model": ""}, "model"),
+    ],
+)
+def test_a_goal_that_cannot_be_meant_is_one_line(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        Goal.of(**{"model": "tiny", **fields})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_goal_comes_back_from_json() -> None:
+    goal = Goal(model="tiny", sparsity=0.75, pattern=NM(n=1, m=4), budget=Budget(candidates=3), seed=9)
+    assert Goal.model_validate_json(goal.model_dump_json()) == goal
+    assert str(goal) == "tiny → 75 % 1:4"
+    assert goal.searches
+
+
+def test_measured_and_failed_candidates_are_charged_once_and_screened_ones_are_free(story: Any) -> None:
+    story.start().measure("c-1", 1.0).measure("c-1", 1.0, tokens=16384)
+    story.reject("c-2", "NaN", measured=True).reject("c-3", "duplicate")
+    ledger = Ledger(Budget(candidates=3), story.events)
+    assert ledger.spent.candidates == 2
+    assert ledger.candidates_left == 1
+    ledger.check()
+    ledger.observe(story.measure("c-4", 1.0).events[-1])
+    with pytest.raises(BudgetSpent, match="budget of 3 candidates is spent") as caught:
+        ledger.check()
+    assert caught.value.limit == "candidates"
+    assert caught.value.spent.candidates == 3
+
+
+def test_a_resumed_run_goes_on_with_what_was_spent_and_the_pause_is_free(story: Any) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    started = story.start().events[0]
+    hour = timedelta(hours=1)
+    killed = [
+        started.model_copy(update={"at": start}),
+        Note(at=start + timedelta(minutes=2), text="then killed"),
+        started.model_copy(update={"at": start + hour}),
+        Usage(at=start + hour + timedelta(minutes=1), tokens=100, money=0.5),
+        RunInterrupted(at=start + hour + timedelta(minutes=2)),
+    ]
+    ledger = Ledger(Budget(minutes=5, tokens=100), killed)
+    assert ledger.spent.minutes == pytest.approx(4)
+    with pytest.raises(BudgetSpent, match="100 tokens"):
+        ledger.check()
+    ledger.observe(RunStarted(**{**dict(started), "at": datetime.now(UTC) - timedelta(minutes=2)}))
+    assert ledger.spent.minutes == pytest.approx(6, abs=0.01)
+
+
+def test_time_stands_still_after_the_end(story: Any) -> None:
+    story.start()
+    long_ago = story.at()
+    ledger = Ledger(Budget(minutes=1))
+    for event in [*story.events, RunFinished(at=long_ago, best=None, summary="")]:
+        ledger.observe(event)
+    assert ledger.spent.minutes == pytest.approx(10 / 60)
+    ledger.check()
+
+
+def test_no_limit_is_never_reached(story: Any) -> None:
+    ledger = Ledger(Budget(), story.whole().events)
+    ledger.check()
+    assert ledger.candidates_left is None

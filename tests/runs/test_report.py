@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runs.events import CandidateMeasured, CandidateProposed, RunFailed, RunInterrupted
+from runs.goal import Goal
+from runs.report import summary, write
+from runs.report.render import render_html, render_markdown
+from runs.report.summary import number
+from runs.run import create
+from tools.errors import SecateurError
+
+NASTY = '<script>alert("x")</script> | `tick` *star* [link](http://e) & {{ 7*7 }}\n# head'
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would act upon."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+
+
+def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
+    story.goal = Goal(model="tiny", sparsity=0.5)
+    data = summary(story.whole().events).as_json()
+    assert list(data) == [
+        "run",
+        "recipe",
+        "metric",
+        "pattern",
+        "sparsity",
+        "perplexity",
+        "candidates",
+        "seconds",
+        "output",
+    ]
+    assert data["run"] == "calm-heron-7"
+    assert data["recipe"]["metric"] == data["metric"] == "sqr(W) * X"
+    assert data["pattern"] == "unstructured"
+    assert data["perplexity"] == {"dense": 22.8, "result": 41.9, "references": {"wanda": 50.9}}
+    assert data["candidates"] == 2
+    assert data["seconds"] == 10 * (len(story.events) - 1)
+    assert data["output"] == "/models/out"
+    json.dumps(data, allow_nan=False)
+
+
+def test_sparsity_is_the_measured_one_and_infinity_is_null(story: Any) -> None:
+    story.start().final("dense", 22.8, None, 0.0).final("c-1", math.inf, "W", sparsity=0.4987).finish("c-1")
+    data = summary(story.events).as_json()
+    assert data["sparsity"] == 0.4987
+    assert data["perplexity"]["result"] is None
+
+
+def test_the_table_goes_from_dense_over_references_to_the_winner(story: Any) -> None:
+    result = summary(story.whole().events)
+    assert [(row.name, row.role) for row in result.table] == [
+        ("dense", "dense"),
+        ("wanda", "reference"),
+        ("c-2", "result"),
+    ]
+    assert result.winner is not None
+    assert result.winner.description == "sqr(W) * X, OBS"
+    assert result.verdict == "c-2 beats every reference: perplexity 41.9 against 50.9 of wanda (dense 22.8)."
+    assert [(trial.candidate.id, trial.value, trial.tokens) for trial in result.trials] == [
+        ("c-1", 1.0, 2048),
+        ("c-2", 0.9, 16384),
+    ]
+    assert result.rejected == (("c-3", "duplicate of c-1"),)
+
+
+def test_a_search_that_did_not_win_says_so(story: Any) -> None:
+    story.start().final("dense", 22.8, None, 0.0).final("wanda", 40.0, "W * X").final("c-1", 40.0, "W").finish("c-1")
+    assert summary(story.events).verdict == "c-1 does not beat wanda: perplexity 40.0 against 40.0 (dense 22.8)."
+
+
+@pytest.mark.parametrize(("allowed", "words"), [(0.9, "stays within the 90 %"), (0.5, "breaks the 50 %")])
+def test_the_limit_that_was_asked_for_is_answered(story: Any, allowed: float, words: str) -> None:
+    story.goal = Goal(model="tiny", sparsity=0.5, max_perplexity_rise=allowed)
+    assert words in summary(story.whole().events).verdict
+
+
+def test_a_named_method_is_the_result_not_its_own_reference(story: Any) -> None:
+    story.goal = Goal(model="tiny", sparsity=0.5, method="wanda")
+    story.start().final("dense", 22.8, None, 0.0).final("wanda", 50.9, "W * X").finish("wanda")
+    result = summary(story.events)
+    assert result.verdict == "wanda: perplexity 50.9 (dense 22.8)."
+    assert result.as_json()["perplexity"]["references"] == {}
+
+
+def test_every_moment_of_a_run_can_be_reported(story: Any) -> None:
+    events = story.whole().events
+    with pytest.raises(SecateurError, match="not started yet"):
+        summary([])
+    for end in range(1, len(events) + 1):
+        result = summary(events[:end])
+        assert render_html(result).count("<h1>") == 1
+        assert render_markdown(result).startswith("# tiny")
+        assert result.as_json()["run"] == "calm-heron-7"
+
+
+def test_the_state_is_that_of_the_last_engine(story: Any) -> None:
+    failed = [*story.start().events, RunFailed(reason="disk full")]
+    assert summary(failed).state == "failed: disk full"
+    assert summary([*failed, failed[0], RunInterrupted()]).state == "not finished"
+    assert summary(story.whole().events).state == "finished"
+
+
+def test_text_from_the_journal_cannot_act(story: Any) -> None:
+    story.run = NASTY
+    story.goal = Goal(model=NASTY, sparsity=0.5)
+    story.start().survey().reference(NASTY, 1.0).propose("c-1", NASTY).measure("c-1", 0.5)
+    story.final("dense", 22.8, None, 0.0).final(NASTY, 30.0, NASTY).final("c-1", 25.0, NASTY).finish("c-1")
+    story.events.append(RunFailed(reason=NASTY))
+    result = summary(story.events)
+    page = Tags(render_html(result))
+    assert "script" not in page.tags
+    assert "a" not in page.tags
+    assert page.links == []
+    markdown = render_markdown(result)
+    outside_code = [line for line in markdown.split("## Recipe")[0].splitlines() if "script" in line]
+    assert outside_code
+    assert all("\n# head" not in line and "<script>" not in _without_code(line) for line in outside_code)
+
+
+def _without_code(line: str) -> str:
+    """`line` without its code spans (fenced by two backticks, as the text holds single ones)."""
+    return "".join(line.split("``")[::2])
+
+
+def test_the_winner_is_shown_with_its_ancestors(story: Any) -> None:
+    story.whole()
+    proposed = [event for event in story.events if isinstance(event, CandidateProposed)]
+    child = proposed[1].candidate.model_copy(update={"parents": ("c-1", "c-99"), "operator": "crossover"})
+    story.events[story.events.index(proposed[1])] = CandidateProposed(at=proposed[1].at, candidate=child)
+    section = render_markdown(summary(story.events)).split("## How the winner came about")[1].split("##")[0]
+    assert section.splitlines()[2:4] == [
+        "- c-2, KL 0.900, crossover of c-1, c-99: a try",
+        "- c-1, KL 1.00, mutate: a try",
+    ]
+
+
+def test_a_winner_without_a_divergence_has_a_lineage_but_is_no_trial(story: Any) -> None:
+    story.whole()
+    story.propose("c-4", "sqr(W) / D").final("c-4", 40.0, "sqr(W) / D")
+    result = summary(story.events, best="c-4")
+    assert [candidate.id for candidate in result.lineage] == ["c-4"]
+    assert "c-4, mutate: a try" in render_markdown(result)
+    assert "c-4" not in [trial.candidate.id for trial in result.trials]
+
+
+def test_selection_perplexities_are_no_divergences(story: Any) -> None:
+    story.start().survey().propose("c-1", "W").measure("c-1", 0.5)
+    measurement = story.measurement(60.0, "perplexity", tokens=99_999)
+    story.events.append(CandidateMeasured(candidate_id="c-1", recipe_id="r", measurement=measurement))
+    result = summary(story.events)
+    assert [trial.value for trial in result.trials] == [0.5]
+    assert result.spent.candidates == 1
+
+
+def test_the_page_is_whole_and_its_plots_are_valid(story: Any) -> None:
+    page = render_html(summary(story.whole().events))
+    assert "http://" not in page
+    assert "https://" not in page
+    plots = [ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>") for part in page.split("<svg")[1:]]
+    assert len(plots) == 2
+    circles, bars = plots[0].findall("circle"), plots[1].findall("rect")
+    assert [circle.get("class") for circle in circles] == ["hollow", "full"]
+    heights = [float(bar.get("height", "nan")) for bar in bars]
+    assert heights[1] / heights[0] == pytest.approx(0.6 / 0.4, rel=1e-2)
+
+
+def test_lower_divergence_is_drawn_lower(story: Any) -> None:
+    story.start().survey()
+    for place, value in enumerate((1.0, 0.5, 2.0, math.inf, 0.0), start=1):
+        story.propose(f"c-{place}", f"W * {place}").measure(f"c-{place}", value)
+    page = render_html(summary(story.events))
+    plot = ET.fromstring("<svg" + page.split("<svg")[1].split("</svg>")[0] + "</svg>")
+    heights = [float(circle.get("cy", "nan")) for circle in plot.findall("circle")]
+    assert heights[2] < heights[0] < heights[1]
+    assert all(0 <= height <= 260 for height in heights)
+
+
+def test_written_reports_replace_old_ones_and_leave_nothing_else(tmp_path: Path, story: Any) -> None:
+    run = create(tmp_path, story.goal)
+    for event in story.whole().events:
+        run.journal.append(event)
+    run.report_html.write_text("old")
+    write(run)
+    assert "c-2 beats every reference" in run.report_html.read_text()
+    assert "c-2 beats every reference" in run.report_md.read_text().replace("\\", "")
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {"goal.json", "journal.jsonl", "report.html", "report.md"}
+    run.report_md.unlink()
+    run.report_md.mkdir()
+    with pytest.raises(SecateurError, match=r"report\.md: cannot be written"):
+        write(run)
+    assert {path.name for path in run.folder.iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.41234, "0.412"), (1.5, "1.50"), (22.75, "22.8"), (297.2, "297"), (12345.6, "12,346"), (math.inf, "∞")],
+)
+def test_numbers_keep_three_digits_that_matter(value: float, text: str) -> None:
+    assert number(value) == text

@@ -1,0 +1,167 @@
+"""What scripts rely on: exit codes, one clear line on stderr, one JSON object on stdout, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from tui.cli import run
+from tui.cli.edge import exit_code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["prune", "tiny"], "--sparsity is missing"),
+        (["prune", "tiny", "--sparsity", "0"], "sparsity 0:"),
+        (["prune", "tiny", "--sparsity", "1"], "sparsity 1:"),
+        (["prune", "tiny", "--sparsity", "1.5"], "sparsity 1.5:"),
+        (["prune", "tiny", "--sparsity", "nan"], "sparsity nan:"),
+        (["prune", "tiny", "--sparsity", "half"], 'sparsity "half" is not a number'),
+        (["prune", "tiny", "--pattern", "3:2"], "pattern 3:2"),
+        (["prune", "tiny", "--pattern", "2:4", "--sparsity", "0.6"], "pattern 2:4 means sparsity 0.5, not 0.6"),
+        (["prune", "tiny", "--sparsity", "0.5", "--pattern", "zigzag"], 'pattern "zigzag" is not known'),
+        (["prune", "tiny", "--sparsity", "0.5", "--method", "wander"], 'method "wander" is not known'),
+        (["prune", "tiny", "--sparsity", "0.5", "--candidates", "0"], "--candidates: Input should be"),
+        (["prune", "tiny", "--sparsity", "0.5", "--dtype", "int7"], "--dtype: Input should be"),
+        (["prune", "tiny", "--sparsity", "0.5", "--device", "abacus"], 'device "abacus" cannot be used here'),
+        (["prune"], "Missing argument 'MODEL'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["evaluate", "tiny", "--windows", "many"], "Invalid value for '--windows'"),
+        (["evaluate", "tiny", "--text", "novel.pdf"], "novel.pdf: text comes from"),
+        (["resume", "calm-heron-7"], "run calm-heron-7 is not known"),
+        (["runs", "compare", "calm-heron-7"], "compare needs at least two runs"),
+        (["memory", "show", "calm-heron-7/c-1"], "memory calm-heron-7/c-1 is not known"),
+    ],
+)
+def test_wrong_usage(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SECATEUR_HOME", str(tmp_path / "home"))
+    assert run(arguments) == 2
+    _one_line(capsys, says)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("./nowhere", "./nowhere does not exist"),
+        ("{tmp}/empty", "has no weights (looked for *.safetensors, *.gguf)"),
+        ("{tmp}/cut", "is damaged or unreadable"),
+    ],
+)
+@pytest.mark.parametrize("command", [["prune", "--sparsity", "0.5"], ["evaluate"], ["stats"]])
+def test_a_model_that_is_none(
+    command: list[str], model: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    _damaged_copy(tmp_path / "cut")
+    home = tmp_path / "home"
+    assert run([*command, model.format(tmp=tmp_path), "--home", str(home)]) == 1
+    printed = capsys.readouterr()
+    last = printed.err.splitlines()[-1]
+    assert (printed.out, printed.err.count("secateur: ")) == ("", 1)
+    assert last.startswith("secateur: ")
+    assert says in last
+    assert list(home.glob("runs/*")) == []
+
+
+def test_a_recipe_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("metric: W\nsparsity: 2\n")
+    assert run(["prune", "tiny", "--recipe", str(file), "--home", str(tmp_path / "home")]) == 1
+    _one_line(capsys, "recipe.yaml: not a recipe: sparsity: Input should be less than 1")
+
+
+def test_evaluate_prints_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "story.txt"
+    text.write_text("The state of the union is strong. " * 40)
+    arguments = [
+        "evaluate",
+        "tiny",
+        "--text",
+        str(text),
+        "--windows",
+        "2",
+        "--length",
+        "32",
+        "--threads",
+        "1",
+        "--json",
+    ]
+    assert run([*arguments, "--home", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"model", "perplexity", "tokens", "protocol"} <= found.keys()
+    assert found["tokens"] == 2 * 31
+    assert (found["protocol"]["text"], found["protocol"]["windows"], found["protocol"]["length"]) == (
+        "story.txt",
+        2,
+        32,
+    )
+
+
+def test_stats_has_an_entry_per_linear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["stats", "tiny", "--windows", "2", "--length", "32", "--threads", "1", "--home", str(tmp_path)]
+    assert run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = [entry["name"] for entry in found["linears"]]
+    assert len(names) == len(set(names)) == 7 * (1 + max(entry["block"] for entry in found["linears"]))
+    assert run(arguments) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("skew", *names))
+
+
+def test_doctor_never_shows_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("SECATEUR_THREADS", "2")
+    assert run(["doctor", "--home", str(tmp_path / "new")]) == 0
+    shown = capsys.readouterr().out
+    assert "sk-very-secret" not in shown
+    assert run(["doctor", "--home", str(tmp_path / "new"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["endpoint"]["OPENAI_API_KEY"] == "set"
+    assert found["settings"]["threads"] == {"value": 2, "source": "environment"}
+    assert found["home"] == {"writable": "yes", "memories": 0}
+    assert not (tmp_path / "new").exists()
+
+
+def test_runs_and_memory_of_an_empty_home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["runs", "--home", str(tmp_path)]) == 0
+    assert "no runs in" in capsys.readouterr().out
+    assert run(["runs", "list", "--home", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == []
+    assert run(["memory", "search", "--home", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"found": []}
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [(errno.ENOSPC, "/full/x: the disk is full"), (errno.EACCES, "/full/x: no permission")]
+)
+def test_what_the_disk_refuses_is_one_line(code: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(OSError(code, "whatever", "/full/x")) == 1
+    _one_line(capsys, says)
+
+
+def _one_line(capsys: pytest.CaptureFixture[str], says: str) -> None:
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("secateur: ")
+    assert printed.err.count("\n") == 1
+    assert says in printed.err
+
+
+def _damaged_copy(folder: Path) -> None:
+    """The tiny sample with its weights cut off in the middle."""
+    from tools.sample import TINY
+
+    folder.mkdir()
+    for file in TINY.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])

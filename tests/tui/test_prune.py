@@ -1,0 +1,104 @@
+"""`prune` and `resume` from end to end on the tiny sample."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runs.events import CandidateMeasured
+from runs.run import list_runs
+from tui.cli import run
+
+SMALL = ["--windows", "2", "--length", "64", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _small_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECATEUR_TEST_WINDOWS", "2")
+    monkeypatch.setenv("SECATEUR_TEST_LENGTH", "64")
+
+
+def test_a_named_method_prints_the_object_that_scripts_rely_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prune", "tiny", "--sparsity", "0.5", "--method", "wanda", "--json", *SMALL]
+    assert run([*arguments, "--home", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert set(found) == {
+        *("run", "recipe", "metric", "pattern", "sparsity", "perplexity"),
+        *("candidates", "seconds", "output"),
+    }
+    assert (found["metric"], found["pattern"], found["candidates"]) == ("W * X", "unstructured", 0)
+    assert abs(found["sparsity"] - 0.5) < 1e-3
+    assert found["perplexity"]["result"] > found["perplexity"]["dense"]
+    assert found["output"] == str(tmp_path / "out")
+    assert "tiny → 50 % unstructured" in printed.err
+
+
+def test_a_recipe_of_one_run_is_applied_at_another_sparsity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("metric: W * X\nsparsity: 0.5\n")
+    arguments = ["prune", "tiny", "--recipe", str(recipe), "--sparsity", "0.25", "--home", str(tmp_path), *SMALL]
+    assert run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert abs(found["sparsity"] - 0.25) < 1e-3
+    assert found["recipe"]["calibration"]["windows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ("metric: W * Y\nsparsity: 0.5\n", "Y is not known"),
+        ("metric: __import__('os').getcwd()\nsparsity: 0.5\n", "metric"),
+        ("metric: W * 9 ** 9 ** 9\nsparsity: 0.5\n", "metric"),
+    ],
+)
+def test_a_metric_that_cannot_be_leaves_nothing_behind(
+    recipe: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe)
+    code = run(["prune", "tiny", "--recipe", str(file), "--home", str(tmp_path / "home"), *SMALL])
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("secateur: ")]
+    assert code in (1, 2)
+    assert len(errors) == 1
+    assert says in errors[0]
+    assert list_runs(tmp_path / "home") == []
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "secateur", "prune", "tiny", "--sparsity", "0.5", "--candidates", "8"]
+    process = subprocess.Popen(
+        [*command, "--home", str(tmp_path), *SMALL],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    _wait_for_a_candidate(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    found = list_runs(tmp_path)[0]
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == f"secateur: interrupted. `secateur resume {found.id}` goes on where it stopped."
+
+    assert run(["resume", found.id, "--home", str(tmp_path), "--threads", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["run"], result["candidates"]) == (found.id, 8)
+
+
+def _wait_for_a_candidate(home: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(isinstance(event, CandidateMeasured) for run in list_runs(home) for event in run.journal.read()):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"no candidate was measured: {process.communicate()[1]}")

@@ -1,0 +1,24 @@
+"""`secateur --help` answers at once: nothing heavy may be imported for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = {"torch", "transformers", "langgraph", "langchain", "chromadb", "datasets", "lm_eval", "numpy", "pydantic"}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from tui.cli import run; code = run(['--help']); print(code, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *_, last = done.stdout.splitlines()
+    code, *modules = last.split()
+    assert code == "0"
+    assert "evaluate" in done.stdout
+    assert HEAVY.isdisjoint(modules)
+
+
+def test_python_dash_m_is_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "secateur", "frobnicate"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("secateur: No such command 'frobnicate'")

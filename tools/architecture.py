@@ -1,0 +1,287 @@
+"""Which weights of a network may be pruned and what they do. Families are data, unknown ones are discovered.
+
+Only the linear maps inside the repeated blocks count: embeddings, the output head (tied or not), norms and biases are
+never prunable. Experts of mixture-of-experts blocks (and their routers) are not touched yet: of such a network only the
+other linear maps, usually attention, are described.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from tools.errors import SecateurError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Sublayer = Literal["attention", "mlp"]
+
+STAGES: tuple[tuple[str, ...], ...] = (
+    ("q", "k", "v", "qkv"),
+    ("o",),
+    ("gate", "up", "gate_up", "fc1"),
+    ("down", "fc2"),
+)
+"""Roles that read the same input and are pruned together, in the order in which a block computes them."""
+
+ORDER = tuple(role for stage in STAGES for role in stage)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One prunable linear map, a matrix of `out_features` rows and `in_features` columns."""
+
+    name: str
+    """Path of the module, for example `model.layers.0.self_attn.q_proj`."""
+    role: str
+    """q k v o qkv gate up down gate_up fc1 fc2, or `linear` where discovery could not tell."""
+    block: int
+    sublayer: Sublayer
+    out_features: int
+    in_features: int
+    transposed: bool
+    """The parameter is stored as (in, out): GPT-2's Conv1D."""
+
+    @property
+    def size(self) -> int:
+        return self.out_features * self.in_features
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture as data: where its blocks are, and which path inside a block plays which role."""
+
+    model_types: tuple[str, ...]
+    """The `model_type`s of the configurations that look like this."""
+    blocks: str
+    attention: Mapping[str, str]
+    mlp: Mapping[str, str]
+
+    @property
+    def paths(self) -> dict[str, tuple[str, Sublayer]]:
+        """Path inside a block -> role and sublayer, in forward order."""
+        sublayers: tuple[tuple[Sublayer, Mapping[str, str]], ...] = (("attention", self.attention), ("mlp", self.mlp))
+        return {path: (role, sublayer) for sublayer, roles in sublayers for role, path in roles.items()}
+
+
+SPLIT_ATTENTION = {
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj",
+}
+GATED_MLP = {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"),
+        "model.layers",
+        SPLIT_ATTENTION,
+        GATED_MLP,
+    ),
+    Family(("gemma3",), "model.language_model.layers", SPLIT_ATTENTION, GATED_MLP),
+    Family(
+        ("phi3",),
+        "model.layers",
+        {"qkv": "self_attn.qkv_proj", "o": "self_attn.o_proj"},
+        {"gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj"},
+    ),
+    Family(
+        ("opt",),
+        "model.decoder.layers",
+        SPLIT_ATTENTION | {"o": "self_attn.out_proj"},
+        {"fc1": "fc1", "fc2": "fc2"},
+    ),
+    Family(
+        ("gpt_neox",),
+        "gpt_neox.layers",
+        {"qkv": "attention.query_key_value", "o": "attention.dense"},
+        {"fc1": "mlp.dense_h_to_4h", "fc2": "mlp.dense_4h_to_h"},
+    ),
+    Family(
+        ("gpt2",),
+        "transformer.h",
+        {"qkv": "attn.c_attn", "o": "attn.c_proj"},
+        {"fc1": "mlp.c_fc", "fc2": "mlp.c_proj"},
+    ),
+)
+
+LEAVES: Mapping[str, str] = {
+    **dict.fromkeys(("q_proj", "query", "q_lin", "wq"), "q"),
+    **dict.fromkeys(("k_proj", "key", "k_lin", "wk"), "k"),
+    **dict.fromkeys(("v_proj", "value", "v_lin", "wv"), "v"),
+    **dict.fromkeys(("qkv_proj", "query_key_value", "c_attn", "wqkv", "qkv"), "qkv"),
+    **dict.fromkeys(("o_proj", "out_proj", "out_lin", "wo"), "o"),
+    **dict.fromkeys(("gate_proj",), "gate"),
+    **dict.fromkeys(("up_proj",), "up"),
+    **dict.fromkeys(("gate_up_proj",), "gate_up"),
+    **dict.fromkeys(("down_proj",), "down"),
+    **dict.fromkeys(("fc1", "c_fc", "fc_in", "dense_h_to_4h"), "fc1"),
+    **dict.fromkeys(("fc2", "fc_out", "dense_4h_to_h"), "fc2"),
+}
+"""What a linear map is usually called -> its role; discovery goes by these names and says `linear` otherwise."""
+
+SHARED_LEAVES: Mapping[tuple[str, Sublayer], str] = {
+    ("dense", "attention"): "o",
+    ("c_proj", "attention"): "o",
+    ("c_proj", "mlp"): "fc2",
+}
+"""The same for names whose role hangs on where they stand."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What describing a network found."""
+
+    family: str
+    """The configuration's `model_type` where a family knows it, otherwise `discovered`."""
+    blocks: str
+    """Path of the list of blocks."""
+    projections: tuple[Projection, ...]
+    """In forward order, block after block."""
+    n_blocks: int
+    tied_head: bool
+    """Output head and input embedding are one matrix."""
+
+    @cached_property
+    def _by_block(self) -> tuple[tuple[Projection, ...], ...]:
+        return tuple(tuple(p for p in self.projections if p.block == block) for block in range(self.n_blocks))
+
+    def of_block(self, block: int) -> tuple[Projection, ...]:
+        """The projections of one block, in forward order."""
+        return self._by_block[block]
+
+    def stages(self, block: int) -> tuple[tuple[Projection, ...], ...]:
+        """What is pruned together in one block: (q k v), (o), (gate up), (down); an unknown `linear` stands alone."""
+        stages: dict[object, list[Projection]] = {}
+        for member in self.of_block(block):
+            together = next((stage for stage in STAGES if member.role in stage), member.name)
+            stages.setdefault(together, []).append(member)
+        return tuple(tuple(stage) for stage in stages.values())
+
+    @property
+    def size(self) -> int:
+        """Number of prunable weights."""
+        return sum(projection.size for projection in self.projections)
+
+
+def describe(model: PreTrainedModel) -> Architecture:
+    """Find the prunable projections of a causal language model of transformers.
+
+    Raises:
+        SecateurError: nothing prunable was found, or the weights are stored quantised.
+    """
+    model_type = str(getattr(model.config, "model_type", ""))
+    family = next((f for f in FAMILIES if model_type in f.model_types), None)
+    if family is not None and _fits(model, family):
+        return _assemble(model, model_type, family.blocks, family.paths)
+    blocks = _find_blocks(model)
+    if blocks is None:
+        raise SecateurError(f"{type(model).__name__} has no list of blocks with linear layers: nothing can be pruned")
+    return _assemble(model, "discovered", blocks, {})
+
+
+def weight(model: PreTrainedModel, projection: Projection) -> torch.Tensor:
+    """The projection's weights as (out, in): a view, so writing into it changes the model."""
+    parameter: torch.Tensor = model.get_submodule(projection.name).weight.data
+    return parameter.T if projection.transposed else parameter
+
+
+def _assemble(model: Any, family: str, path: str, roles: Mapping[str, tuple[str, Sublayer]]) -> Architecture:
+    blocks = model.get_submodule(path)
+    tied = _tied(model)
+    seen = {id(e.weight) for e in _embeddings(model)}
+    found = []
+    for index, block in enumerate(blocks):
+        linears = {p: block.get_submodule(p) for p in roles} if roles else dict(_linears(block))
+        members = []
+        for name, module in linears.items():
+            if id(module.weight) in seen:
+                continue
+            seen.add(id(module.weight))
+            role, sublayer = roles.get(name) or _guess(name)
+            members.append(_projection(f"{path}.{index}.{name}", module, role, index, sublayer))
+        found += sorted(members, key=_position)
+    if not found:
+        raise SecateurError(
+            f"{type(model).__name__}: the blocks at {path} hold no linear layers: nothing can be pruned"
+        )
+    return Architecture(family, path, tuple(found), len(blocks), tied)
+
+
+def _projection(name: str, module: Any, role: str, block: int, sublayer: Sublayer) -> Projection:
+    if module.weight.dim() != 2 or not module.weight.is_floating_point():
+        raise SecateurError(f"{name} is stored quantised; pruning needs a checkpoint with plain floating-point weights")
+    transposed = type(module).__name__ == "Conv1D"
+    out, into = reversed(module.weight.shape) if transposed else module.weight.shape
+    return Projection(name, role, block, sublayer, int(out), int(into), transposed)
+
+
+def _fits(model: Any, family: Family) -> bool:
+    """Whether every path of the family is there; a variant that lacks one is left to discovery."""
+    try:
+        return all(_is_linear(b.get_submodule(p)) for b in model.get_submodule(family.blocks) for p in family.paths)
+    except AttributeError:
+        return False
+
+
+def _find_blocks(model: Any) -> str | None:
+    """Path of the module list whose linear layers hold the most weights; of nested lists the outermost."""
+    from torch import nn
+
+    best, most = None, 0
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or any(word in name for word in ("vision", "visual", "audio")):
+            continue
+        size = sum(linear.weight.numel() for _, linear in _linears(module))
+        if size > most:
+            best, most = name, size
+    return best
+
+
+def _linears(root: Any) -> Iterator[tuple[str, Any]]:
+    """Path and module of every linear layer below `root`, without experts and their routers."""
+    for name, module in root.named_modules():
+        if name and _is_linear(module) and not _of_experts(root, name):
+            yield name, module
+
+
+def _of_experts(root: Any, name: str) -> bool:
+    parent, _, leaf = name.rpartition(".")
+    if "experts" in name.split("."):
+        return True
+    return hasattr(root.get_submodule(parent), "experts") and ("gate" in leaf or "router" in leaf)
+
+
+def _is_linear(module: Any) -> bool:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def _guess(name: str) -> tuple[str, Sublayer]:
+    """Role and sublayer of a linear layer of an unknown family, from its path inside the block."""
+    path, _, leaf = name.lower().rpartition(".")
+    sublayer: Sublayer = "attention" if "attn" in path or "attention" in path else "mlp"
+    role = SHARED_LEAVES.get((leaf, sublayer)) or LEAVES.get(leaf, "linear")
+    return role, "attention" if role in ("q", "k", "v", "qkv", "o") else sublayer
+
+
+def _position(projection: Projection) -> tuple[bool, int]:
+    """Sorts a block's projections: attention before MLP, then by role; unknown roles keep their order, last."""
+    place = ORDER.index(projection.role) if projection.role in ORDER else len(ORDER)
+    return projection.sublayer == "mlp", place
+
+
+def _embeddings(model: Any) -> list[Any]:
+    return [e for e in (model.get_input_embeddings(), model.get_output_embeddings()) if e is not None]
+
+
+def _tied(model: Any) -> bool:
+    embeddings = _embeddings(model)
+    return len(embeddings) == 2 and embeddings[0].weight is embeddings[1].weight

@@ -1,0 +1,206 @@
+"""Open a model: from a sample's name, a folder, a GGUF file or a hub id to a network that can be pruned.
+
+Code that comes with a checkpoint is never run, and only safetensors and GGUF are read, which hold no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools import gguf, hub, sample
+from tools.architecture import Architecture, describe, weight
+from tools.edges import quiet, reason
+from tools.errors import SecateurError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+"""One of these is there if a folder has a tokenizer."""
+
+
+@dataclass
+class Model:
+    """An opened checkpoint."""
+
+    name: str
+    """What the person typed."""
+    folder: Path
+    """The local folder it was loaded from."""
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    architecture: Architecture
+    fingerprint: str
+    """16 hexadecimal digits: a hash of the folder's configuration and of its weights as stored."""
+    dtype: str
+    """As loaded: float32, bfloat16 or float16."""
+    device: str
+    origin: str = ""
+    """What figures of it must say, for example `dequantised from Q4_1`."""
+
+
+def locate(name: str, cache: Path) -> Path:
+    """The local folder of a model; a GGUF is converted, a sample or hub model fetched where that was not done yet.
+
+    Args:
+        name: a sample's name, a folder, a GGUF file (or a folder that holds one), or a hub id.
+        cache: what is converted lies in `cache/models/`.
+
+    Raises:
+        SecateurError: there is no such model, it has no weights, or it cannot be fetched, read or converted.
+    """
+    try:
+        if name in sample.SAMPLES:
+            return sample.obtain(name, cache)
+        path = Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises for an unknown user
+        if path.exists():
+            return _local(name, path, cache)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise SecateurError(f"{name} cannot be read or converted: {reason(error)}{where}") from error
+    if not hub.is_hub_id(name):
+        known = ", ".join(sample.SAMPLES)
+        raise SecateurError(f"{name} does not exist. Give a folder, a GGUF file, a hub id or a sample ({known}).")
+    return hub.download(name)
+
+
+def _local(name: str, path: Path, cache: Path) -> Path:
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise SecateurError(f"{name} is a file, but not a GGUF file. Give the folder that holds the model.")
+        return gguf.convert(path, cache)
+    if any(path.glob("*.safetensors")):
+        return path
+    files = sorted(path.glob("*.gguf"))
+    if not files:
+        looked = "looked for *.safetensors, *.gguf"
+        raise SecateurError(f"{name} has no weights ({looked}). Download it first, or give a hub id.")
+    if len(files) > 1:
+        raise SecateurError(f"{name} holds {len(files)} GGUF files. Give one of them, for example {files[0]}.")
+    return gguf.convert(files[0], cache)
+
+
+def open_model(name: str, *, cache: Path, dtype: str | None = None, device: str = "cpu") -> Model:
+    """Load a model for pruning and measuring, in evaluation mode.
+
+    Args:
+        name: see `locate`.
+        cache: folder for what is converted.
+        dtype: precision of the weights; by default the checkpoint's own, but float32 on a CPU.
+        device: as torch writes it, for example `cpu` or `cuda:0`.
+
+    Raises:
+        UsageError: the precision or the device is not known.
+        SecateurError: the model cannot be found, is incomplete or damaged, or has nothing to prune.
+    """
+    check_device(device)
+    wanted = _wanted(dtype, device)
+    folder = locate(name, cache)
+    _check_files(name, folder)
+    network = _load(name, folder, wanted).to(device).eval()
+    architecture = describe(network)
+    _check_finite(name, network, architecture)
+    return Model(
+        name=name,
+        folder=folder,
+        network=network,
+        tokenizer=_tokenizer(name, folder),
+        architecture=architecture,
+        fingerprint=fingerprint(folder),
+        dtype=str(network.dtype).removeprefix("torch."),
+        device=device,
+        origin=gguf.origin(folder),
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of a folder's configuration and weights: 16 hexadecimal digits that change with any byte of them."""
+    digest = hashlib.sha256()
+    for file in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
+        digest.update(f"{file.name} {gguf.sha256(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError unless a tensor can be made on the device."""
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'device "{device}" cannot be used here: {reason(error)}') from error
+
+
+def _wanted(dtype: str | None, device: str) -> str:
+    if dtype is None:
+        return "float32" if device == "cpu" else "auto"
+    if dtype not in DTYPES:
+        raise UsageError(f'dtype "{dtype}" is not known: use float32, bfloat16 or float16')
+    return DTYPES[dtype]
+
+
+def _check_files(name: str, folder: Path) -> None:
+    """Find the usual damage before transformers does, which says less of it: missing parts and cut files."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / "config.json").exists():
+        raise SecateurError(f"{name} has no config.json, so its architecture is not known")
+    if missing := hub.missing_shards(folder):
+        raise SecateurError(f"{name} is incomplete: {missing[0]} is missing. Download it again.")
+    if not any((folder / file).exists() for file in TOKENIZERS):
+        raise SecateurError(f"{name} has no tokenizer (looked for {', '.join(TOKENIZERS)})")
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise SecateurError(f"{file} is damaged or unreadable: {reason(error)}. Download it again.") from error
+
+
+def _load(name: str, folder: Path, dtype: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet():
+            network, found = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
+            )
+    except Exception as error:  # whatever transformers trips over in a strange configuration
+        raise SecateurError(f"{name} cannot be loaded: {reason(error)}") from error
+    # transformers fills what is missing with random numbers and only warns.
+    absent = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
+    if absent:
+        raise SecateurError(f"{name} is incomplete: {len(absent)} weights are missing or misshapen, first {absent[0]}")
+    return network
+
+
+def _tokenizer(name: str, folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise SecateurError(f"{name}: its tokenizer cannot be loaded: {reason(error)}") from error
+
+
+def _check_finite(name: str, network: Any, architecture: Architecture) -> None:
+    import torch
+
+    for projection in architecture.projections:
+        # One sum in place of a mask as large as the matrix: it is not finite if any entry is not.
+        if not weight(network, projection).sum(dtype=torch.float32).isfinite():
+            raise SecateurError(f"{name} is damaged: {projection.name} holds values that are not finite")

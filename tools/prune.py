@@ -1,0 +1,257 @@
+"""Apply a recipe: from the dense model's statistics (search), or block after block (final).
+
+Both forms share `prune_block`, which takes the weights of one block and the statistics of their inputs and returns the
+pruned weights. The search form gives it the dense model's statistics. The final form recomputes, for each block, the
+statistics of the inputs that the already pruned blocks produce (SparseGPT's and Wanda's sequential form).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tools.allocation import sparsities, units
+from tools.architecture import Projection, weight
+from tools.blocks import BlockRunner
+from tools.checkpoint import Model
+from tools.compensation import compensate, obs_factor
+from tools.errors import SecateurError
+from tools.expression import ALLOCATION, METRIC, Node, evaluate, parse, used_terminals
+from tools.layers import LayerStatistics
+from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
+from tools.recipe import NM, Compensation, Recipe
+from tools.statistics import InputStatistics, Statistics, batches, recording, shared_inputs
+from tools.text import Windows
+
+INPUT_TERMINALS: Mapping[str, Callable[[InputStatistics], torch.Tensor]] = {
+    "X": lambda s: s.norm,
+    "X_mean": lambda s: s.mean,
+    "X_var": lambda s: s.variance,
+    "X_max": lambda s: s.largest.float(),
+    "X_abs": lambda s: (s.absolute / s.tokens).float(),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe made ready for one model: the parsed metric and the sparsity of every projection."""
+
+    recipe: Recipe
+    metric: Node
+    sparsity: dict[str, float]
+
+    @property
+    def terminals(self) -> frozenset[str]:
+        return used_terminals(self.metric)
+
+
+def needs_of(recipe: Recipe) -> frozenset[str]:
+    """Which optional statistics (`gram`, `gradient`, `regional`) a recipe reads."""
+    used = used_terminals(parse(recipe.metric, METRIC))
+    wanted = {
+        "gram": "D" in used or recipe.compensation.kind == "obs",
+        "gradient": "G" in used,
+        "regional": "R" in used,
+    }
+    return frozenset(name for name, needed in wanted.items() if needed)
+
+
+def plan(model: Model, layers: LayerStatistics, recipe: Recipe) -> Plan:
+    """Decide every projection's sparsity from the dense model's layer statistics.
+
+    Raises:
+        SecateurError: the metric or the allocation cannot be used on this model.
+    """
+    metric = parse(recipe.metric, METRIC)
+    if isinstance(recipe.pattern, NM):
+        _check_groups(model, recipe.pattern)
+        return Plan(recipe, metric, {p.name: recipe.sparsity for p in model.architecture.projections})
+    allocation = recipe.allocation
+    members = units(model.architecture, allocation.granularity)
+    priority = None
+    if not allocation.uniform and allocation.expression is not None:
+        node = parse(allocation.expression, ALLOCATION)
+        priority = evaluate(node, layers.terminals(used_terminals(node), allocation.granularity))
+    return Plan(recipe, metric, sparsities(allocation, members, recipe.sparsity, priority))
+
+
+def _check_groups(model: Model, pattern: NM) -> None:
+    for p in model.architecture.projections:
+        if p.in_features % pattern.m:
+            raise SecateurError(f"{pattern}: {p.name} has rows of {p.in_features}, not a multiple of {pattern.m}")
+
+
+def metric_scores(
+    metric: Node,
+    used: frozenset[str],
+    w: torch.Tensor,
+    inputs: InputStatistics,
+    name: str,
+    statistics: Statistics,
+    inverse_diagonal: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Scores (out, in) float32 of one matrix; the lowest fall.
+
+    Args:
+        w: (out, in) current weights. inputs: statistics of its input, dense or propagated.
+        statistics: of the dense model, for the gradients. inverse_diagonal: D where OBS supplies it.
+    """
+    values: dict[str, torch.Tensor] = {"W": w.float().abs()}
+    for terminal in used & INPUT_TERMINALS.keys():
+        values[terminal] = INPUT_TERMINALS[terminal](inputs).unsqueeze(0)
+    if "D" in used:
+        d = inputs.inverse_diagonal() if inverse_diagonal is None else inverse_diagonal
+        values["D"] = d.unsqueeze(0)
+    if "G" in used:
+        values["G"] = statistics.gradient[name]
+    if "R" in used:
+        values["R"] = statistics.regional[name]
+    return evaluate(metric, values)
+
+
+def prune_block(
+    ready: Plan,
+    members: Sequence[Projection],
+    weights: Mapping[str, torch.Tensor],
+    inputs: Mapping[str, InputStatistics],
+    statistics: Statistics,
+) -> dict[str, torch.Tensor]:
+    """New weights (out, in) for the projections of one block."""
+
+    def score(name: str, w: torch.Tensor, d: torch.Tensor | None = None) -> torch.Tensor:
+        return metric_scores(ready.metric, ready.terminals, w, inputs[name], name, statistics, d)
+
+    pattern, compensation = ready.recipe.pattern, ready.recipe.compensation
+    wanted = {p.name: round(ready.sparsity[p.name] * p.size) for p in members}
+    masks: dict[str, torch.Tensor] = {}
+    if not isinstance(pattern, NM) and pattern.group == "block":
+        found = lowest_of_all([score(p.name, weights[p.name]) for p in members], sum(wanted.values()))
+        masks = {p.name: mask for p, mask in zip(members, found, strict=True)}
+        wanted = {name: int(mask.sum()) for name, mask in masks.items()}
+    if compensation.kind == "obs":
+        return _compensated(ready, members, weights, inputs, wanted, score)
+    for p in members:
+        if p.name not in masks:
+            masks[p.name] = _mask(ready.recipe, score(p.name, weights[p.name]), wanted[p.name])
+    return {p.name: weights[p.name].masked_fill(masks[p.name], 0) for p in members}
+
+
+def _mask(recipe: Recipe, scores: torch.Tensor, count: int) -> torch.Tensor:
+    """`count` weights of one matrix, by the pattern's comparison group."""
+    if isinstance(recipe.pattern, NM):
+        return lowest_per_group(scores, recipe.pattern.n, recipe.pattern.m)
+    if recipe.pattern.group == "row":
+        return lowest_per_row(scores, spread(count, scores.shape[0]).to(scores.device))
+    return lowest_of_all([scores], count)[0]
+
+
+def _compensated(
+    ready: Plan,
+    members: Sequence[Projection],
+    weights: Mapping[str, torch.Tensor],
+    inputs: Mapping[str, InputStatistics],
+    wanted: Mapping[str, int],
+    score: Callable[..., torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """OBS on all matrices that share an input at once: they share the Hessian, their rows do not meet."""
+    found: dict[str, torch.Tensor] = {}
+    by_input: dict[int, list[Projection]] = {}
+    for p in members:
+        by_input.setdefault(id(inputs[p.name]), []).append(p)
+    compensation = ready.recipe.compensation
+    for group in by_input.values():
+        shared = inputs[group[0].name]
+        assert shared.gram is not None, "OBS needs Gram matrices"
+        rows = [p.out_features for p in group]
+        choose = _batch_rule(ready.recipe, group, wanted, score, shared.gram.diagonal() == 0)
+        factor = obs_factor(shared.gram, shared.tokens, compensation.damping)
+        stacked = torch.cat([weights[p.name] for p in group])
+        pruned = compensate(stacked, factor, choose, _batch_size(compensation, ready.recipe))
+        found |= {p.name: part for p, part in zip(group, pruned.split(rows), strict=True)}
+    return found
+
+
+def _batch_size(compensation: Compensation, recipe: Recipe) -> int:
+    """A lazy batch holds whole N:M groups."""
+    m = recipe.pattern.m if isinstance(recipe.pattern, NM) else 1
+    return -(-compensation.batch // m) * m
+
+
+def _batch_rule(
+    recipe: Recipe,
+    group: Sequence[Projection],
+    wanted: Mapping[str, int],
+    score: Callable[..., torch.Tensor],
+    dead: torch.Tensor,
+) -> Callable[[torch.Tensor, torch.Tensor, int, int], torch.Tensor]:
+    """The rule that OBS asks for the mask of a batch of columns; over all batches the counts add up exactly.
+
+    Inputs that are always zero (dead columns) fall first, as SparseGPT has it, but never more than were asked for.
+    """
+    rows = [p.out_features for p in group]
+    shares = {p.name: spread(wanted[p.name], p.in_features).cumsum(0).tolist() for p in group}
+
+    def choose(current: torch.Tensor, diagonal: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        masks = []
+        for p, w in zip(group, current.split(rows), strict=True):
+            scores = score(p.name, w, diagonal)[:, first:last].masked_fill(dead[first:last], -torch.inf)
+            before = shares[p.name][first - 1] if first else 0
+            masks.append(_mask(recipe, scores, shares[p.name][last - 1] - before))
+        return torch.cat(masks)
+
+    return choose
+
+
+def prune_from_statistics(model: Model, dense: Mapping[str, torch.Tensor], statistics: Statistics, ready: Plan) -> None:
+    """Write the pruned weights into the model, from the dense weights and the dense model's statistics (search form).
+
+    Args:
+        dense: (out, in) weights of every projection before pruning.
+    """
+    with torch.inference_mode():
+        for block in range(model.architecture.n_blocks):
+            members = model.architecture.of_block(block)
+            pruned = prune_block(ready, members, dense, statistics.inputs, statistics)
+            for p in members:
+                weight(model.network, p).copy_(pruned[p.name])
+
+
+def prune_propagated(
+    model: Model,
+    windows: Windows,
+    statistics: Statistics,
+    ready: Plan,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Prune the dense model block after block, each on what the pruned blocks before it put out (final form).
+
+    Args:
+        windows: the calibration windows. statistics: of the dense model, for gradients.
+        progress: called with (blocks done, blocks in all).
+    """
+    gram = "gram" in needs_of(ready.recipe)
+    shared = shared_inputs(model.architecture)
+    with torch.inference_mode():
+        runner = BlockRunner(model, windows.ids[:1])
+        hidden = [runner.embed(ids) for ids in batches(windows)]
+        for block in range(model.architecture.n_blocks):
+            members = model.architecture.of_block(block)
+            names = {p.name for p in members}
+            with recording(model, {k: v for k, v in shared.items() if k in names}, gram) as inputs:
+                for x in hidden:
+                    runner.run(block, x)
+            weights = {p.name: weight(model.network, p) for p in members}
+            pruned = prune_block(ready, members, weights, inputs, statistics) if members else {}
+            for p in members:
+                weights[p.name].copy_(pruned[p.name])
+            hidden = [runner.run(block, x) for x in hidden]
+            if progress is not None:
+                progress(block + 1, model.architecture.n_blocks)
+
+
+def overall(model: Model, shares: Mapping[str, float]) -> float:
+    """Share of zeros over all prunable weights."""
+    return sum(shares[p.name] * p.size for p in model.architecture.projections) / model.architecture.size

@@ -1,0 +1,213 @@
+"""A recipe: what to do to a model, complete and portable, as data.
+
+A recipe names no weights: one found on a small model can be applied to a large one. Its id is a hash of its
+canonical JSON, so two recipes with one id are the same recipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tools.errors import SecateurError, UsageError
+
+Group = Literal["row", "matrix", "block"]
+Granularity = Literal["block", "layer", "projection"]
+
+
+class Frozen(BaseModel):
+    """A value that is validated once and never changes; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Unstructured(Frozen):
+    """Single weights fall; they compete within a row, a matrix or all matrices of a block."""
+
+    kind: Literal["unstructured"] = "unstructured"
+    group: Group = "row"
+
+    def __str__(self) -> str:
+        return f"unstructured per {self.group}"
+
+
+class NM(Frozen):
+    """Of every `m` consecutive weights of a row, `n` stay."""
+
+    kind: Literal["n:m"] = "n:m"
+    n: int = Field(ge=1)
+    m: int = Field(ge=2, le=1024)
+
+    @model_validator(mode="after")
+    def _keeps_fewer_than_all(self) -> NM:
+        if self.n >= self.m:
+            raise ValueError(f"{self.n}:{self.m} keeps {self.n} of every {self.m} weights, which removes none")
+        return self
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.n / self.m
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+
+Pattern = Annotated[Unstructured | NM, Field(discriminator="kind")]
+
+
+def parse_pattern(text: str) -> Unstructured | NM:
+    """Read `unstructured`, `unstructured/matrix` (row, matrix, block) or `2:4`."""
+    if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text.strip()):
+        n, m = int(match[1]), int(match[2])
+        try:
+            return NM(n=n, m=m)
+        except ValidationError:
+            raise UsageError(f"pattern {text}: N:M keeps N of every M weights, so 1 <= N < M <= 1024") from None
+    kind, _, group = text.strip().partition("/")
+    if kind == "unstructured" and group in ("", "row", "matrix", "block"):
+        return Unstructured(group=group or "row")  # type: ignore[arg-type]  # narrowed by the line above
+    raise UsageError(f'pattern "{text}" is not known: use unstructured, unstructured/matrix, unstructured/block or N:M')
+
+
+class Allocation(Frozen):
+    """Who keeps more: an expression over layer statistics, or an explicit vector of sparsities.
+
+    The expression's value is a priority q, one number per unit (a block, a layer, that is attention or MLP of a
+    block, or a projection). It is min-max scaled to [0, 1] and becomes
+
+        keep = (1 - S) + 2 * width * (q - mean q),    bounded, then shifted until the weighted mean is exact,
+
+    which is OWL's map (luuyin/OWL lib/prune_all.py l.139-154) and holds DLP's and ATP's as special cases.
+    """
+
+    expression: str | None = "uniform"
+    vector: tuple[float, ...] | None = None
+    width: float = Field(default=0.0, ge=0.0, le=0.5)
+    granularity: Granularity = "block"
+    bounds: tuple[float, float] = (0.0, 1.0)
+    """Smallest and largest sparsity a unit may get."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Allocation:
+        if (self.expression is None) == (self.vector is None):
+            raise ValueError("give either an expression or a vector")
+        if self.vector is not None and not all(0.0 <= s <= 1.0 for s in self.vector):
+            raise ValueError("every sparsity of the vector lies between 0 and 1")
+        low, high = self.bounds
+        if not 0.0 <= low < high <= 1.0:
+            raise ValueError("bounds are two sparsities, 0 <= low < high <= 1")
+        return self
+
+    @property
+    def uniform(self) -> bool:
+        return self.expression == "uniform" or (self.vector is None and self.width == 0.0)
+
+    def __str__(self) -> str:
+        if self.uniform:
+            return "uniform"
+        body = self.expression if self.expression is not None else "evolved rates"
+        width = f" ±{self.width:g}" if self.expression is not None else ""
+        return f"{body}{width} per {self.granularity}"
+
+
+class Compensation(Frozen):
+    """How the weights that stay make up for those that fall: not at all, or by SparseGPT's OBS update."""
+
+    kind: Literal["none", "obs"] = "none"
+    damping: float = Field(default=0.01, gt=0.0, le=1.0)
+    batch: int = Field(default=128, ge=1, le=4096)
+    """Columns treated together before the rest of the matrix is updated (SparseGPT's lazy batch)."""
+
+    def __str__(self) -> str:
+        return "OBS" if self.kind == "obs" else "none"
+
+
+class Calibration(Frozen):
+    """Which text the statistics come from."""
+
+    source: str = "builtin"
+    windows: int = Field(default=16, ge=1)
+    length: int = Field(default=512, ge=8)
+    seed: int = 0
+
+
+def check_sparsity(value: float) -> float:
+    """`value` if something would be removed and something would be left.
+
+    Raises:
+        UsageError: it is not strictly between 0 and 1.
+    """
+    if not (math.isfinite(value) and 0.0 < value < 1.0):
+        raise UsageError(f"sparsity {value:g}: give the share of weights to remove, between 0 and 1, for example 0.5")
+    return value
+
+
+class Recipe(Frozen):
+    """Pattern, sparsity, metric, allocation, compensation, calibration."""
+
+    pattern: Pattern = Unstructured()
+    sparsity: float = Field(gt=0.0, lt=1.0)
+    metric: str = Field(max_length=2000)
+    allocation: Allocation = Allocation()
+    compensation: Compensation = Compensation()
+    calibration: Calibration = Calibration()
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_written(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("the metric is empty")
+        return value.strip()
+
+    @model_validator(mode="after")
+    def _pattern_fits(self) -> Recipe:
+        if isinstance(self.pattern, NM):
+            if abs(self.pattern.sparsity - self.sparsity) > 1e-9:
+                raise ValueError(f"{self.pattern} means sparsity {self.pattern.sparsity:g}, not {self.sparsity:g}")
+            if not self.allocation.uniform:
+                raise ValueError(f"{self.pattern} leaves nothing to allocate: every group keeps the same number")
+        return self
+
+    def canonical(self) -> str:
+        """The JSON that the id is a hash of: sorted keys, no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+    def save(self, path: Path) -> None:
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a recipe from YAML or JSON.
+
+        Raises:
+            SecateurError: the file is missing or is not a recipe.
+        """
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls.model_validate(data)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SecateurError(f"{path}: cannot be read as a recipe ({type(error).__name__})") from error
+        except ValidationError as error:
+            raise SecateurError(f"{path}: not a recipe: {first_problem(error)}") from error
+
+    def __str__(self) -> str:
+        return f"{self.metric}, {self.allocation} allocation, compensation {self.compensation}, {self.pattern}"
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first complaint of a pydantic error as one line: where, what."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text

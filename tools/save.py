@@ -1,0 +1,82 @@
+"""Save a pruned model as an ordinary Hugging Face folder, with its recipe and its model card."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools.edges import aside, quiet, reason
+from tools.errors import SecateurError
+from tools.gguf import ORIGIN, make_plain
+from tools.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tools.checkpoint import Model
+
+RECIPE = "recipe.yaml"
+"""The file that marks a folder as saved by this function."""
+
+
+def save_model(model: Model, folder: Path, *, recipe: Recipe, card: str) -> None:
+    """Write weights, tokenizer, recipe and card; the folder appears whole or not at all.
+
+    Args:
+        model: the pruned model; saved in the precision it is loaded in.
+        folder: is created; one that this function wrote before is replaced.
+        recipe: what was done, as `recipe.yaml`.
+        card: the model card, Markdown, as `README.md`.
+
+    Raises:
+        SecateurError: the folder holds something else, the disk is full, or it may not be written.
+    """
+    _check_place(model, folder)
+    try:
+        _check_space(model.network, folder)
+        with aside(folder) as partial:
+            _write(model, partial)
+            recipe.save(partial / RECIPE)
+            (partial / "README.md").write_text(card, encoding="utf-8")
+    except SecateurError:
+        raise
+    except Exception as error:  # besides OSError: safetensors reports a full disk as an error of its own
+        raise SecateurError(f"{folder} cannot be written: {reason(error)}") from error
+
+
+def _check_place(model: Model, folder: Path) -> None:
+    if folder.resolve() == model.folder.resolve():
+        raise SecateurError(f"{folder} is the model that was opened. Choose another folder for the result.")
+    if folder.is_file():
+        raise SecateurError(f"{folder} is a file. Choose another folder for the result.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECIPE).exists():
+        raise SecateurError(f"{folder} is not empty and holds no pruned model. Choose another folder, or empty it.")
+
+
+def _check_space(network: Any, folder: Path) -> None:
+    """Refuse at once what cannot fit; half an hour of pruning may lie behind us, and a file may lie before us."""
+    needed = sum(p.numel() * p.element_size() for p in network.parameters())
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise SecateurError(f"{folder}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free on that disk")
+
+
+def _write(model: Model, folder: Path) -> None:
+    with quiet():
+        make_plain(model.network)
+        _repair_generation(model.network)
+        model.network.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
+    if model.origin:  # what was dequantised stays so after pruning
+        shutil.copy(model.folder / ORIGIN, folder)
+
+
+def _repair_generation(network: Any) -> None:
+    """Mend generation settings that contradict each other: transformers loads them, but refuses to save them."""
+    settings = getattr(network, "generation_config", None)
+    if settings is None:
+        return
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        settings.do_sample = True  # the usual contradiction: a temperature is given and sampling is off

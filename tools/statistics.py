@@ -1,0 +1,317 @@
+"""What is known about the dense model: collected in one pass, kept on disk, used by every candidate.
+
+Per input of a linear (shared by q, k, v and by gate, up: accumulated once): sums of x, |x| and x^2, the largest |x|,
+the number of tokens and windows, and on request the Gram matrix. Per block: redundancy, 1 - cos(input, output)
+(ShortGPT). On request, per weight: G = 100 sqrt(sum_n g_n^2), g_n the gradient of the loss on window n
+(VILA-Lab/GBLM-Pruner, pprp/Pruner-Zero lib/gradient_computation.py), and Wanda++'s regional gradient R, the root mean
+square over windows of the gradient of the l2 norm of the block's output (TTTTTTris/wandaplus).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tools.architecture import Architecture, Projection, weight
+from tools.blocks import BlockRunner, output_of
+from tools.checkpoint import Model
+from tools.text import Windows
+
+BATCH_TOKENS = 2048
+"""Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
+NEEDS = frozenset({"gram", "gradient", "regional"})
+_VERSION = 1
+
+
+@dataclass
+class InputStatistics:
+    """Sums over all tokens of one linear's input, each (in_features,) float64; `gram` is (in, in) float32, X^T X."""
+
+    total: torch.Tensor
+    absolute: torch.Tensor
+    squares: torch.Tensor
+    largest: torch.Tensor
+    tokens: int = 0
+    windows: int = 0
+    gram: torch.Tensor | None = None
+    _inverse_diagonal: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def empty(cls, width: int, device: torch.device | str, gram: bool) -> InputStatistics:
+        def zeros() -> torch.Tensor:
+            return torch.zeros(width, dtype=torch.float64, device=device)
+
+        return cls(zeros(), zeros(), zeros(), zeros(), gram=torch.zeros(width, width, device=device) if gram else None)
+
+    def add(self, x: torch.Tensor) -> None:
+        """Account for a batch of inputs (windows, length, in_features)."""
+        flat = x.detach().reshape(-1, x.shape[-1]).float()
+        self.total += flat.sum(0)
+        self.absolute += torch.linalg.vector_norm(flat, 1, dim=0)
+        self.largest = torch.maximum(self.largest, torch.linalg.vector_norm(flat, float("inf"), dim=0).double())
+        if self.gram is None:
+            self.squares += torch.linalg.vector_norm(flat, 2, dim=0).double() ** 2
+        else:
+            self.gram.addmm_(flat.T, flat)
+            self.squares.copy_(self.gram.diagonal())
+        self.tokens += flat.shape[0]
+        self.windows += x.shape[0] if x.dim() > 2 else 1
+
+    @property
+    def norm(self) -> torch.Tensor:
+        """(in,) float32: sqrt(sum x^2 / windows), the square root of Wanda's `scaler_row`."""
+        return (self.squares / self.windows).sqrt().float()
+
+    @property
+    def mean(self) -> torch.Tensor:
+        return (self.total / self.tokens).float()
+
+    @property
+    def variance(self) -> torch.Tensor:
+        return (self.squares / self.tokens - (self.total / self.tokens) ** 2).clamp_min(0).float()
+
+    def inverse_diagonal(self, damping: float = 0.01) -> torch.Tensor:
+        """(in,) diagonal of the damped inverse Hessian; needs the Gram matrix."""
+        from tools.compensation import damped_inverse
+
+        if damping not in self._inverse_diagonal:
+            assert self.gram is not None, "statistics were collected without Gram matrices"
+            self._inverse_diagonal[damping] = damped_inverse(self.gram, self.tokens, damping).diagonal().clone()
+        return self._inverse_diagonal[damping]
+
+
+@dataclass
+class Statistics:
+    """Statistics of a dense model on one calibration text."""
+
+    inputs: dict[str, InputStatistics]
+    """By the name of every projection; those that share an input share the object."""
+    redundancy: list[float]
+    """Per block, 1 - mean cosine between what enters and what leaves it."""
+    gradient: dict[str, torch.Tensor] = field(default_factory=dict)
+    regional: dict[str, torch.Tensor] = field(default_factory=dict)
+    text: str = ""
+    reused: bool = False
+    """Whether it was read from disk."""
+
+    @property
+    def tokens(self) -> int:
+        return next(iter(self.inputs.values())).tokens
+
+
+def shared_inputs(architecture: Architecture) -> dict[str, tuple[str, ...]]:
+    """First projection of every stage -> all projections that read the same input."""
+    stages = (stage for block in range(architecture.n_blocks) for stage in architecture.stages(block))
+    return {stage[0].name: tuple(p.name for p in stage) for stage in stages if stage}
+
+
+def batches(windows: Windows) -> list[torch.Tensor]:
+    """The windows in batches (b, length) of about BATCH_TOKENS tokens."""
+    return list(windows.ids.split(max(1, BATCH_TOKENS // windows.ids.shape[1])))
+
+
+@contextmanager
+def recording(model: Model, names: dict[str, tuple[str, ...]], gram: bool) -> Iterator[dict[str, InputStatistics]]:
+    """While open, forward passes add the inputs of the named projections to the statistics that are yielded."""
+    found: dict[str, InputStatistics] = {}
+    handles = []
+
+    def hook(statistics: InputStatistics) -> Callable[..., None]:
+        return lambda module, args: statistics.add(args[0])
+
+    sizes = {p.name: p.in_features for p in model.architecture.projections}
+    for first, members in names.items():
+        statistics = InputStatistics.empty(sizes[first], model.device, gram)
+        handles.append(model.network.get_submodule(first).register_forward_pre_hook(hook(statistics)))
+        found |= dict.fromkeys(members, statistics)
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def collect(
+    model: Model, windows: Windows, *, needs: frozenset[str] = frozenset(), cache: Path | None = None
+) -> Statistics:
+    """One forward pass over the calibration windows (and one backward pass per window for the gradients).
+
+    Args:
+        needs: any of `gram`, `gradient`, `regional`.
+        cache: folder where statistics are kept under the fingerprint of model and text; None keeps nothing.
+    """
+    keep = _Shelf(cache, model, windows)
+    gram = "gram" in needs or keep.holds("gram")
+    architecture = model.architecture
+    tensors = keep.get("gram" if gram else "inputs", lambda: _to_tensors(_forward(model, windows, gram), architecture))
+    statistics = _from_tensors(tensors, architecture, windows.sha256)
+    if "gradient" in needs:
+        statistics.gradient = keep.get("gradient", lambda: _gradients(model, windows))
+    if "regional" in needs:
+        statistics.regional = keep.get("regional", lambda: _regional_gradients(model, windows))
+    statistics.reused = not keep.computed
+    return statistics
+
+
+def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
+    blocks = list(model.network.get_submodule(model.architecture.blocks))
+    cosines = torch.zeros(len(blocks), dtype=torch.float64)
+
+    def compare(index: int) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+            before = args[0] if args else kwargs["hidden_states"]
+            cosines[index] += (
+                torch.cosine_similarity(before.float(), output_of(result).float(), dim=-1).sum().double().cpu()
+            )
+
+        return hook
+
+    handles = [block.register_forward_hook(compare(i), with_kwargs=True) for i, block in enumerate(blocks)]
+    try:
+        with recording(model, shared_inputs(model.architecture), gram) as inputs, torch.inference_mode():
+            for ids in batches(windows):
+                model.network(ids.to(model.device), use_cache=False, logits_to_keep=1)
+    finally:
+        for handle in handles:
+            handle.remove()
+    redundancy = (1 - cosines / windows.tokens).tolist()
+    return Statistics(inputs, redundancy, text=windows.sha256)
+
+
+def _gradients(model: Model, windows: Windows) -> dict[str, torch.Tensor]:
+    """G of every projection (out, in) float32: 100 sqrt(sum over windows of g^2)."""
+    with _accumulating(model, model.architecture.projections) as squares:
+        for ids in windows.ids:
+            row = ids.unsqueeze(0).to(model.device)
+            model.network(row, labels=row, use_cache=False).loss.backward()
+    return {name: value.sqrt_().mul_(100) for name, value in squares.items()}
+
+
+def _regional_gradients(model: Model, windows: Windows) -> dict[str, torch.Tensor]:
+    """R of every projection (out, in) float32: sqrt(mean over windows of (d ||block(x)||_2 / dW)^2)."""
+    runner = BlockRunner(model, windows.ids[:1])
+    with torch.no_grad():
+        hidden = [runner.embed(ids.unsqueeze(0)) for ids in windows.ids]
+    found: dict[str, torch.Tensor] = {}
+    for block in range(model.architecture.n_blocks):
+        members = [p for p in model.architecture.projections if p.block == block]
+        with _accumulating(model, members) as squares:
+            for i, x in enumerate(hidden):
+                output = runner.run(block, x)
+                torch.linalg.vector_norm(output.float()).backward()
+                hidden[i] = output.detach()
+        found |= {name: value.div_(len(hidden)).sqrt_() for name, value in squares.items()}
+    return found
+
+
+@contextmanager
+def _accumulating(model: Model, members: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """While open, every backward pass adds the squared gradients of `members` and frees them at once."""
+    for parameter in model.network.parameters():
+        parameter.requires_grad_(False)
+    squares: dict[str, torch.Tensor] = {}
+    handles = []
+
+    def hook(projection: Projection, total: torch.Tensor) -> Callable[[torch.Tensor], None]:
+        def add(parameter: torch.Tensor) -> None:
+            assert parameter.grad is not None
+            gradient = parameter.grad.T if projection.transposed else parameter.grad
+            total.addcmul_(gradient.float(), gradient.float())
+            parameter.grad = None
+
+        return add
+
+    for p in members:
+        squares[p.name] = torch.zeros(p.out_features, p.in_features, device=model.device)
+        parameter = model.network.get_submodule(p.name).weight
+        parameter.requires_grad_(True)
+        handles.append(parameter.register_post_accumulate_grad_hook(hook(p, squares[p.name])))
+    try:
+        yield squares
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in model.network.parameters():
+            parameter.requires_grad_(False)
+
+
+def moments(values: torch.Tensor) -> tuple[float, float]:
+    """Skewness E[(a - mu)^3] / sigma^3 and kurtosis E[(a - mu)^4] / sigma^4 of all values, in float64 sums."""
+    a = values.reshape(-1).float()
+    d = a - a.mean()
+    square = d * d
+    variance = square.mean(dtype=torch.float64)
+    if float(variance) == 0.0:
+        return 0.0, 0.0
+    skew = (square * d).mean(dtype=torch.float64) / variance**1.5
+    kurtosis = (square * square).mean(dtype=torch.float64) / variance**2
+    return float(skew), float(kurtosis)
+
+
+def wanda_scores(model: Model, statistics: Statistics, projection: Projection) -> torch.Tensor:
+    """|W| ||x|| of a projection (out, in) float32, the A of OWL and DLP."""
+    return weight(model.network, projection).detach().float().abs() * statistics.inputs[projection.name].norm
+
+
+class _Shelf:
+    """Tensors on disk under the fingerprint of model and calibration text; computed once, read afterwards."""
+
+    def __init__(self, cache: Path | None, model: Model, windows: Windows) -> None:
+        key = [_VERSION, model.fingerprint, model.dtype, windows.sha256, list(windows.ids.shape)]
+        name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
+        self._folder = cache / "statistics" / name if cache else None
+        self._device = model.device
+        self.computed = False
+
+    def holds(self, kind: str) -> bool:
+        return self._folder is not None and (self._folder / f"{kind}.safetensors").exists()
+
+    def get(self, kind: str, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Read what is kept, or compute and keep it (written aside, then renamed)."""
+        if self._folder is not None and self.holds(kind):
+            found: dict[str, torch.Tensor] = load_file(self._folder / f"{kind}.safetensors", device=self._device)
+            return found
+        tensors = compute()
+        self.computed = True
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            aside = self._folder / f"{kind}.{os.getpid()}.part"
+            try:
+                save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, aside)
+                aside.replace(self._folder / f"{kind}.safetensors")
+            finally:
+                aside.unlink(missing_ok=True)
+        return tensors
+
+
+_SUMS = ("total", "absolute", "squares", "largest")
+
+
+def _to_tensors(statistics: Statistics, architecture: Architecture) -> dict[str, torch.Tensor]:
+    tensors = {"redundancy": torch.tensor(statistics.redundancy, dtype=torch.float64)}
+    for first in shared_inputs(architecture):
+        s = statistics.inputs[first]
+        tensors |= {f"{first}|{k}": getattr(s, k) for k in _SUMS}
+        tensors[f"{first}|counts"] = torch.tensor([s.tokens, s.windows])
+        if s.gram is not None:
+            tensors[f"{first}|gram"] = s.gram
+    return tensors
+
+
+def _from_tensors(tensors: dict[str, torch.Tensor], architecture: Architecture, text: str) -> Statistics:
+    inputs: dict[str, InputStatistics] = {}
+    for first, members in shared_inputs(architecture).items():
+        tokens, windows = tensors[f"{first}|counts"].tolist()
+        total, absolute, squares, largest = (tensors[f"{first}|{k}"] for k in _SUMS)
+        s = InputStatistics(total, absolute, squares, largest, tokens, windows, tensors.get(f"{first}|gram"))
+        inputs |= dict.fromkeys(members, s)
+    return Statistics(inputs, tensors["redundancy"].tolist(), text=text)

@@ -1,0 +1,152 @@
+"""A resident model with everything a candidate needs: dense weights, statistics, dense logits.
+
+Opening it costs one pass over the calibration text; after that a candidate costs scores, masks and one forward pass
+over the tokens of its fidelity. The model is always left as the last candidate made it; whoever needs dense weights
+calls `restore`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tools import evaluate
+from tools.architecture import weight
+from tools.checkpoint import Model
+from tools.errors import SecateurError
+from tools.evaluate import DenseLogits
+from tools.expression import METRIC, parse, used_terminals
+from tools.layers import LayerStatistics
+from tools.measurement import Measurement
+from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
+from tools.recipe import Recipe
+from tools.statistics import Statistics, collect
+from tools.text import Windows
+from tools.verify import sparsities
+
+PROBE_MATRICES = 6
+PROBE_ROWS = 48
+TOLERANCE = 1e-3
+"""How far the measured sparsity may be from the recipe's: 0.1 % of the prunable weights."""
+
+
+class Workbench:
+    """Measures recipes on one model."""
+
+    def __init__(self, model: Model, calibration: Windows, search: Windows | None, cache: Path | None = None) -> None:
+        self.model = model
+        self.calibration = calibration
+        self.search = search
+        self.cache = cache
+        self.dense = {p.name: weight(model.network, p).clone() for p in model.architecture.projections}
+        self.statistics: Statistics = collect(model, calibration, cache=cache)
+        self.layers = LayerStatistics(model, self.dense, self.statistics)
+        self._logits: DenseLogits | None = None
+        self._pruned = False
+
+    def restore(self) -> None:
+        """Write the dense weights back."""
+        if self._pruned:
+            with torch.inference_mode():
+                for p in self.model.architecture.projections:
+                    weight(self.model.network, p).copy_(self.dense[p.name])
+            self._pruned = False
+
+    def require(self, needs: frozenset[str]) -> None:
+        """Collect the optional statistics that are still missing (from the dense model)."""
+        held = {
+            "gram": next(iter(self.statistics.inputs.values())).gram is not None,
+            "gradient": bool(self.statistics.gradient),
+            "regional": bool(self.statistics.regional),
+        }
+        if missing := frozenset(need for need in needs if not held[need]):
+            self.restore()
+            wanted = missing | frozenset(need for need, there in held.items() if there)
+            self.statistics = collect(self.model, self.calibration, needs=wanted, cache=self.cache)
+            self.layers.statistics = self.statistics
+
+    def ready(self, recipe: Recipe) -> Plan:
+        """Collect what the recipe needs and decide the sparsity of every projection."""
+        self.require(needs_of(recipe))
+        return plan(self.model, self.layers, recipe)
+
+    @property
+    def logits(self) -> DenseLogits:
+        """The dense model's top logits on the search windows, computed when first asked for."""
+        if self._logits is None:
+            assert self.search is not None, "this workbench was opened without search windows"
+            self.restore()
+            self._logits = evaluate.remember_dense(self.model, self.search)
+        return self._logits
+
+    def divergence(self, recipe: Recipe, tokens: int) -> Measurement:
+        """Fitness of a recipe in its search form: KL to the dense model over about `tokens` search tokens."""
+        start = time.perf_counter()
+        logits = self.logits
+        ready = self.ready(recipe)
+        self._pruned = True
+        prune_from_statistics(self.model, self.dense, self.statistics, ready)
+        count = max(1, tokens // logits.windows.ids.shape[1])
+        found = evaluate.divergence(self.model, logits, count, sparsity=self.measured_sparsity(recipe))
+        return found.model_copy(update={"seconds": time.perf_counter() - start})
+
+    def finish(self, recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> None:
+        """Prune the dense model by the recipe in its final form, block after block with propagated activations."""
+        ready = self.ready(recipe)
+        self.restore()
+        self._pruned = True
+        prune_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
+        self.measured_sparsity(recipe)
+
+    def perplexity(self, windows: Windows, form: str) -> Measurement:
+        """Perplexity of the model as it stands (dense after `restore`, pruned after `finish`)."""
+        share = overall(self.model, sparsities(self.model))
+        return evaluate.perplexity(self.model, windows, sparsity=share, form=form)
+
+    def measured_sparsity(self, recipe: Recipe) -> float:
+        """The share of zeros that is really there.
+
+        Raises:
+            SecateurError: it is not the recipe's within 0.1 %; "0 % pruned, success" must be impossible.
+        """
+        share = overall(self.model, sparsities(self.model))
+        if abs(share - recipe.sparsity) > TOLERANCE:
+            raise SecateurError(
+                f"asked for sparsity {recipe.sparsity:.4f}, measured {share:.4f}: the weights were not pruned as asked"
+            )
+        return share
+
+    def probe(self, metric: str, group: str = "row") -> torch.Tensor:
+        """Ranks (0 to 1) that a metric gives to a fixed sample of the dense weights, within rows or matrices, flat.
+
+        Two metrics whose probes agree are one candidate: they choose the same masks.
+
+        Raises:
+            SecateurError: the metric is malformed, or its values are not finite or all the same.
+        """
+        node = parse(metric, METRIC)
+        used = used_terminals(node)
+        self.require(needs_of(Recipe(sparsity=0.5, metric=metric)))
+        projections = self.model.architecture.projections
+        ranks = []
+        for p in projections[:: max(1, len(projections) // PROBE_MATRICES)][:PROBE_MATRICES]:
+            inputs = self.statistics.inputs[p.name]
+            scores = metric_scores(node, used, self.dense[p.name], inputs, p.name, self.statistics)
+            rows = scores[:: max(1, scores.shape[0] // PROBE_ROWS)][:PROBE_ROWS]
+            rows = rows if group == "row" else rows.reshape(1, -1)
+            ranks.append((rows.argsort(1).argsort(1).double() / max(1, rows.shape[1] - 1)).flatten().cpu())
+        return torch.cat(ranks)
+
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        """The prunable weights as they are now, copied to the CPU."""
+        return {p.name: weight(self.model.network, p).to("cpu", copy=True) for p in self.model.architecture.projections}
+
+    def load(self, weights: dict[str, torch.Tensor]) -> None:
+        """Write a snapshot back."""
+        self._pruned = True
+        with torch.inference_mode():
+            for p in self.model.architecture.projections:
+                weight(self.model.network, p).copy_(weights[p.name])

@@ -1,0 +1,31 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A hub id, a folder, a GGUF file or a sample: smollm2-135m, tiny."),
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or enough of its start.")]
+Home = Annotated[
+    Path | None, typer.Option("--home", metavar="DIR", help="Where runs, memory and caches live (or SECATEUR_HOME).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="TYPE", help="float32 (default on a CPU), bfloat16 or float16."),
+]
+Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")]
+Windows = Annotated[int | None, typer.Option("--windows", metavar="N", help="Windows of text.")]
+Length = Annotated[int | None, typer.Option("--length", metavar="L", help="Tokens per window.")]
+Calibration = Annotated[
+    str | None,
+    typer.Option("--calibration", metavar="TEXT", help="builtin, wikitext2, c4, or a .txt or .jsonl file."),
+]
+Text = Annotated[str, typer.Option("--text", metavar="TEXT", help="builtin, wikitext2, c4, or a .txt or .jsonl file.")]

@@ -1,0 +1,131 @@
+"""`secateur prune` and `secateur resume`: do a run to its end, shown as it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tools.errors import UsageError
+from tui.cli import options
+from tui.cli.edge import complain, print_json, settings, use_threads
+
+if TYPE_CHECKING:
+    from runs.run import Run
+
+
+def prune(
+    model: options.Model,
+    sparsity: Annotated[
+        str | None, typer.Option("--sparsity", metavar="S", help="Share of weights to remove, for example 0.5.")
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", metavar="P", help="unstructured (default), unstructured/matrix, …/block, or 2:4."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="NAME", help="Apply a named method instead of searching.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="FILE", help="Apply a recipe instead of searching.")
+    ] = None,
+    designer: Annotated[
+        str | None, typer.Option("--designer", metavar="D", help="Who invents the recipes: builtin needs no LLM.")
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option("--candidates", metavar="N", help="Candidates to measure at most.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Minutes to work at most.")] = None,
+    calibration: options.Calibration = None,
+    windows: options.Windows = None,
+    length: options.Length = None,
+    text: options.Text = "builtin",
+    compensation: Annotated[
+        bool, typer.Option("--compensation/--no-compensation", help="Whether the weights that stay may be updated.")
+    ] = True,
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Where the pruned model goes.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Seed of everything random.")] = None,
+    json: options.Json = False,
+    home: options.Home = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+) -> None:
+    """Prune a model by search, method or recipe.
+
+    The result is saved, loaded again in a fresh process and compared before it is called done.
+    """
+    found = settings(
+        home,
+        calibration=calibration,
+        windows=windows,
+        length=length,
+        designer=designer,
+        candidates=candidates,
+        minutes=minutes,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+    )
+    from tools.recipe import Recipe
+    from tui.goal import build
+    from tui.working import start
+
+    goal = build(
+        found,
+        model=model,
+        sparsity=None if sparsity is None else _number(sparsity),
+        pattern=pattern,
+        method=method,
+        recipe=None if recipe is None else Recipe.load(recipe),
+        text=text,
+        compensation=compensation,
+        output=output,
+    )
+    use_threads(found)
+    _do(start(found, goal), json=json)
+
+
+def resume(
+    run: options.RunName,
+    json: options.Json = False,
+    home: options.Home = None,
+    threads: options.Threads = None,
+) -> None:
+    """Go on with a run that was interrupted.
+
+    Nothing that was measured is measured again.
+    """
+    found = settings(home, threads=threads)
+    from runs.run import open_run
+
+    use_threads(found)
+    _do(open_run(found.home, run), json=json)
+
+
+def _do(run: Run, *, json: bool) -> None:
+    """Work on a run, show it, and print what came out."""
+    from tui.comparison import comparison
+    from tui.plain import Plain
+    from tui.working import carry_out
+
+    try:
+        with Plain() as printer:
+            printer.recall(run.journal.read())
+            result = carry_out(run, printer)
+    except KeyboardInterrupt:
+        complain(f"interrupted. `secateur resume {run.id}` goes on where it stopped.")
+        raise typer.Exit(130) from None
+    if json:
+        print_json(result.as_json())
+    else:
+        print(comparison(result, run))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f'sparsity "{text}" is not a number: give a share between 0 and 1, for example 0.5') from None

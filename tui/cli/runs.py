@@ -1,0 +1,120 @@
+"""`secateur runs`: what runs there are, what came out of them, and away with them."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tools.errors import SecateurError, UsageError
+from tui.cli import options
+from tui.cli.edge import print_json, settings
+
+if TYPE_CHECKING:
+    from runs.run import Run
+
+app = typer.Typer(help="List, show, compare, report or remove runs.", rich_markup_mode=None)
+RunNames = Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids of runs, or enough of their starts.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context, home: options.Home = None, json: options.Json = False) -> None:
+    if context.invoked_subcommand is None:
+        list_(home, json)
+
+
+@app.command("list")
+def list_(home: options.Home = None, json: options.Json = False) -> None:
+    """List all runs, newest last."""
+    from runs.run import list_runs
+
+    place = settings(home).home
+    found = list_runs(place)
+    if json:
+        rows = [
+            {"run": run.id, "status": str(run.status()), "goal": str(run.goal), "created": _when(run)} for run in found
+        ]
+        print_json({"home": str(place), "runs": rows})
+    elif not found:
+        print(f"no runs in {place}; `secateur prune MODEL --sparsity 0.5` starts one")
+    else:
+        width = max(len(run.id) for run in found)
+        print("\n".join(f"{run.id:<{width}}  {_when(run)}  {run.status():<11}  {run.goal}" for run in found))
+
+
+@app.command()
+def show(run: options.RunName, home: options.Home = None, json: options.Json = False) -> None:
+    """Show the goal of a run, its state and what came out."""
+    from runs.report import summary
+    from tui.comparison import comparison
+
+    found = _open(run, home)
+    events = found.journal.read()
+    result = summary(events)
+    status = str(found.status(events))
+    if json:
+        print_json({"status": status, "goal": found.goal.model_dump(mode="json")} | result.as_json())
+    else:
+        print(f"{found.goal}   run {found.id}   {status}")
+        print(comparison(result, found))
+
+
+@app.command()
+def compare(runs: RunNames, home: options.Home = None, json: options.Json = False) -> None:
+    """Put the results of several runs side by side."""
+    from runs.report import summary
+    from tui.comparison import side_by_side
+
+    if len(runs) < 2:
+        raise UsageError("compare needs at least two runs; `secateur runs` lists them")
+    results = [summary(_open(name, home).journal.read()) for name in runs]
+    if json:
+        print_json({"runs": [result.as_json() for result in results]})
+    else:
+        print(side_by_side(results))
+
+
+@app.command()
+def report(run: options.RunName, home: options.Home = None, json: options.Json = False) -> None:
+    """Write the report of a run anew and say where it is."""
+    from runs.report import write
+
+    found = _open(run, home)
+    write(found)
+    if json:
+        print_json({"run": found.id, "html": str(found.report_html), "markdown": str(found.report_md)})
+    else:
+        print(f"{found.report_html}\n{found.report_md}")
+
+
+@app.command()
+def remove(
+    runs: RunNames,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: options.Home = None,
+) -> None:
+    """Delete runs with everything in their folders, pruned models included."""
+    from runs.run import remove as delete
+
+    found = [_open(name, home) for name in runs]
+    names = ", ".join(run.id for run in found)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"removing {names} cannot be undone: say --yes")
+        if not typer.confirm(f"Delete {names} with everything in it?", err=True):
+            raise SecateurError("nothing was removed")
+    for run in found:
+        delete(run)
+        print(f"removed {run.id}")
+
+
+def _open(name: str, home: options.Home) -> Run:
+    from runs.run import open_run
+
+    return open_run(settings(home).home, name)
+
+
+def _when(run: Run) -> str:
+    return datetime.fromtimestamp(run.created).astimezone().isoformat(sep=" ", timespec="minutes")

@@ -1,0 +1,64 @@
+"""The result of a run as text: the table a person compares by, and where things are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runs.report import Row, Summary
+from runs.report.summary import number, pattern_word
+from tools.recipe import Recipe
+
+if TYPE_CHECKING:
+    from runs.run import Run
+
+
+def comparison(summary: Summary, run: Run) -> str:
+    """Table, verdict, model and report; before the end of a run only what it has come to."""
+    lines = [*_table(summary), f"  {summary.verdict}"]
+    if summary.recipe is not None:
+        lines.append(f"  {_speed(summary.recipe)}")
+    if summary.output is not None:
+        lines.append(f"  model   {summary.output}       checked: {summary.verified}")
+    if run.report_html.exists():
+        lines.append(f"  report  {run.report_html}")
+    return "\n".join(lines)
+
+
+def side_by_side(summaries: Sequence[Summary]) -> str:
+    """One line per run."""
+    width = max(len(summary.run) for summary in summaries)
+    head = f"  {'run':<{width}}  {'dense':>8}  {'result':>8}  {'sparsity':>8}  {'candidates':>10}  what was asked"
+    return "\n".join([head, *(_run_line(summary, width) for summary in summaries)])
+
+
+def _table(summary: Summary) -> list[str]:
+    if not summary.table or summary.protocol is None:
+        return []
+    protocol = summary.protocol
+    names = [f"this run   {row.name}" if row.role == "result" else row.name for row in summary.table]
+    width = max(20, *(len(name) for name in names))
+    head = f"  {'':<{width}}  perplexity   sparsity"
+    text = f"  ({protocol.text}: {protocol.windows} windows of {protocol.length} tokens, {protocol.dtype})"
+    rows = [_row(name, row, width) for name, row in zip(names, summary.table, strict=True)]
+    return [head + text, *rows]
+
+
+def _row(name: str, row: Row, width: int) -> str:
+    line = f"  {name:<{width}}  {number(row.perplexity):>10}  {100 * row.sparsity:7.1f} %"
+    return f"{line}     {row.description}".rstrip() if row.role == "result" else line
+
+
+def _speed(recipe: Recipe) -> str:
+    return f"same size and same speed: {pattern_word(recipe)} zeros alone make nothing faster."
+
+
+def _run_line(summary: Summary, width: int) -> str:
+    dense, winner = summary.dense, summary.winner
+    cells = [
+        f"{'-' if dense is None else number(dense.perplexity):>8}",
+        f"{'-' if winner is None else number(winner.perplexity):>8}",
+        f"{'-' if winner is None else f'{100 * winner.sparsity:.1f} %':>8}",
+        f"{len(summary.trials):>10}",
+    ]
+    return f"  {summary.run:<{width}}  {'  '.join(cells)}  {summary.goal}"

@@ -1,0 +1,121 @@
+"""From what a person gave, on the command line or in Python, to a goal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runs.goal import Budget, Evaluation, Goal, Part
+from tools.checkpoint import check_device
+from tools.errors import UsageError
+from tools.expression import ALLOCATION, METRIC, parse
+from tools.methods import method as named_method
+from tools.recipe import NM, Calibration, Pattern, Recipe, Unstructured, check_sparsity, first_problem, parse_pattern
+from tui.cli.edge import best_device
+from tui.settings import DEFAULT_CANDIDATES, Settings
+
+
+def build(
+    settings: Settings,
+    *,
+    model: str,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    method: str | None = None,
+    recipe: Recipe | None = None,
+    text: str = "builtin",
+    compensation: bool = True,
+    output: Path | None = None,
+) -> Goal:
+    """The goal that all of this means together; sparsity and pattern outrank those of a recipe.
+
+    Raises:
+        UsageError: it cannot be meant, alone or together.
+    """
+    values = settings.values
+    asked = None if recipe is None else _adapted(recipe, sparsity, pattern, settings)
+    if asked is not None:
+        _read_formulas(asked)
+    device = best_device(settings)
+    check_device(device)
+    limited = values.candidates is not None or values.minutes is not None
+    return Goal.of(
+        **_what(asked, method, sparsity, pattern),
+        model=_absolute(model),
+        method=method,
+        recipe=asked,
+        designer=values.designer,
+        calibration=_calibration(settings) if asked is None else asked.calibration,
+        test_text=_absolute(text),
+        evaluation=Evaluation(test=Part(windows=values.test_windows, length=values.test_length)),
+        compensation_allowed=compensation,
+        budget=Budget(candidates=values.candidates if limited else DEFAULT_CANDIDATES, minutes=values.minutes),
+        seed=values.seed,
+        dtype=values.dtype,
+        device=device,
+        output=None if output is None else str(output.expanduser().resolve()),
+    )
+
+
+def _calibration(settings: Settings) -> Calibration:
+    values = settings.values
+    return Calibration(
+        source=_absolute(values.calibration), windows=values.windows, length=values.length, seed=values.seed
+    )
+
+
+def _what(recipe: Recipe | None, method: str | None, sparsity: float | None, pattern: str | None) -> dict[str, Any]:
+    """Sparsity and pattern that a goal asks for; an N:M pattern says both."""
+    if recipe is not None:
+        return {"sparsity": recipe.sparsity, "pattern": recipe.pattern}
+    form = None if pattern is None else parse_pattern(pattern)
+    if sparsity is not None:
+        share = check_sparsity(sparsity)
+    elif isinstance(form, NM):
+        share = form.sparsity
+    else:
+        raise UsageError("--sparsity is missing: give the share of weights to remove, for example --sparsity 0.5")
+    return {"sparsity": share, "pattern": form or _own_pattern(method, share)}
+
+
+def _own_pattern(method: str | None, sparsity: float) -> Pattern:
+    """What a method compares with what where nobody says otherwise."""
+    return Unstructured() if method is None else named_method(method, sparsity).pattern
+
+
+def _adapted(recipe: Recipe, sparsity: float | None, pattern: str | None, settings: Settings) -> Recipe:
+    """The recipe with what was said beside it."""
+    data = recipe.model_dump()
+    if pattern is not None:
+        form = parse_pattern(pattern)
+        data["pattern"] = form.model_dump()
+        data["sparsity"] = form.sparsity if isinstance(form, NM) else recipe.sparsity
+    if sparsity is not None:
+        data["sparsity"] = check_sparsity(sparsity)
+    spoken = {
+        field: getattr(_calibration(settings), field)
+        for field, setting in (("source", "calibration"), ("windows", "windows"), ("length", "length"))
+        if settings.sources[setting] == "command line"
+    }
+    data["calibration"] = data["calibration"] | spoken
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"the recipe does not fit: {first_problem(error)}") from error
+
+
+def _read_formulas(recipe: Recipe) -> None:
+    """Complain about a formula now, not after the model was opened and measured."""
+    parse(recipe.metric, METRIC)
+    if recipe.allocation.expression is not None and not recipe.allocation.uniform:
+        parse(recipe.allocation.expression, ALLOCATION)
+
+
+def _absolute(name: str) -> str:
+    """A path that still means the same when the run is resumed from another folder; other names as they are."""
+    from tools.sample import SAMPLES
+
+    path = Path(name).expanduser()
+    return name if name in SAMPLES or not path.exists() else str(path.resolve())
