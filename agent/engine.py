@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from agent.designers import Designer
+    from agent.state import State
 
 LIBRARIES = ("secateur", "torch", "transformers", "langgraph", "chromadb")
 STEPS = 10_000
@@ -57,7 +58,7 @@ def work(run: Run, *, listen: Callable[[Event], None] | None = None) -> None:
 def _step_through(record: Recorder) -> None:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
-    from agent.graph import build  # first: it sets how checkpoints are read
+    from agent.graph import build
     from agent.state import Context
 
     run = record.run
@@ -66,7 +67,7 @@ def _step_through(record: Recorder) -> None:
     with closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
         graph = build(SqliteSaver(connection))
         begun = graph.get_state(config).next
-        start = None if begun else {"generation": 0, "enough": ""}
+        start: State | None = None if begun else {"generation": 0, "enough": ""}
         graph.invoke(start, config, context=context, durability="sync")
 
 

@@ -8,7 +8,6 @@ A goal that names a method or a recipe goes from the survey straight to the end.
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
 
 os.environ.setdefault(

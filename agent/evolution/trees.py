@@ -52,7 +52,7 @@ def random_tree(
     for _ in range(_TRIES):
         grow, deepest = rng.random() < 0.5, rng.randint(*levels)
         node = _grown(language, rng, names, levels[0], deepest, grow)
-        if _makes_sense(node, language, _reach(language, names)):
+        if size(node) <= MAX_NODES and _makes_sense(node, language, _reach(language, names)):
             return node
     return max((_leaf(language, rng, [name]) for name in names), key=lambda leaf: len(axes(leaf, language) or ()))
 

@@ -30,6 +30,7 @@ from tools.expression import (
 )
 from tools.expression.bounds import axes
 from tools.expression.nodes import walk
+from tools.expression.operators import COLUMN, ROW
 
 torch.set_num_threads(1)
 
@@ -59,7 +60,7 @@ def test_random_trees_are_valid_and_as_deep_as_asked(language: Language) -> None
         check_valid(node, language)
         # A constant exponent or factor does not count as a level, a leaf does.
         assert 3 <= depth(node) <= 5
-        assert axes(node, language) == ({"row", "column"} if language is METRIC else {"column"})
+        assert axes(node, language) == (ROW | COLUMN if language is METRIC else COLUMN)
 
     check()
 
