@@ -10,10 +10,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-os.environ.setdefault(
-    "LANGGRAPH_STRICT_MSGPACK", "true"
-)  # read once, when langgraph is imported: loads only safe types
-
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
