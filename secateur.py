@@ -87,8 +87,8 @@ def search(
 
     >>> import tempfile
     >>> home = Path(tempfile.mkdtemp())
-    >>> small = dict(windows=2, length=64, test_windows=2, test_length=64, home=home)
-    >>> found = search("tiny", 0.5, candidates=2, **small)
+    >>> small = dict(windows=2, length=64, search_windows=2, search_length=64, test_windows=2, test_length=64)
+    >>> found = search("tiny", 0.5, candidates=2, home=home, **small)
     >>> round(found.winner.sparsity, 2), len(found.trials), isinstance(found.recipe, Recipe)
     (0.5, 2, True)
     """

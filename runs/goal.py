@@ -26,7 +26,7 @@ class Budget(Frozen):
 class Part(Frozen):
     """How much of a text is read: `windows` windows of `length` tokens."""
 
-    windows: int = Field(default=32, ge=1)
+    windows: int = Field(default=16, ge=1)
     length: int = Field(default=512, ge=8)
 
     @property
@@ -35,11 +35,13 @@ class Part(Frozen):
 
 
 class Evaluation(Frozen):
-    """The three disjoint parts of the evaluation text: searched on, selected on, and read once at the end."""
+    """The three disjoint parts of text that recipes are measured on: searched, selected, and read once at the end."""
 
     search: Part = Part()
     selection: Part = Part()
     test: Part = Part()
+    finalists: int = Field(default=3, ge=1)
+    """Recipes of the search that are made in their final form, beside the strongest reference."""
 
 
 class Goal(Frozen):
@@ -56,7 +58,7 @@ class Goal(Frozen):
     pattern: Pattern = Unstructured()
     calibration: Calibration = Calibration()
     test_text: str = "builtin"
-    """Source of the search, selection and test windows."""
+    """Source of the test windows; those of search and selection come from the calibration's source."""
     evaluation: Evaluation = Evaluation()
     method: str | None = None
     """A named method to apply instead of searching."""

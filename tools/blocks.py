@@ -32,7 +32,8 @@ class BlockRunner:
         self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         handles = [block.register_forward_pre_hook(self._record, with_kwargs=True) for block in self.blocks]
         try:
-            with torch.inference_mode():
+            # Not inference mode: what is recorded is used again where gradients are wanted.
+            with torch.no_grad():
                 model.network(window.to(model.device), use_cache=False, logits_to_keep=1)
         finally:
             for handle in handles:

@@ -82,9 +82,10 @@ def _local(name: str, path: Path, cache: Path) -> Path:
         if path.suffix != ".gguf":
             raise SecateurError(f"{name} is a file, but not a GGUF file. Give the folder that holds the model.")
         return gguf.convert(path, cache)
-    if any(path.glob("*.safetensors")):
+    content = sorted(path.iterdir())  # a glob would be empty, not fail, where reading is not allowed
+    if any(file.suffix == ".safetensors" for file in content):
         return path
-    files = sorted(path.glob("*.gguf"))
+    files = [file for file in content if file.suffix == ".gguf"]
     if not files:
         looked = "looked for *.safetensors, *.gguf"
         raise SecateurError(f"{name} has no weights ({looked}). Download it first, or give a hub id.")

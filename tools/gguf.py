@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def _write(file: Path, digest: str, folder: Path) -> None:
     dtype = PLAIN.get(quantisation, "float32")
     source = {"gguf_file": file.name, "local_files_only": True}
     try:
-        with quiet():
+        with quiet(), redirect_stderr(StringIO()):  # the bar of this conversion heeds no setting
             network = AutoModelForCausalLM.from_pretrained(
                 file.parent, dtype=dtype, quantization_config=GgufConfig(dequantize=True), **source
             )

@@ -30,8 +30,8 @@ def save_model(model: Model, folder: Path, *, recipe: Recipe, card: str) -> None
     Raises:
         SecateurError: the folder holds something else, the disk is full, or it may not be written.
     """
-    _check_place(model, folder)
     try:
+        _check_place(model, folder)
         _check_space(model.network, folder)
         with aside(folder) as partial:
             _write(model, partial)
@@ -58,7 +58,7 @@ def _check_space(network: Any, folder: Path) -> None:
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
-        raise SecateurError(f"{folder}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free on that disk")
+        raise SecateurError(f"{folder}: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free on that disk")
 
 
 def _write(model: Model, folder: Path) -> None:

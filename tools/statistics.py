@@ -81,11 +81,11 @@ class InputStatistics:
 
     def inverse_diagonal(self, damping: float = 0.01) -> torch.Tensor:
         """(in,) diagonal of the damped inverse Hessian; needs the Gram matrix."""
-        from tools.compensation import damped_inverse
+        from tools.compensation import obs_factor
 
         if damping not in self._inverse_diagonal:
             assert self.gram is not None, "statistics were collected without Gram matrices"
-            self._inverse_diagonal[damping] = damped_inverse(self.gram, self.tokens, damping).diagonal().clone()
+            self._inverse_diagonal[damping] = obs_factor(self.gram, self.tokens, damping).square().sum(0)
         return self._inverse_diagonal[damping]
 
 

@@ -150,7 +150,8 @@ def _file_text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
-            text = "\n\n".join(str(json.loads(line)["text"]) for line in text.splitlines() if line.strip())
+            # Only "\n" ends a line: JSON strings may hold other characters that str.splitlines() cuts at.
+            text = "\n\n".join(_text_field(line) for line in text.split("\n") if line.strip())
     except FileNotFoundError:
         raise SecateurError(f"{path}: no such file") from None
     except OSError as error:
@@ -162,6 +163,13 @@ def _file_text(path: Path) -> str:
     if not text.strip():
         raise SecateurError(f"{path}: is empty")
     return text
+
+
+def _text_field(line: str) -> str:
+    value = json.loads(line)["text"]
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _builtin(part: Part) -> str:

@@ -41,6 +41,8 @@ def build(
     device = best_device(settings)
     check_device(device)
     limited = values.candidates is not None or values.minutes is not None
+    search = Part(windows=values.search_windows, length=values.search_length)
+    test = Part(windows=values.test_windows, length=values.test_length)
     return Goal.of(
         **_what(asked, method, sparsity, pattern),
         model=_absolute(model),
@@ -49,7 +51,7 @@ def build(
         designer=values.designer,
         calibration=_calibration(settings) if asked is None else asked.calibration,
         test_text=_absolute(text),
-        evaluation=Evaluation(test=Part(windows=values.test_windows, length=values.test_length)),
+        evaluation=Evaluation(search=search, selection=search, test=test, finalists=values.finalists),
         compensation_allowed=compensation,
         budget=Budget(candidates=values.candidates if limited else DEFAULT_CANDIDATES, minutes=values.minutes),
         seed=values.seed,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from runs.goal import Part
+from runs.goal import Evaluation, Part
 from tools.errors import UsageError
 from tools.recipe import Calibration, Frozen, first_problem
 
@@ -44,8 +44,13 @@ class Values(Frozen):
     """Windows of calibration text."""
     length: int = Field(default=Calibration().length, ge=8)
     """Tokens per window of calibration text."""
+    search_windows: int = Field(default=Part().windows, ge=1)
+    """Windows of the text that candidates are compared on, and as many of the text that selects among the best."""
+    search_length: int = Field(default=Part().length, ge=8)
     test_windows: int = Field(default=Part().windows, ge=1)
     test_length: int = Field(default=Part().length, ge=8)
+    finalists: int = Field(default=Evaluation().finalists, ge=1)
+    """Recipes of a search that are made in their final form, beside the strongest reference."""
     candidates: int | None = Field(default=None, ge=1)
     """Candidates that a search may measure."""
     minutes: float | None = Field(default=None, gt=0)

@@ -11,19 +11,17 @@ from agent.designers import Reason, Situation
 from agent.evolution.genes import Child, breed
 from agent.evolution.trees import tournament
 from runs.events import PastCandidate
-from tools.expression import NAMED_METRICS
 from tools.methods import method
 from tools.recipe import NM, Allocation, Compensation, Recipe
 
 ATTEMPTS = 40
 """Draws per wanted candidate before a generation is left smaller."""
 SEED_ALLOCATIONS = (
-    Allocation(expression="softmax(z(skew) / 2)", width=0.1),
-    Allocation(expression="-depth", width=0.05),
-    Allocation(expression="minmax(outliers(5))", width=0.05),
-    Allocation(expression="rank(kurtosis)", width=0.05, granularity="projection"),
+    Allocation(expression="softmax(z(skew))", width=0.1),
+    Allocation(expression="-depth", width=0.1),
+    Allocation(expression="redundancy", width=0.05),
 )
-"""SDSA, ATP, OWL at moderate width and a first guess per projection."""
+"""SDSA, ATP and block redundancy (ShortGPT) at moderate widths."""
 
 
 class Builtin:
@@ -37,28 +35,27 @@ class Builtin:
         return [Reason(line) for line in gains]
 
     def seeds(self, situation: Situation) -> list[Child]:
-        """References first, then named metrics, what memory recalls, and named allocations on the strongest metric."""
+        """References first, then what memory recalls, named metrics, and named allocations on Wanda's metric."""
         goal = situation.goal
-        names = ["wanda", "ria"]
+        wanda = self._named(situation, "wanda")
+        found = [wanda]
         if situation.pool.compensation:
-            names.insert(1, "sparsegpt")
-        found = [self._named(situation, name) for name in names]
+            both = wanda.recipe.model_copy(update={"compensation": Compensation(kind="obs")})
+            found += [self._named(situation, "sparsegpt"), Child(both, "seed", "Wanda's masks with the OBS update", ())]
         found += [child for past in situation.recalled if (child := _adapted(past, situation)) is not None]
-        if not isinstance(goal.pattern, NM):
-            base = method("wanda", goal.sparsity, goal.pattern, goal.calibration)
-            found += [
-                Child(base.model_copy(update={"allocation": a}), "seed", f"wanda with {a} allocation", ())
-                for a in SEED_ALLOCATIONS
-            ]
-        else:
-            found += [self._named(situation, name) for name in ("magnitude", "obs")]
-        return found
+        if isinstance(goal.pattern, NM):
+            return [*found, *(self._named(situation, name) for name in ("magnitude", "ria", "obs"))]
+        found += [
+            Child(wanda.recipe.model_copy(update={"allocation": a}), "seed", f"wanda with {a} allocation", ())
+            for a in SEED_ALLOCATIONS
+        ]
+        return [*found, self._named(situation, "ria")]
 
     def _named(self, situation: Situation, name: str) -> Child:
         goal = situation.goal
         pattern = goal.pattern if isinstance(goal.pattern, NM) or name != "sparsegpt" else None
         recipe = method(name, goal.sparsity, pattern, goal.calibration)
-        return Child(recipe, "seed", f"published: {name} ({NAMED_METRICS.get(name, recipe.metric)})", ())
+        return Child(recipe, "seed", f"published: {name} ({recipe.metric})", ())
 
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
         found: list[Child] = []

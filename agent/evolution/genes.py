@@ -197,7 +197,7 @@ OPERATORS: Sequence[tuple[Operator, float]] = (
     (turn_around, 0.5),
     (nudge_rates, 2.0),
     (change_group, 0.5),
-    (change_compensation, 1.0),
+    (change_compensation, 2.0),
 )
 
 

@@ -20,7 +20,7 @@ from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Not
 from runs.report import render_card, summary, write
 from tools.errors import SecateurError
 from tools.methods import method
-from tools.recipe import NM, Recipe
+from tools.recipe import NM, Compensation, Recipe
 from tools.save import save_model
 from tools.verify import sparsities, verify_saved
 
@@ -121,24 +121,23 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
 
 
 def _finalists(context: Context) -> list[Candidate]:
-    """The best candidates of each niche, the best mask-only ones with OBS added, and the strongest reference."""
-    history = context.recorder.history
-    ranked = [c for c in history.ranked() if c.id in history.divergences]
+    """The best of each niche, mask-only ones with OBS added, and the strongest reference they have to beat."""
+    ranked = context.recorder.history.ranked()
+    count = context.goal.evaluation.finalists
     plain = [c for c in ranked if niche(c.recipe) == "none"]
     if not context.goal.compensation_allowed:
-        return plain[:2]
+        return plain[:count]
     control = [c for c in ranked if c.recipe == _reference(context, "sparsegpt")]
-    compensated = [c for c in ranked if niche(c.recipe) == "obs" and c not in control][:1]
+    compensated = [c for c in ranked if niche(c.recipe) == "obs" and c not in control]
     twins = [_twin(context, c) for c in plain[:1]]
-    chosen = {c.recipe.id: c for c in (*control, *compensated, *twins)}
-    return list(chosen.values())
+    chosen = [*twins, *compensated[: max(1, count - 1)]][:count]
+    return list({c.recipe.id: c for c in (*control, *chosen)}.values())
 
 
 def _twin(context: Context, candidate: Candidate) -> Candidate:
-    """A mask-only candidate's allocation with SparseGPT's saliency and update, as a candidate of its own."""
+    """A mask-only candidate with OBS's update, as a candidate of its own."""
     record, history = context.recorder, context.recorder.history
-    base = _reference(context, "sparsegpt")
-    recipe = base.model_copy(update={"allocation": candidate.recipe.allocation})
+    recipe = candidate.recipe.model_copy(update={"compensation": Compensation(kind="obs")})
     known = next((c for c in history.candidates.values() if c.recipe == recipe), None)
     if known is not None:
         return known
@@ -147,7 +146,7 @@ def _twin(context: Context, candidate: Candidate) -> Candidate:
         recipe=recipe,
         parents=(candidate.id,),
         operator="add compensation",
-        why=f"the allocation of {candidate.id} with OBS, in its final form",
+        why=f"{candidate.id} with the OBS update, in its final form",
         generation=max(c.generation for c in history.candidates.values()) + 1,
     )
     record(CandidateProposed(candidate=twin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,79 +12,8 @@ import transformers as tf
 from tools.architecture import describe, weight
 from tools.errors import SecateurError
 
-torch.set_num_threads(1)
-
+Build = Callable[[str], Any]
 SMALL: dict[str, Any] = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-LLAMA = SMALL | {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
-GEMMA = LLAMA | {"head_dim": 8}
-GEMMA_3 = tf.Gemma3Config(
-    text_config=GEMMA,
-    vision_config={
-        "hidden_size": 64,
-        "intermediate_size": 512,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-        "image_size": 28,
-        "patch_size": 14,
-    },
-    mm_tokens_per_image=1,
-    image_token_index=5,
-    boi_token_index=6,
-    eoi_token_index=7,
-)
-
-SPLIT = {"q": (32, 32), "k": (16, 32), "v": (16, 32), "o": (32, 32), "gate": (48, 32), "up": (48, 32), "down": (32, 48)}
-SPLIT_NAMES = [f"self_attn.{r}_proj" for r in "qkvo"] + [f"mlp.{r}_proj" for r in ("gate", "up", "down")]
-FUSED = {"qkv": (96, 32), "o": (32, 32), "fc1": (48, 32), "fc2": (32, 48)}
-
-FAMILIES: dict[str, tuple[Any, str, list[str], dict[str, tuple[int, int]]]] = {
-    # configuration, path of the blocks, paths in a block in forward order, role -> (out, in)
-    "llama": (tf.LlamaConfig(**LLAMA), "model.layers", SPLIT_NAMES, SPLIT),
-    "mistral": (tf.MistralConfig(**LLAMA), "model.layers", SPLIT_NAMES, SPLIT),
-    "qwen2": (tf.Qwen2Config(**LLAMA), "model.layers", SPLIT_NAMES, SPLIT),
-    "qwen3": (tf.Qwen3Config(**LLAMA, head_dim=8), "model.layers", SPLIT_NAMES, SPLIT),
-    "gemma2": (tf.Gemma2Config(**GEMMA), "model.layers", SPLIT_NAMES, SPLIT),
-    "gemma3_text": (tf.Gemma3TextConfig(**GEMMA), "model.layers", SPLIT_NAMES, SPLIT),
-    "gemma3": (GEMMA_3, "model.language_model.layers", SPLIT_NAMES, SPLIT),
-    "phi3": (
-        tf.Phi3Config(**LLAMA),
-        "model.layers",
-        ["self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"],
-        {"qkv": (64, 32), "o": (32, 32), "gate_up": (96, 32), "down": (32, 48)},
-    ),
-    "opt": (
-        tf.OPTConfig(
-            **SMALL, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=16
-        ),
-        "model.decoder.layers",
-        ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "fc1", "fc2"],
-        dict.fromkeys("qkvo", (32, 32)) | {"fc1": (48, 32), "fc2": (32, 48)},
-    ),
-    "gpt_neox": (
-        tf.GPTNeoXConfig(**SMALL, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4),
-        "gpt_neox.layers",
-        ["attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"],
-        FUSED,
-    ),
-    "gpt2": (
-        tf.GPT2Config(**SMALL, n_embd=32, n_inner=48, n_layer=2, n_head=4, n_positions=64),
-        "transformer.h",
-        ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
-        FUSED,
-    ),
-}
-
-
-def build(family: str) -> Any:
-    torch.manual_seed(0)
-    return tf.AutoModelForCausalLM.from_config(FAMILIES[family][0]).eval()
 
 
 def logits(model: Any) -> torch.Tensor:
@@ -92,9 +22,8 @@ def logits(model: Any) -> torch.Tensor:
     return out
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_finds_exactly_the_projections_of_a_family(family: str) -> None:
-    _, blocks, paths, shapes = FAMILIES[family]
+def test_finds_exactly_the_projections_of_a_family(family: str, looks: Any, build: Build) -> None:
+    _, blocks, paths, shapes = looks
     found = describe(build(family))
     assert found.family == family
     assert found.n_blocks == 2
@@ -113,15 +42,14 @@ def test_finds_exactly_the_projections_of_a_family(family: str) -> None:
         ("gpt2", [["qkv"], ["o"], ["fc1"], ["fc2"]]),
     ],
 )
-def test_stages_hold_what_reads_one_input(family: str, stages: list[list[str]]) -> None:
+def test_stages_hold_what_reads_one_input(family: str, stages: list[list[str]], build: Build) -> None:
     found = describe(build(family))
     for block in range(2):
         assert [[p.role for p in stage] for stage in found.stages(block)] == stages
         assert {p.block for stage in found.stages(block) for p in stage} == {block}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_weight_is_the_matrix_that_the_module_applies(family: str) -> None:
+def test_a_weight_is_the_matrix_that_the_module_applies(family: str, build: Build) -> None:
     model = build(family)
     for projection in describe(model).of_block(0):
         module = model.get_submodule(projection.name)
@@ -132,8 +60,7 @@ def test_a_weight_is_the_matrix_that_the_module_applies(family: str) -> None:
         torch.testing.assert_close(module(x), x @ matrix.T + bias)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_writing_into_every_weight_changes_the_model_and_nothing_else(family: str) -> None:
+def test_writing_into_every_weight_changes_the_model_and_nothing_else(family: str, build: Build) -> None:
     model = build(family)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     dense, found = logits(model), describe(model)
@@ -145,7 +72,7 @@ def test_writing_into_every_weight_changes_the_model_and_nothing_else(family: st
 
 
 @pytest.mark.parametrize(("family", "tied"), [("gpt2", True), ("gpt_neox", False)])
-def test_tells_a_tied_head(family: str, tied: bool) -> None:
+def test_tells_a_tied_head(family: str, tied: bool, build: Build) -> None:
     assert describe(build(family)).tied_head is tied
 
 
@@ -159,7 +86,7 @@ def test_discovers_a_family_that_no_table_knows() -> None:
     assert "lm_head" not in {p.name for p in found.projections}
 
 
-def test_a_linear_without_a_known_name_is_pruned_alone_and_in_its_place() -> None:
+def test_a_linear_without_a_known_name_is_pruned_alone_and_in_its_place(build: Build) -> None:
     model = build("llama")
     for layer in model.model.layers:
         layer.self_attn.extra = torch.nn.Linear(32, 8)
@@ -178,12 +105,14 @@ def test_a_name_means_what_its_place_says(kind: str) -> None:
 
 
 def test_experts_and_routers_are_left_alone() -> None:
-    config = tf.MixtralConfig(**LLAMA, num_local_experts=4, num_experts_per_tok=2)
+    config = tf.MixtralConfig(
+        **SMALL, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2
+    )
     found = describe(tf.AutoModelForCausalLM.from_config(config))
     assert {p.role for p in found.projections} == {"q", "k", "v", "o"}
 
 
-def test_a_network_without_linear_blocks_is_refused_in_one_line() -> None:
+def test_a_network_without_linear_blocks_is_refused_in_one_line(build: Build) -> None:
     model = build("llama")
     model.model.layers = torch.nn.ModuleList([torch.nn.ReLU()])
     with pytest.raises(SecateurError, match="nothing can be pruned") as caught:
@@ -191,7 +120,7 @@ def test_a_network_without_linear_blocks_is_refused_in_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_quantised_weights_are_refused() -> None:
+def test_quantised_weights_are_refused(build: Build) -> None:
     model = build("llama")
     module = model.model.layers[1].mlp.up_proj
     module.weight = torch.nn.Parameter(module.weight.data.to(torch.int8), requires_grad=False)

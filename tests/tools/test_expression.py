@@ -523,6 +523,14 @@ def test_an_invalid_value_says_why(text: str, part: str) -> None:
     assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["tanh(W / (X - X))", "rank(W / (X - X))", "W + 1 / exp(1 / (X - X))", "min(W, X / 0)"]
+)
+def test_what_is_not_finite_cannot_hide(text: str) -> None:
+    with pytest.raises(SecateurError, match="divides by zero everywhere"):
+        evaluate(parse(text), layer32())
+
+
 def test_one_zero_divisor_is_counted() -> None:
     layer = layer32()
     layer["X"][0, 3] = 0
@@ -675,6 +683,9 @@ def test_formulas_that_rank_alike_become_one(text: str, simple: str) -> None:
         "W * mms(G)",
         "W + X * exp(log(X_mean) + G)",
         "tanh(W) + X",
+        "rank(exp(W)) + X",
+        "rank(tanh(W)) + X",
+        "row_rank(W * row_max(G)) + X",
     ],
 )
 def test_what_only_looks_opposing_stays(text: str) -> None:
@@ -698,7 +709,7 @@ def test_the_comparison_group_decides_what_may_go(group: Group, simple: str) -> 
         ("exp(skew)", "exp(skew)"),
         ("sqr(depth)", "sqr(depth)"),
         ("minmax(-score_mean)", "-score_mean"),
-        ("rank(exp(depth))", "rank(depth)"),
+        ("rank(sqrt(2 * depth))", "rank(depth)"),
     ],
 )
 def test_an_allocation_may_lose_shift_and_scale_only(text: str, simple: str) -> None:
@@ -722,6 +733,14 @@ def test_simplifying_keeps_every_ranking(group: Group) -> None:
     @settings(deadline=None, max_examples=300)
     @given(trees(METRIC, handy), layers(), layers())
     @example(parse("W / row_sum(W) * X"), *two_layers())
+    @example(parse("col_rank(div(sqr(D) + X * G, G)) + 0 * W"), *two_layers())
+    @example(parse("W * row_rank(G * row_max(W) - R)"), *two_layers())
+    @example(parse("sqrt(col_rank(tanh(X_abs * R)))"), *two_layers())
+    @example(parse("rank(exp(G * 400)) - mms(-sqr(W))"), *two_layers())
+    @example(parse("X_mean * W / X_mean + W * row_sum(X_mean)"), *two_layers())
+    @example(parse("log(X_mean - W) * 2"), *two_layers())
+    @example(parse("sqr(X_mean * W) ** 0.5"), *two_layers())
+    @example(parse("-2 * zsn(-(W ** 3 * X) / D)"), *two_layers())
     def check(node: Node, first: dict[str, Matrix], second: dict[str, Matrix]) -> None:
         simple = simplify(node, METRIC, group)
         original = [broadcast(defined(node, layer), 3, 4) for layer in (first, second)]
@@ -734,10 +753,16 @@ def test_simplifying_keeps_every_ranking(group: Group) -> None:
 
 
 def two_layers() -> tuple[dict[str, Matrix], dict[str, Matrix]]:
+    """Fixed values with a zero here and there, in X as well; X_mean is signed."""
+
     def layer(shift: int) -> dict[str, Matrix]:
+        def number(name: str, i: int, j: int) -> Decimal:
+            digit = (i * 7 + j * 3 + shift + len(name) + ord(name[0])) % 11
+            return Decimal(digit + (name == "D") - 5 * (name == "X_mean")) / 8
+
         rows = {"W": 3, "G": 3, "R": 3}
         return {
-            name: [[Decimal((i * 7 + j * 3 + shift) % 11 + 1) / 8 for j in range(4)] for i in range(rows.get(name, 1))]
+            name: [[number(name, i, j) for j in range(4)] for i in range(rows.get(name, 1))]
             for name in METRIC.terminals
         }
 

@@ -21,8 +21,9 @@ SMALL = ["--windows", "2", "--length", "64", "--threads", "1"]
 
 @pytest.fixture(autouse=True)
 def _small_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECATEUR_TEST_WINDOWS", "2")
-    monkeypatch.setenv("SECATEUR_TEST_LENGTH", "64")
+    for part in ("SEARCH", "TEST"):
+        monkeypatch.setenv(f"SECATEUR_{part}_WINDOWS", "2")
+        monkeypatch.setenv(f"SECATEUR_{part}_LENGTH", "64")
 
 
 def test_a_named_method_prints_the_object_that_scripts_rely_on(

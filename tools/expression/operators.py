@@ -6,7 +6,7 @@ one name means the same in both.
 Two divisions exist, and they are not the same:
 
 - `x / y` divides element by element. 0 / 0 counts as 0, so that a row or a column of zeros has a score (RIA divides by
-  their sums); anything else over 0 is infinite, and the candidate is invalid.
+  their sums); anything else over 0 makes the formula invalid, also where `tanh` or `rank` would hide it.
 - `div(x, y)` is Pruner-Zero's: it divides x by one number, the Frobenius norm of y (broadcast against x).
 
 Pruner-Zero's functions keep their exact semantics (pprp/Pruner-Zero lib/gptree.py): `log` is ln(|x| + 0.001), `exp`
@@ -46,6 +46,8 @@ class Operator:
     kind: Kind
     apply: Callable[..., Tensor]
     meaning: str
+    partial: bool = False
+    """Finite arguments may have no finite value."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ _SHARED: dict[str, Operator] = {
     "+": Operator(2, "arithmetic", lambda x, y: x + y, "sum"),
     "-": Operator(2, "arithmetic", lambda x, y: x - y, "difference"),
     "*": Operator(2, "arithmetic", lambda x, y: x * y, "product"),
-    "/": Operator(2, "arithmetic", divide, "element-wise quotient, 0 / 0 = 0"),
-    "**": Operator(2, "arithmetic", lambda x, y: x**y, "power; the exponent is a constant from -4 to 4"),
+    "/": Operator(2, "arithmetic", divide, "element-wise quotient, 0 / 0 = 0", partial=True),
+    "**": Operator(2, "arithmetic", lambda x, y: x**y, "power; the exponent is a constant from -4 to 4", partial=True),
     "neg": Operator(1, "arithmetic", lambda x: -x, "-x"),
     "min": Operator(2, "function", lambda x, y: x.minimum(y), "the smaller of two, element by element"),
     "max": Operator(2, "function", lambda x, y: x.maximum(y), "the larger of two, element by element"),
@@ -155,7 +157,7 @@ _SHARED: dict[str, Operator] = {
     "sqrt": Operator(1, "function", lambda x: x.abs().sqrt(), "square root of |x|"),
     "abs": Operator(1, "function", lambda x: x.abs(), "|x|"),
     "log": Operator(1, "function", lambda x: (x.abs() + LOG_OFFSET).log(), "ln(|x| + 0.001)"),
-    "exp": Operator(1, "function", lambda x: x.clamp(max=EXP_LIMIT).exp(), "e ** x, x cut off at 100"),
+    "exp": Operator(1, "function", lambda x: x.clamp(max=EXP_LIMIT).exp(), "e ** x, x cut off at 100", partial=True),
     "tanh": Operator(1, "function", lambda x: x.tanh(), "hyperbolic tangent"),
     "rank": Operator(1, "rank", _rank, "share of all other values that are smaller, 0 to 1"),
 }
@@ -168,7 +170,7 @@ def _metric_operators() -> dict[str, Operator]:
         "skp": Operator(1, "function", lambda x: x, "x itself"),
         "mms": Operator(1, "scaling", _scaled, "min-max scaled to 0..1 over the whole matrix"),
         "zsn": Operator(1, "scaling", lambda x: _standardised(x, 1), "(x - mean) / std over the whole matrix"),
-        "div": Operator(2, "scaling", _divide_by_norm, "x divided by the Frobenius norm of y"),
+        "div": Operator(2, "scaling", _divide_by_norm, "x divided by the Frobenius norm of y", partial=True),
         "row_rank": Operator(1, "rank", _along("row", lambda x, _: _ranked(x)), "rank within the row, 0 to 1"),
         "col_rank": Operator(1, "rank", _along("column", lambda x, _: _ranked(x.mT).mT), "rank in the column, 0 to 1"),
     }

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools.errors import SecateurError
-from tools.expression.nodes import Call, Constant, Node, Terminal, children
-from tools.expression.operators import ALLOCATION, METRIC
+from tools.expression.nodes import Call, Constant, Node, Terminal
+from tools.expression.operators import ALLOCATION, METRIC, Language
 from tools.expression.text import format_expression
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-_APPLY = {name: operator.apply for name, operator in {**METRIC.operators, **ALLOCATION.operators}.items()}
 
 
 def evaluate(node: Node, terminals: Mapping[str, Tensor]) -> Tensor:
@@ -31,35 +30,69 @@ def evaluate(node: Node, terminals: Mapping[str, Tensor]) -> Tensor:
         (a broadcast view): read it, do not write into it.
 
     Raises:
-        SecateurError: a terminal is missing, a value is not finite, or all values are equal, so that they rank nothing.
+        SecateurError: a terminal is missing, a part divides by zero or overflows, or all values are equal, so that
+            they rank nothing.
     """
     import torch
 
     shape: torch.Size = torch.broadcast_shapes(*(tensor.shape for tensor in terminals.values()))
-    value = _value(node, terminals)
-    # The extremes say in one pass, without a temporary, whether all is finite: NaN and infinity show in them.
-    low, high = (float(extreme) for extreme in value.aminmax())
+    run = _Run(terminals, METRIC if "W" in terminals else ALLOCATION, node)
+    value = run.value(node)
+    low, high = _extremes(value)
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise SecateurError(f"{_name(node, terminals)}: {_diagnosis(node, terminals)}")
+        run.thorough = True
+        run.value(node)  # raises where it begins
     if low == high and shape.numel() > 1:
-        raise SecateurError(f"{_name(node, terminals)}: is {low:g} everywhere, which ranks nothing")
+        raise run.invalid(f"is {low:g} everywhere, which ranks nothing")
     return value.expand(shape)
 
 
-def _value(node: Node, terminals: Mapping[str, Tensor]) -> Tensor:
-    import torch
+@dataclass
+class _Run:
+    """One evaluation. Partial operators are checked at once, all others only when the end is not finite."""
 
-    match node:
-        case Constant(value):
-            some = next(iter(terminals.values()))
-            return torch.tensor(value, dtype=_precision(some), device=some.device)
-        case Terminal(name):
-            if name not in terminals:
-                raise SecateurError(f"{_name(node, terminals)}: {name} was not measured on this model")
-            tensor = terminals[name]
-            return tensor.to(_precision(tensor))
-        case Call(operator, arguments):
-            return _APPLY[operator](*(_value(argument, terminals) for argument in arguments))
+    terminals: Mapping[str, Tensor]
+    language: Language
+    formula: Node
+    thorough: bool = False
+
+    def value(self, node: Node) -> Tensor:
+        import torch
+
+        match node:
+            case Constant(number):
+                some = next(iter(self.terminals.values()))
+                return torch.tensor(number, dtype=_precision(some), device=some.device)
+            case Terminal(name):
+                return self._statistic(name)
+            case Call(name, arguments):
+                operator = self.language.operators[name]
+                values = [self.value(argument) for argument in arguments]
+                result = operator.apply(*values)
+                if (operator.partial or self.thorough) and not _is_finite(result):
+                    raise self.invalid(_complaint(node, values, result))
+                return result
+
+    def _statistic(self, name: str) -> Tensor:
+        if name not in self.terminals:
+            raise self.invalid(f"{name} was not measured on this model")
+        tensor = self.terminals[name].to(_precision(self.terminals[name]))
+        if self.thorough and not _is_finite(tensor):
+            raise self.invalid(f"the statistic {name} is not finite on this model")
+        return tensor
+
+    def invalid(self, problem: str) -> SecateurError:
+        return SecateurError(f'{self.language.name} "{format_expression(self.formula)}": {problem}')
+
+
+def _extremes(tensor: Tensor) -> tuple[float, float]:
+    """Smallest and largest value; one pass without a temporary, and NaN and infinity show in them."""
+    low, high = tensor.aminmax()
+    return float(low), float(high)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return all(math.isfinite(extreme) for extreme in _extremes(tensor))
 
 
 def _precision(tensor: Tensor) -> torch.dtype:
@@ -68,24 +101,10 @@ def _precision(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def _name(node: Node, terminals: Mapping[str, Tensor]) -> str:
-    language = METRIC if "W" in terminals else ALLOCATION
-    return f'{language.name} "{format_expression(node)}"'
-
-
-def _diagnosis(node: Node, terminals: Mapping[str, Tensor]) -> str:
-    """What goes wrong in the innermost part that is not finite although all it reads is."""
-    for child in children(node):
-        if not _value(child, terminals).isfinite().all():
-            return _diagnosis(child, terminals)
-    value = _value(node, terminals)
+def _complaint(node: Call, values: list[Tensor], result: Tensor) -> str:
+    count = int((~result.isfinite()).sum())
+    where = "everywhere" if count == result.numel() else f"at {count} of {result.numel()} places"
     part = format_expression(node)
-    if isinstance(node, Terminal):
-        return f"the statistic {part} is not finite on this model"
-    count = int((~value.isfinite()).sum())
-    where = "everywhere" if count == value.numel() else f"at {count} of {value.numel()} places"
-    if isinstance(node, Call) and node.operator in ("/", "div"):
-        divisor = _value(node.arguments[1], terminals)
-        if (divisor == 0).any():
-            return f"{part} divides by zero {'everywhere' if (divisor == 0).all() else where}"
-    return f"{part} {'yields NaN' if value.isnan().any() else 'is infinite'} {where}"
+    if node.operator in ("/", "div") and (result.isinf() & (values[1] == 0)).any():
+        return f"{part} divides by zero {'everywhere' if (values[1] == 0).all() else where}"
+    return f"{part} {'yields NaN' if result.isnan().any() else 'is infinite'} {where}"

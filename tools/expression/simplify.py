@@ -31,7 +31,7 @@ from tools.expression.algebra import (
 )
 from tools.expression.bounds import axes, interval, nonnegative, positive
 from tools.expression.nodes import Call, Constant, Node, depth, size
-from tools.expression.operators import COLUMN, EXP_LIMIT, LOG_OFFSET, METRIC, ROW, Axes, Language
+from tools.expression.operators import COLUMN, LOG_OFFSET, METRIC, ROW, Axes, Language
 
 if TYPE_CHECKING:
     from tools.recipe import Group
@@ -168,22 +168,16 @@ def _strip(node: Node, freedom: Freedom, language: Language) -> Node:
             return _strip(x, freedom, language)
         case Call("col_rank", (x,)) if freedom.monotone and freedom.drops == COLUMN:
             return _strip(x, freedom, language)
-        case Call("exp" | "tanh" | "log", (x,)) if freedom.monotone and _increasing(node, freedom, language):
+        # Where they saturate these tie what they should tell apart: that is harmless at the root, but a rank shows it.
+        case Call("exp" | "tanh", (x,)) if freedom.monotone and freedom.root:
+            return _strip(x, freedom, language)
+        case Call("log", (x,)) if freedom.monotone and freedom.root and nonnegative(x, language):
             return _strip(x, freedom, language)
         case Call("+" | "-"):
             return _stripped_sum(node, freedom, language)
         case Call("*" | "/" | "**" | "sqr" | "sqrt" | "neg"):
             return _stripped_product(node, freedom, language)
     return node
-
-
-def _increasing(node: Call, freedom: Freedom, language: Language) -> bool:
-    """Does the function grow strictly over all that its argument can be?"""
-    low, high = interval(node.arguments[0], language)
-    if node.operator == "log":
-        return low >= 0
-    # Past the cut-off exp ties what it should tell apart; at the root that can only add ties.
-    return node.operator == "tanh" or freedom.root or high <= EXP_LIMIT
 
 
 def _stripped_sum(node: Node, freedom: Freedom, language: Language) -> Node:
@@ -206,7 +200,7 @@ def _stripped_product(node: Node, freedom: Freedom, language: Language) -> Node:
     factors = {
         base: exponent
         for base, exponent in product.factors.items()
-        if not (freedom.covers(base, language) and positive(base, language))
+        if not (freedom.covers(base, language) and _divides_out(base, freedom, language))
     }
     sign = math.copysign(1.0, product.coefficient)
     if freedom.monotone and factors and all(nonnegative(base, language) for base in factors):
@@ -215,6 +209,11 @@ def _stripped_product(node: Node, freedom: Freedom, language: Language) -> Node:
         inner = _strip(next(iter(factors)), freedom, language)
         return inner if sign > 0 else _normal(Call("neg", (inner,)), language)
     return build_product(Product(sign, factors), language)
+
+
+def _divides_out(base: Node, freedom: Freedom, language: Language) -> bool:
+    """Is a common factor positive? One of zero ties all who compete: that adds nothing but ties at the root only."""
+    return positive(base, language) if freedom.root else interval(base, language)[0] > 0
 
 
 def _normalised(sign: float, factors: dict[Node, float], language: Language) -> tuple[float, dict[Node, float]]:

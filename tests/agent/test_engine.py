@@ -1,0 +1,212 @@
+"""A run from its goal to a saved model, and what happens when it is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from agent.engine import work
+from runs.events import (
+    CandidateMeasured,
+    CandidateProposed,
+    CandidateRejected,
+    FinalMeasured,
+    Recalled,
+    RunFailed,
+    RunFinished,
+    Saved,
+)
+from runs.goal import Budget, Evaluation, Goal, Part
+from runs.report import summary
+from runs.run import Run, Status, create
+from tools.errors import SecateurError
+from tools.prune import overall
+from tools.recipe import Calibration, parse_pattern
+
+
+def goal(**changes: object) -> Goal:
+    """A search on the tiny sample that takes a few seconds."""
+    part = Part(windows=4, length=64)
+    fields: dict[str, object] = {
+        "model": "tiny",
+        "sparsity": 0.5,
+        "calibration": Calibration(windows=8, length=64),
+        "evaluation": Evaluation(search=part, selection=part, test=part),
+        "budget": Budget(candidates=10),
+    }
+    return Goal.of(**(fields | changes))
+
+
+def winner(run: Run) -> str:
+    """The winner's recipe and its perplexity on the test text, as one string."""
+    found = summary(run.journal.read())
+    assert found.recipe is not None
+    assert found.winner is not None
+    return f"{found.recipe.canonical()} {found.winner.perplexity!r}"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = create(tmp_path_factory.mktemp("home"), goal())
+    work(run)
+    return run
+
+
+def test_a_search_ends_with_a_saved_model_that_is_as_asked(finished: Run) -> None:
+    from tools.checkpoint import open_model
+    from tools.verify import sparsities
+
+    assert finished.status() is Status.FINISHED
+    found = summary(finished.journal.read())
+    model = open_model(str(finished.model_folder), cache=finished.home / "cache")
+    assert overall(model, sparsities(model)) == pytest.approx(0.5, abs=1e-3)
+    assert found.winner is not None
+    assert found.winner.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert {row.name for row in found.table} >= {"dense", "magnitude", "wanda", "sparsegpt"}
+    assert (finished.model_folder / "README.md").read_text().count("|---") >= 1
+    assert finished.report_html.exists()
+    assert finished.recipe_file.exists()
+
+
+def test_pruning_the_tiny_model_hurts_and_the_winner_is_no_worse_than_wanda(finished: Run) -> None:
+    rows = {row.name: row.perplexity for row in summary(finished.journal.read()).table}
+    assert rows["magnitude"] > rows["wanda"] > rows["dense"]
+    found = summary(finished.journal.read()).winner
+    assert found is not None
+    assert found.perplexity < rows["wanda"]
+
+
+def test_the_budget_is_exact_and_each_line_of_the_table_is_measured_once(finished: Run) -> None:
+    events = finished.journal.read()
+    measured = {
+        e.candidate_id for e in events if isinstance(e, CandidateMeasured) and e.measurement.kind == "divergence"
+    }
+    assert len(measured) == 10
+    finals = Counter(e.name for e in events if isinstance(e, FinalMeasured))
+    assert set(finals.values()) == {1}
+
+
+def test_no_two_measured_candidates_are_one_recipe(finished: Run) -> None:
+    events = finished.journal.read()
+    rejected = {e.candidate_id for e in events if isinstance(e, CandidateRejected)}
+    ids = [e.candidate.recipe.id for e in events if isinstance(e, CandidateProposed) and e.candidate.id not in rejected]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_texts_of_search_selection_and_test_differ(finished: Run) -> None:
+    texts = {
+        e.measurement.protocol.text for e in finished.journal.read() if isinstance(e, CandidateMeasured | FinalMeasured)
+    }
+    assert texts == {"builtin/search", "builtin/selection", "builtin/test"}
+
+
+def test_the_same_seed_gives_the_same_winner_and_memory_seeds_the_next_run(finished: Run, tmp_path: Path) -> None:
+    again = create(tmp_path, goal())
+    work(again)
+    assert winner(again) == winner(finished)
+    third = create(tmp_path, goal(seed=1))
+    work(third)
+    recalled = [e for e in third.journal.read() if isinstance(e, Recalled)]
+    assert len(recalled) == 1
+    assert recalled[0].entries
+    assert all(entry.id.startswith(again.id) for entry in recalled[0].entries)
+    origins = [e.candidate.operator for e in third.journal.read() if isinstance(e, CandidateProposed)]
+    assert "recall" in origins
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "gblm", "wanda_pp", "sparsegpt", "owl"])
+def test_a_named_method_is_applied_without_a_search(method: str, tmp_path: Path) -> None:
+    run = create(tmp_path, goal(method=method))
+    work(run)
+    found = summary(run.journal.read())
+    assert not found.trials
+    assert found.winner is not None
+    assert found.winner.sparsity == pytest.approx(0.5, abs=1e-3)
+
+
+def test_two_of_four_is_exact_in_every_group(tmp_path: Path) -> None:
+    from tools.architecture import weight
+    from tools.checkpoint import open_model
+
+    run = create(tmp_path, goal(pattern=parse_pattern("2:4"), budget=Budget(candidates=5)))
+    work(run)
+    model = open_model(str(run.model_folder), cache=tmp_path / "cache")
+    for p in model.architecture.projections:
+        kept = (weight(model.network, p) != 0).reshape(p.out_features, -1, 4).sum(-1)
+        assert int(kept.max()) <= 2
+        assert float((kept == 2).float().mean()) > 0.99  # a kept weight may happen to be zero in the dense model
+
+
+def test_a_failure_is_one_line_in_the_journal_and_the_run_can_go_on(tmp_path: Path) -> None:
+    run = create(tmp_path, goal(test_text=str(tmp_path / "later.txt")))
+    with pytest.raises(SecateurError, match=r"later\.txt"):
+        work(run)
+    assert run.status() is Status.FAILED
+    assert isinstance(run.journal.read()[-1], RunFailed)
+    (tmp_path / "later.txt").write_text("We the people of the United States. " * 400)
+    work(run)
+    assert run.status() is Status.FINISHED
+
+
+def _in_child(run: Run) -> int:
+    """Work on the run in a process of its own; returns its pid."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            torch.set_num_threads(1)
+            work(run)
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+def _measured_twice(run: Run) -> list[tuple[str, str, int]]:
+    done = Counter(
+        (e.candidate_id, e.measurement.kind, e.measurement.tokens)
+        for e in run.journal.read()
+        if isinstance(e, CandidateMeasured)
+    )
+    return [key for key, count in done.items() if count > 1]
+
+
+def test_a_run_killed_at_ten_random_moments_ends_as_one_that_was_not(finished: Run, tmp_path: Path) -> None:
+    """SIGKILL after a random number of journal lines, plus a random moment; ten kills over three runs, then resume."""
+    rng = random.Random(7)
+    lines = len(finished.journal.read())
+    kills = 0
+    for number in range(3):
+        run = create(tmp_path / str(number), goal())
+        for moment in sorted(rng.sample(range(2, lines - 2), 4 if number == 0 else 3)):
+            pid = _in_child(run)
+            while len(run.journal.read()) < moment and os.waitpid(pid, os.WNOHANG) == (0, 0):
+                time.sleep(0.005)
+            time.sleep(rng.random() * 0.05)
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                kills += 1
+            except (ProcessLookupError, ChildProcessError):
+                pytest.fail("the run ended before it could be killed")
+            assert run.status() in (Status.INTERRUPTED, Status.NEW)
+        pid = _in_child(run)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert winner(run) == winner(finished)
+        assert not _measured_twice(run)
+        assert sum(isinstance(e, RunFinished) for e in run.journal.read()) == 1
+        assert sum(isinstance(e, Saved) for e in run.journal.read()) == 1
+    assert kills == 10
+
+
+def test_the_journal_is_json_lines(finished: Run) -> None:
+    for line in (finished.folder / "journal.jsonl").read_text().splitlines():
+        assert "event" in json.loads(line)

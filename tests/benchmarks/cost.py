@@ -1,0 +1,145 @@
+"""What statistics, pruning and a candidate cost on a real model. Run by hand: python tests/benchmarks/cost.py [MODEL]
+
+Aims: the statistics pass takes at most 1.25 times a bare forward pass over the same tokens; scoring and masking all
+layers takes at most 3 times reading and writing their weights once. Every time is the best of several runs, in turns,
+so that other work on the machine harms all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+
+from tools.architecture import weight
+from tools.checkpoint import Model, open_model
+from tools.methods import method
+from tools.prune import prune_from_statistics
+from tools.recipe import NM, Recipe
+from tools.statistics import batches, collect
+from tools.text import windows
+from tools.workbench import Workbench
+
+PRUNED = {
+    "magnitude per matrix": method("magnitude", 0.5),
+    "magnitude per row": Recipe(sparsity=0.5, metric="W"),
+    "wanda per row": method("wanda", 0.5),
+    "wanda per row, 61.3 %": method("wanda", 0.613),
+    "wanda 2:4": method("wanda", 0.5, NM(n=2, m=4)),
+    "ria per row": method("ria", 0.5),
+}
+AIM_STATISTICS, AIM_MASKS = 1.25, 3.0
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    start = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def best(jobs: dict[str, Callable[[], object]], device: str, rounds: int) -> dict[str, float]:
+    """Seconds of every job: the best of so many rounds, in each of which all of them run."""
+    found = dict.fromkeys(jobs, float("inf"))
+    for _ in range(rounds):
+        for name, work in jobs.items():
+            found[name] = min(found[name], seconds(work, device))
+    return found
+
+
+def peak_mib(work: Callable[[], object], device: str) -> float:
+    """Memory that `work` needs at its peak beyond what was there before; NaN where the system does not tell."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is resident now
+    except OSError:
+        return float("nan")
+    before = _resident()
+    work()
+    return _resident() - before
+
+
+def _resident() -> float:
+    line = next(s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def forward(model: Model, ids: list[torch.Tensor]) -> None:
+    with torch.inference_mode():
+        for rows in ids:
+            model.network(rows.to(model.device), use_cache=False, logits_to_keep=1)
+
+
+def statistics_pass(model: Model, count: int, length: int) -> None:
+    text = windows("builtin", model.tokenizer, part="calibration", count=count, length=length)
+    jobs: dict[str, Callable[[], object]] = {
+        "bare forward pass": lambda: forward(model, batches(text)),
+        "statistics pass": lambda: collect(model, text),
+        "  with Gram matrices": lambda: collect(model, text, needs=frozenset({"gram"})),
+    }
+    forward(model, batches(text)[:1])
+    memory = {name: peak_mib(work, model.device) for name, work in jobs.items()}
+    times = best(jobs, model.device, 3)
+    bare = times["bare forward pass"]
+    print(f"\nstatistics, {count} windows of {length} tokens (aim: at most {AIM_STATISTICS} times the bare pass)")
+    for name, taken in times.items():
+        print(f"  {name:24} {taken:8.2f} s  {taken / bare:6.2f} x  {memory[name]:8.0f} MiB at its peak")
+
+
+def masks(bench: Workbench) -> None:
+    model, dense = bench.model, bench.dense
+
+    def rewrite() -> None:
+        with torch.inference_mode():
+            for p in model.architecture.projections:
+                weight(model.network, p).copy_(dense[p.name])
+
+    ready = {name: bench.ready(recipe) for name, recipe in PRUNED.items()}
+    jobs: dict[str, Callable[[], object]] = {"read and write once": rewrite}
+    for name, plan in ready.items():
+        jobs[name] = lambda plan=plan: prune_from_statistics(model, dense, bench.statistics, plan)
+    times = best(jobs, model.device, 5)
+    copy = times["read and write once"]
+    size = sum(w.numel() * w.element_size() for w in dense.values()) / 2**20
+    print(
+        f"\nscoring and masking {size:.0f} MiB of weights (aim: within {AIM_MASKS:g} times of reading and writing them)"
+    )
+    for name, taken in times.items():
+        print(f"  {name:24} {taken:8.3f} s  {taken / copy:6.2f} x")
+
+
+def candidates(bench: Workbench) -> None:
+    print("\ncandidates per minute (scores, masks, divergence)")
+    for tokens in (2048, 8192):
+        taken = min(bench.divergence(recipe, tokens).seconds for recipe in list(PRUNED.values())[:3])
+        print(f"  {tokens:6} tokens {60 / taken:24.1f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Cost of statistics, pruning and candidates on a real model.")
+    parser.add_argument("model", nargs="?", default="smollm2-135m")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--length", type=int, default=512)
+    chosen = parser.parse_args()
+    model = open_model(chosen.model, cache=user_cache_path("secateur"), device=chosen.device)
+    print(f"{model.name}: {model.dtype} on {model.device}, {torch.get_num_threads()} threads")
+    statistics_pass(model, chosen.windows, chosen.length)
+    calibration = windows("builtin", model.tokenizer, part="calibration", count=4, length=chosen.length)
+    search = windows("builtin", model.tokenizer, part="search", count=16, length=chosen.length)
+    bench = Workbench(model, calibration, search)
+    masks(bench)
+    candidates(bench)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The workbench: candidates one after the other leave the dense model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools.architecture import weight
+from tools.checkpoint import Model
+from tools.errors import SecateurError
+from tools.methods import method
+from tools.recipe import NM, Compensation, Recipe, Unstructured
+from tools.text import Windows
+from tools.verify import sparsities
+from tools.workbench import Workbench
+
+Draw = Callable[..., Windows]
+WANDA = Recipe(sparsity=0.5, metric="W * X")
+OBS = Recipe(sparsity=0.5, metric="W * X", compensation=Compensation(kind="obs"))
+
+
+@pytest.fixture
+def bench(trained: Model, draw: Draw) -> Workbench:
+    return Workbench(trained, draw(6, 64, 512), draw(4, 64, 512, seed=1))
+
+
+def test_a_candidate_does_not_depend_on_who_came_before(bench: Workbench) -> None:
+    alone = bench.divergence(WANDA, 256).value
+    others = [
+        OBS,
+        method("owl", 0.7),
+        Recipe(sparsity=0.5, metric="W / D"),
+        Recipe(sparsity=0.75, metric="W", pattern=NM(n=1, m=4)),
+    ]
+    for other in others:
+        assert bench.divergence(other, 128).value != alone
+    bench.finish(OBS)
+    assert bench.divergence(WANDA, 256).value == pytest.approx(alone, rel=1e-5)
+
+
+def test_statistics_that_are_asked_for_late_are_the_dense_models(bench: Workbench, draw: Draw, trained: Model) -> None:
+    dense = {n: p.clone() for n, p in trained.network.state_dict().items()}
+    bench.divergence(WANDA, 128)
+    found = bench.divergence(Recipe(sparsity=0.5, metric="sqr(W) * mms(G) / D"), 256).value
+    trained.network.load_state_dict(dense)
+    fresh = Workbench(trained, bench.calibration, bench.search)
+    plain = fresh.divergence(Recipe(sparsity=0.5, metric="sqr(W) * mms(G) / D"), 256).value
+    assert found == pytest.approx(plain, rel=1e-5)
+
+
+def test_restoring_brings_every_weight_back(bench: Workbench, trained: Model) -> None:
+    before = {n: p.clone() for n, p in trained.network.state_dict().items()}
+    for recipe in (WANDA, OBS):
+        bench.divergence(recipe, 64)
+        bench.restore()
+        assert all(torch.equal(p, before[n]) for n, p in trained.network.state_dict().items())
+        bench.finish(recipe)
+        bench.restore()
+        assert all(torch.equal(p, before[n]) for n, p in trained.network.state_dict().items())
+
+
+def test_finishing_leaves_the_pruned_model_and_says_so(bench: Workbench, draw: Draw) -> None:
+    text = draw(2, 64, 512, seed=2)
+    dense = bench.perplexity(text, "dense")
+    bench.finish(WANDA)
+    pruned = bench.perplexity(text, "propagated")
+    assert (dense.sparsity, pruned.sparsity) == (0.0, 0.5)
+    assert pruned.value != dense.value
+    assert pruned.protocol.form == "propagated"
+    assert bench.measured_sparsity(WANDA) == 0.5
+
+
+def test_nothing_pruned_is_no_success(bench: Workbench) -> None:
+    bench.divergence(WANDA, 64)
+    bench.restore()
+    with pytest.raises(SecateurError, match=r"asked for sparsity 0\.5000, measured 0\.0000"):
+        bench.measured_sparsity(WANDA)
+
+
+def test_a_snapshot_can_be_written_back(bench: Workbench, trained: Model) -> None:
+    bench.finish(WANDA)
+    kept = bench.snapshot()
+    shares = sparsities(trained)
+    bench.divergence(OBS, 64)
+    bench.load(kept)
+    assert sparsities(trained) == shares
+    assert all(torch.equal(weight(trained.network, p), kept[p.name]) for p in trained.architecture.projections)
+    bench.restore()
+    assert max(sparsities(trained).values()) == 0
+
+
+def test_a_candidate_that_fails_does_not_spoil_the_next(bench: Workbench) -> None:
+    good = bench.divergence(WANDA, 64).value
+    for bad in ("X / (X - X)", "log(W) - log(W)", "W * X_mean / X_mean * 0"):
+        with pytest.raises(SecateurError) as caught:
+            bench.divergence(Recipe(sparsity=0.5, metric=bad), 64)
+        assert "\n" not in str(caught.value)
+    assert bench.divergence(WANDA, 64).value == pytest.approx(good, rel=1e-6)
+
+
+def test_probes_agree_where_masks_do(bench: Workbench) -> None:
+    wanda = bench.probe("W * X")
+    assert float(wanda.min()) == 0
+    assert float(wanda.max()) == 1
+    assert (
+        torch.equal(bench.probe("sqr(W) * sqr(X)"), wanda)
+        or float((bench.probe("sqr(W * X)") - wanda).abs().mean()) < 1e-3
+    )
+    assert float((bench.probe("W") - wanda).abs().mean()) > 0.01
+    per_row = bench.probe("W / row_sum(W)")
+    assert torch.equal(per_row, bench.probe("W")) or float((per_row - bench.probe("W")).abs().mean()) < 1e-3
+    whole = bench.probe("W / row_sum(W)", group="matrix")
+    assert float((whole - bench.probe("W", group="matrix")).abs().mean()) > 0.001
+
+
+def test_statistics_on_disk_serve_the_next_workbench(trained: Model, draw: Draw, tmp_path: Path) -> None:
+    first = Workbench(trained, draw(3, 32, 512), None, tmp_path)
+    again = Workbench(trained, draw(3, 32, 512), None, tmp_path)
+    assert not first.statistics.reused
+    assert again.statistics.reused
+
+
+def test_a_few_tokens_are_at_least_one_window(bench: Workbench) -> None:
+    assert bench.divergence(WANDA, 1).tokens == 64
+    assert bench.divergence(WANDA, 10**9).tokens == 4 * 64
+
+
+def test_groups_matter(bench: Workbench) -> None:
+    rows = bench.divergence(WANDA, 256).value
+    blocks = bench.divergence(WANDA.model_copy(update={"pattern": Unstructured(group="block")}), 256).value
+    assert rows != blocks
