@@ -13,6 +13,7 @@ from runs.goal import Part as Size
 if TYPE_CHECKING:
     from agent.designers import Designer
     from runs.executors import Executor
+    from tools.checkpoint import Model
     from tools.text import Part, Windows
     from tools.workbench import Workbench
 
@@ -33,6 +34,7 @@ class Context:
     recorder: Recorder
     home: Path
     designer: Designer
+    _model: Model | None = None
     _bench: Workbench | None = None
     _executor: Executor | None = None
     _parts: dict[str, Windows] = field(default_factory=dict)
@@ -46,16 +48,25 @@ class Context:
         return self.home / "cache"
 
     @property
-    def bench(self) -> Workbench:
-        """The resident model, opened when first asked for."""
-        if self._bench is None:
+    def model(self) -> Model:
+        """The opened model; the text is read with it, as both fail early or not at all."""
+        if self._model is None:
             from tools.checkpoint import open_model
             from tools.text import require_disjoint
+
+            goal = self.goal
+            self._model = open_model(goal.model, cache=self.cache, dtype=goal.dtype, device=goal.device)
+            self._parts = self._read_text(self._model.tokenizer)
+            require_disjoint(self._parts.values())
+        return self._model
+
+    @property
+    def bench(self) -> Workbench:
+        """The resident model with its statistics, collected when first asked for."""
+        if self._bench is None:
             from tools.workbench import Workbench
 
-            model = open_model(self.goal.model, cache=self.cache, dtype=self.goal.dtype, device=self.goal.device)
-            self._parts = self._read_text(model.tokenizer)
-            require_disjoint(self._parts.values())
+            model = self.model
             self._bench = Workbench(model, self._parts["calibration"], self._parts.get("search"), self.cache)
         return self._bench
 
@@ -69,7 +80,7 @@ class Context:
 
     def part(self, name: str) -> Windows:
         """Windows of one part: `calibration`, `search`, `selection` or `test`."""
-        assert self.bench is not None
+        assert self.model is not None
         return self._parts[name]
 
     def _read_text(self, tokenizer: object) -> dict[str, Windows]:

@@ -37,10 +37,10 @@ class Part(Frozen):
 class Evaluation(Frozen):
     """The three disjoint parts of text that recipes are measured on: searched, selected, and read once at the end."""
 
-    search: Part = Part()
-    selection: Part = Part()
+    search: Part = Part(windows=8)
+    selection: Part = Part(windows=8)
     test: Part = Part()
-    finalists: int = Field(default=3, ge=1)
+    finalists: int = Field(default=2, ge=1)
     """Recipes of the search that are made in their final form, beside the strongest reference."""
 
 

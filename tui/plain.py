@@ -80,7 +80,9 @@ class Plain:
             case CandidateRejected(candidate_id=name, stage="measure", reason=reason):
                 self._line(f"  {name:<{LABEL}} failed: {reason}")
             case CandidateMeasured(candidate_id=name, measurement=measurement) if self._bars is None:
-                self._line(f"  {name:<{LABEL}} {shown(measurement):<12} {self._tally.search}")
+                searching = measurement.kind == "divergence"
+                standing = self._tally.search if searching else "perplexity on the selection text"
+                self._line(f"  {name:<{LABEL}} {shown(measurement):<12} {standing}")
             case _:
                 pass
         self._refresh()

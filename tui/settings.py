@@ -44,9 +44,9 @@ class Values(Frozen):
     """Windows of calibration text."""
     length: int = Field(default=Calibration().length, ge=8)
     """Tokens per window of calibration text."""
-    search_windows: int = Field(default=Part().windows, ge=1)
+    search_windows: int = Field(default=Evaluation().search.windows, ge=1)
     """Windows of the text that candidates are compared on, and as many of the text that selects among the best."""
-    search_length: int = Field(default=Part().length, ge=8)
+    search_length: int = Field(default=Evaluation().search.length, ge=8)
     test_windows: int = Field(default=Part().windows, ge=1)
     test_length: int = Field(default=Part().length, ge=8)
     finalists: int = Field(default=Evaluation().finalists, ge=1)

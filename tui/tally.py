@@ -9,6 +9,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateRejected,
     Event,
+    FinalMeasured,
     Progress,
     Recalled,
     ReferenceMeasured,
@@ -64,7 +65,7 @@ class Tally:
     goal: Goal | None = None
     steps: list[Step] = field(default_factory=list)
     measured: dict[str, Measurement] = field(default_factory=dict)
-    """Last measurement of every candidate by its id."""
+    """Last divergence of every candidate by its id; finalists get a perplexity too, which is another matter."""
     failed: int = 0
     """Candidates that failed while they were measured."""
     _search_began: datetime | None = None
@@ -107,6 +108,8 @@ class Tally:
                 step.facts.append(f"{parameters / 1e6:,.1f} M parameters, {blocks} blocks, {dtype}")
             case Recalled(entries=entries):
                 step.facts.append(f"{len(entries) or 'no'} past candidates of similar models")
+            case FinalMeasured(measurement=measurement):
+                step.facts.append(f"perplexity {shown(measurement)}")
             case ReferenceMeasured(name=name, measurement=measurement):
                 step.facts.append(f"{name} {shown(measurement)}")
             case _:
@@ -150,14 +153,21 @@ class Tally:
         parts = [f"candidate {len(self.measured) + self.failed}{total}"]
         if (best := self.best) is not None:
             parts.append(f"best {best} {shown(self.measured[best])}")
-        if (left := self.eta) is not None and self.step is not None:
+        if (left := self.eta) is not None:
             parts.append(f"eta {short_time(left)}")
         return "   ".join(parts)
 
     @property
     def eta(self) -> float | None:
         """Seconds until the search has spent its budget, judged by its pace so far."""
-        if self.goal is None or self._search_began is None or self._last is None:
+        step = self.step
+        if (
+            step is None
+            or step.name != "search"
+            or self.goal is None
+            or self._search_began is None
+            or self._last is None
+        ):
             return None
         spent = (self._last - self._search_began).total_seconds()
         ends = []

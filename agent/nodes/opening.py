@@ -25,18 +25,19 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
     record, goal = context.recorder, context.goal
     start = time.perf_counter()
     record.stage("model", goal.model)
+    model = context.model
     record.stage("statistics", f"{goal.calibration.windows * goal.calibration.length:,} tokens")
     bench = context.bench
     if record.history.survey is None:
-        architecture = bench.model.architecture
+        architecture = model.architecture
         units = bench.layers.over_depth()
         units["size"] = [float(sum(p.size for p in architecture.of_block(b))) for b in range(architecture.n_blocks)]
         record(
             SurveyDone(
-                parameters=sum(p.numel() for p in bench.model.network.parameters()),
+                parameters=sum(p.numel() for p in model.network.parameters()),
                 blocks=architecture.n_blocks,
-                fingerprint=bench.model.fingerprint,
-                dtype=bench.model.dtype,
+                fingerprint=model.fingerprint,
+                dtype=model.dtype,
                 seconds=time.perf_counter() - start,
                 units={name: tuple(values) for name, values in units.items()},
             )

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -156,18 +158,16 @@ def test_a_failure_is_one_line_in_the_journal_and_the_run_can_go_on(tmp_path: Pa
     assert run.status() is Status.FINISHED
 
 
-def _in_child(run: Run) -> int:
-    """Work on the run in a process of its own; returns its pid."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            torch.set_num_threads(1)
-            work(run)
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
+WORKER = (
+    "import sys, pathlib; from agent.engine import work; from runs.run import Run; work(Run(pathlib.Path(sys.argv[1])))"
+)
+
+
+def _in_child(run: Run) -> subprocess.Popen[bytes]:
+    """Work on the run in a process of its own."""
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(root)}
+    return subprocess.Popen([sys.executable, "-c", WORKER, str(run.folder)], env=environment, stderr=subprocess.DEVNULL)
 
 
 def _measured_twice(run: Run) -> list[tuple[str, str, int]]:
@@ -179,32 +179,26 @@ def _measured_twice(run: Run) -> list[tuple[str, str, int]]:
     return [key for key, count in done.items() if count > 1]
 
 
-def test_a_run_killed_at_ten_random_moments_ends_as_one_that_was_not(finished: Run, tmp_path: Path) -> None:
-    """SIGKILL after a random number of journal lines, plus a random moment; ten kills over three runs, then resume."""
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills: int, finished: Run, tmp_path: Path) -> None:
+    """SIGKILL after a random number of journal lines and a random moment more; then it is resumed, killed again, ..."""
     rng = random.Random(7)
     lines = len(finished.journal.read())
-    kills = 0
-    for number in range(3):
-        run = create(tmp_path / str(number), goal())
-        for moment in sorted(rng.sample(range(2, lines - 2), 4 if number == 0 else 3)):
-            pid = _in_child(run)
-            while len(run.journal.read()) < moment and os.waitpid(pid, os.WNOHANG) == (0, 0):
-                time.sleep(0.005)
-            time.sleep(rng.random() * 0.05)
-            try:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                kills += 1
-            except (ProcessLookupError, ChildProcessError):
-                pytest.fail("the run ended before it could be killed")
-            assert run.status() in (Status.INTERRUPTED, Status.NEW)
-        pid = _in_child(run)
-        assert os.waitpid(pid, 0)[1] == 0
-        assert winner(run) == winner(finished)
-        assert not _measured_twice(run)
-        assert sum(isinstance(e, RunFinished) for e in run.journal.read()) == 1
-        assert sum(isinstance(e, Saved) for e in run.journal.read()) == 1
-    assert kills == 10
+    run = create(tmp_path, goal())
+    for moment in sorted(rng.sample(range(2, lines - 2), kills)):
+        child = _in_child(run)
+        while len(run.journal.read()) < moment and child.poll() is None:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        assert child.poll() is None, "the run ended before it could be killed"
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert run.status() in (Status.INTERRUPTED, Status.NEW)
+    assert _in_child(run).wait() == 0
+    assert winner(run) == winner(finished)
+    assert not _measured_twice(run)
+    assert sum(isinstance(e, RunFinished) for e in run.journal.read()) == 1
+    assert sum(isinstance(e, Saved) for e in run.journal.read()) == 1
 
 
 def test_the_journal_is_json_lines(finished: Run) -> None:

@@ -651,6 +651,7 @@ def test_a_named_allocation_is_its_papers_formula(name: str) -> None:
         ("sqr(W) * mms(G)", "W * sqrt(mms(G))"),
         ("sqrt(sqr(W)) * 2 * row_sum(W)", "W"),
         ("log(exp(W * X))", "W * X"),
+        ("W * sqrt(sqr(X_mean))", "W * abs(X_mean)"),
         ("exp(log(W))", "W"),
         ("-(-W)", "W"),
         ("W + X_mean - X_mean", "W"),
@@ -676,12 +677,16 @@ def test_formulas_that_rank_alike_become_one(text: str, simple: str) -> None:
         "W / W",
         "W / sqr(W)",
         "W / 0",
+        "X / W",
         "W * X_mean",
         "W * sqrt(X_mean) / X_mean",
+        "W * abs(X_mean)",
+        "W * row_sum(X_mean)",
         "exp(W) * X",
-        "log(X_mean) * W",
+        "log(X_mean - W)",
+        "sqr(X_mean - W)",
         "W * mms(G)",
-        "W + X * exp(log(X_mean) + G)",
+        "W + X * exp(G + log(X_mean))",
         "tanh(W) + X",
         "rank(exp(W)) + X",
         "rank(tanh(W)) + X",
@@ -689,8 +694,7 @@ def test_formulas_that_rank_alike_become_one(text: str, simple: str) -> None:
     ],
 )
 def test_what_only_looks_opposing_stays(text: str) -> None:
-    assert "0" in (simple := format_expression(simplify(parse(text)))) or size(parse(simple)) >= size(parse(text)) - 1
-    assert used_terminals(parse(simple)) == used_terminals(parse(text))
+    assert format_expression(simplify(parse(text))) == text
 
 
 @pytest.mark.parametrize(
@@ -739,7 +743,7 @@ def test_simplifying_keeps_every_ranking(group: Group) -> None:
     @example(parse("rank(exp(G * 400)) - mms(-sqr(W))"), *two_layers())
     @example(parse("X_mean * W / X_mean + W * row_sum(X_mean)"), *two_layers())
     @example(parse("log(X_mean - W) * 2"), *two_layers())
-    @example(parse("sqr(X_mean * W) ** 0.5"), *two_layers())
+    @example(parse("sqrt(sqr(X_mean * W)) * row_mean(X_mean)"), *two_layers())
     @example(parse("-2 * zsn(-(W ** 3 * X) / D)"), *two_layers())
     def check(node: Node, first: dict[str, Matrix], second: dict[str, Matrix]) -> None:
         simple = simplify(node, METRIC, group)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runs.events import Event, Note, Progress, Stage
+from runs.events import CandidateMeasured, Event, Note, Progress, Stage
 from runs.goal import Budget, Goal
 from tui.plain import Plain
 from tui.tally import Tally, short_time
@@ -33,8 +33,14 @@ def events(new_story: Any) -> list[Event]:
     story.propose("c-2", "sqr(W) * X").measure("c-2", 0.9, tokens=16384)
     story.propose("c-3", "W").reject("c-3", "yields NaN", measured=True)
     story.events.append(Note(at=story.at(), text="[bold]as it is[/bold]"))
-    stage("final")
-    story.final("dense", 22.8, None, 0.0).final("c-2", 41.9, "sqr(W) * X")
+    stage("finalists", "c-2")
+    story.events.append(
+        CandidateMeasured(
+            at=story.at(), candidate_id="c-2", recipe_id="r", measurement=story.measurement(40.0, "perplexity", 99999)
+        )
+    )
+    stage("test", "dense")
+    story.final("dense", 22.8, None, 0.0)
     return story.finish("c-2").events
 
 
@@ -54,7 +60,9 @@ def test_one_line_per_finished_thing(events: list[Event]) -> None:
         "c-3 failed: yields NaN",
         "note [bold]as it is[/bold]",
         "search candidate 3/4 best c-2 KL 0.900 80.0 s",
-        "final 40.0 s",
+        "c-2 40.0 perplexity on the selection text",
+        "finalists c-2 20.0 s",
+        "test dense perplexity 22.8 30.0 s",
     ]
 
 

@@ -154,7 +154,7 @@ def _power(base: Node, exponent: float) -> Node:
     if exponent == 2:
         return Call("sqr", (base,))
     if exponent == 0.5:
-        return Call("sqrt", (base,))
+        return Call("sqrt", base.arguments if isinstance(base, Call) and base.operator == "abs" else (base,))
     if exponent > MAX_EXPONENT:
         return Call("sqr", (_power(base, exponent / 2),))
     return Call("**", (base, Constant(exponent)))
