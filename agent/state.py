@@ -66,8 +66,9 @@ class Context:
         if self._bench is None:
             from tools.workbench import Workbench
 
-            model = self.model
-            self._bench = Workbench(model, self._parts["calibration"], self._parts.get("search"), self.cache)
+            model, goal = self.model, self.goal
+            needs = frozenset({"gram"} if goal.searches and goal.compensation_allowed else ())
+            self._bench = Workbench(model, self._parts["calibration"], self._parts.get("search"), self.cache, needs)
         return self._bench
 
     @property

@@ -36,13 +36,21 @@ TOLERANCE = 1e-3
 class Workbench:
     """Measures recipes on one model."""
 
-    def __init__(self, model: Model, calibration: Windows, search: Windows | None, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        calibration: Windows,
+        search: Windows | None,
+        cache: Path | None = None,
+        needs: frozenset[str] = frozenset(),
+    ) -> None:
+        """Take the dense model's statistics; `needs` names the optional ones that will surely be asked for."""
         self.model = model
         self.calibration = calibration
         self.search = search
         self.cache = cache
         self.dense = {p.name: weight(model.network, p).clone() for p in model.architecture.projections}
-        self.statistics: Statistics = collect(model, calibration, cache=cache)
+        self.statistics: Statistics = collect(model, calibration, needs=needs, cache=cache)
         self.layers = LayerStatistics(model, self.dense, self.statistics)
         self._logits: DenseLogits | None = None
         self._pruned = False

@@ -158,9 +158,12 @@ def test_a_failure_is_one_line_in_the_journal_and_the_run_can_go_on(tmp_path: Pa
     assert run.status() is Status.FINISHED
 
 
-WORKER = (
-    "import sys, pathlib; from agent.engine import work; from runs.run import Run; work(Run(pathlib.Path(sys.argv[1])))"
-)
+WORKER = """
+import pathlib, sys
+from agent.engine import work
+from runs.run import Run
+work(Run(pathlib.Path(sys.argv[1])))
+"""
 
 
 def _in_child(run: Run) -> subprocess.Popen[bytes]:
