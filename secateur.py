@@ -78,7 +78,7 @@ def search(
         pattern: `unstructured`, `unstructured/matrix`, `unstructured/block` or N:M.
         compensation: whether the weights that stay may be updated.
         output: folder of the pruned model; inside the run where it is not given.
-        text: what recipes are compared on; its test part is read once, at the end.
+        text: what the result is measured on, once, at the end; candidates are compared on the calibration's source.
         options: settings by name: `candidates`, `minutes`, `windows`, `length`, `dtype`, `seed`, ...
 
     Raises:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from agent.recorder import Recorder
 from runs.goal import Goal
 from runs.goal import Part as Size
+from tools.recipe import Recipe
 
 if TYPE_CHECKING:
     from agent.designers import Designer
@@ -42,6 +43,18 @@ class Context:
     @property
     def goal(self) -> Goal:
         return self.recorder.run.goal
+
+    @property
+    def asked(self) -> tuple[str, Recipe] | None:
+        """Name and recipe of a goal that names what to do; None where it is searched for."""
+        from tools.methods import method
+
+        goal = self.goal
+        if goal.recipe is not None:
+            return "recipe", goal.recipe
+        if goal.method is not None:
+            return goal.method, method(goal.method, goal.sparsity, goal.pattern, goal.calibration)
+        return None
 
     @property
     def cache(self) -> Path:

@@ -240,7 +240,8 @@ def prune_propagated(
         for block in range(model.architecture.n_blocks):
             members = model.architecture.of_block(block)
             names = {p.name for p in members}
-            with recording(model, {k: v for k, v in shared.items() if k in names}, gram) as inputs:
+            firsts = {k: v for k, v in shared.items() if k in names}
+            with recording(model, firsts, windows.ids.shape[1], gram) as inputs:
                 for x in hidden:
                     runner.run(block, x)
             weights = {p.name: weight(model.network, p) for p in members}

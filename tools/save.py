@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,7 @@ def save_model(model: Model, folder: Path, *, recipe: Recipe, card: str) -> None
         SecateurError: the folder holds something else, the disk is full, or it may not be written.
     """
     try:
-        _check_place(model, folder)
-        _check_space(model.network, folder)
+        check_place(model, folder)
         with aside(folder) as partial:
             _write(model, partial)
             recipe.save(partial / RECIPE)
@@ -43,19 +43,27 @@ def save_model(model: Model, folder: Path, *, recipe: Recipe, card: str) -> None
         raise SecateurError(f"{folder} cannot be written: {reason(error)}") from error
 
 
-def _check_place(model: Model, folder: Path) -> None:
+def check_place(model: Model, folder: Path) -> None:
+    """Refuse a folder that cannot take the result, before anything is done for it.
+
+    Raises:
+        SecateurError: it holds something else, may not be written, or its disk is too small.
+    """
     if folder.resolve() == model.folder.resolve():
         raise SecateurError(f"{folder} is the model that was opened. Choose another folder for the result.")
     if folder.is_file():
         raise SecateurError(f"{folder} is a file. Choose another folder for the result.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RECIPE).exists():
         raise SecateurError(f"{folder} is not empty and holds no pruned model. Choose another folder, or empty it.")
+    _check_space(model.network, folder)
 
 
 def _check_space(network: Any, folder: Path) -> None:
     """Refuse at once what cannot fit; half an hour of pruning may lie behind us, and a file may lie before us."""
     needed = sum(p.numel() * p.element_size() for p in network.parameters())
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not os.access(place, os.W_OK):
+        raise SecateurError(f"{folder} cannot be written: no permission for {place}")
     free = shutil.disk_usage(place).free
     if free < needed:
         raise SecateurError(f"{folder}: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free on that disk")

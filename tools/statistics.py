@@ -29,7 +29,7 @@ from tools.text import Windows
 BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
 NEEDS = frozenset({"gram", "gradient", "regional"})
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -40,20 +40,22 @@ class InputStatistics:
     absolute: torch.Tensor
     squares: torch.Tensor
     largest: torch.Tensor
+    length: int
+    """Tokens of a window; some blocks hand their tokens on without telling the windows apart."""
     tokens: int = 0
-    windows: int = 0
     gram: torch.Tensor | None = None
     _inverse_diagonal: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def empty(cls, width: int, device: torch.device | str, gram: bool) -> InputStatistics:
+    def empty(cls, width: int, length: int, device: torch.device | str, gram: bool) -> InputStatistics:
         def zeros() -> torch.Tensor:
             return torch.zeros(width, dtype=torch.float64, device=device)
 
-        return cls(zeros(), zeros(), zeros(), zeros(), gram=torch.zeros(width, width, device=device) if gram else None)
+        matrix = torch.zeros(width, width, device=device) if gram else None
+        return cls(zeros(), zeros(), zeros(), zeros(), length, gram=matrix)
 
     def add(self, x: torch.Tensor) -> None:
-        """Account for a batch of inputs (windows, length, in_features)."""
+        """Account for a batch of inputs (..., in_features)."""
         flat = x.detach().reshape(-1, x.shape[-1]).float()
         self.total += flat.sum(0)
         self.absolute += torch.linalg.vector_norm(flat, 1, dim=0)
@@ -64,7 +66,10 @@ class InputStatistics:
             self.gram.addmm_(flat.T, flat)
             self.squares.copy_(self.gram.diagonal())
         self.tokens += flat.shape[0]
-        self.windows += x.shape[0] if x.dim() > 2 else 1
+
+    @property
+    def windows(self) -> int:
+        return self.tokens // self.length
 
     @property
     def norm(self) -> torch.Tensor:
@@ -120,8 +125,10 @@ def batches(windows: Windows) -> list[torch.Tensor]:
 
 
 @contextmanager
-def recording(model: Model, names: dict[str, tuple[str, ...]], gram: bool) -> Iterator[dict[str, InputStatistics]]:
-    """While open, forward passes add the inputs of the named projections to the statistics that are yielded."""
+def recording(
+    model: Model, names: dict[str, tuple[str, ...]], length: int, gram: bool
+) -> Iterator[dict[str, InputStatistics]]:
+    """While open, forward passes over windows of `length` tokens add to what is yielded, the projections' inputs."""
     found: dict[str, InputStatistics] = {}
     handles = []
 
@@ -130,7 +137,7 @@ def recording(model: Model, names: dict[str, tuple[str, ...]], gram: bool) -> It
 
     sizes = {p.name: p.in_features for p in model.architecture.projections}
     for first, members in names.items():
-        statistics = InputStatistics.empty(sizes[first], model.device, gram)
+        statistics = InputStatistics.empty(sizes[first], length, model.device, gram)
         handles.append(model.network.get_submodule(first).register_forward_pre_hook(hook(statistics)))
         found |= dict.fromkeys(members, statistics)
     try:
@@ -177,7 +184,8 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
 
     handles = [block.register_forward_hook(compare(i), with_kwargs=True) for i, block in enumerate(blocks)]
     try:
-        with recording(model, shared_inputs(model.architecture), gram) as inputs, torch.inference_mode():
+        shared = shared_inputs(model.architecture)
+        with recording(model, shared, windows.ids.shape[1], gram) as inputs, torch.inference_mode():
             for ids in batches(windows):
                 model.network(ids.to(model.device), use_cache=False, logits_to_keep=1)
     finally:
@@ -301,7 +309,7 @@ def _to_tensors(statistics: Statistics, architecture: Architecture) -> dict[str,
     for first in shared_inputs(architecture):
         s = statistics.inputs[first]
         tensors |= {f"{first}|{k}": getattr(s, k) for k in _SUMS}
-        tensors[f"{first}|counts"] = torch.tensor([s.tokens, s.windows])
+        tensors[f"{first}|counts"] = torch.tensor([s.tokens, s.length])
         if s.gram is not None:
             tensors[f"{first}|gram"] = s.gram
     return tensors
@@ -310,8 +318,8 @@ def _to_tensors(statistics: Statistics, architecture: Architecture) -> dict[str,
 def _from_tensors(tensors: dict[str, torch.Tensor], architecture: Architecture, text: str) -> Statistics:
     inputs: dict[str, InputStatistics] = {}
     for first, members in shared_inputs(architecture).items():
-        tokens, windows = tensors[f"{first}|counts"].tolist()
+        tokens, length = tensors[f"{first}|counts"].tolist()
         total, absolute, squares, largest = (tensors[f"{first}|{k}"] for k in _SUMS)
-        s = InputStatistics(total, absolute, squares, largest, tokens, windows, tensors.get(f"{first}|gram"))
+        s = InputStatistics(total, absolute, squares, largest, length, tokens, tensors.get(f"{first}|gram"))
         inputs |= dict.fromkeys(members, s)
     return Statistics(inputs, tensors["redundancy"].tolist(), text=text)

@@ -81,6 +81,15 @@ class Workbench:
         self.require(needs_of(recipe))
         return plan(self.model, self.layers, recipe)
 
+    def check(self, recipe: Recipe) -> None:
+        """Try a recipe on a sample of the weights before anything costly is done.
+
+        Raises:
+            SecateurError: it cannot be planned, or its metric is not finite or ranks nothing on this model.
+        """
+        self.ready(recipe)
+        self.probe(recipe.metric)
+
     @property
     def logits(self) -> DenseLogits:
         """The dense model's top logits on the search windows, computed when first asked for."""

@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 import torch
 from langgraph.runtime import Runtime
 
+from agent.known import Known, known_place
 from agent.nodes.search import niche
 from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
 from runs.report import render_card, summary, write
+from runs.report.summary import describe
 from tools.errors import SecateurError
 from tools.methods import method
 from tools.recipe import NM, Compensation, Recipe
 from tools.save import save_model
+from tools.text import Part
 from tools.verify import sparsities, verify_saved
 
 REFERENCES = ("magnitude", "wanda", "sparsegpt")
@@ -37,7 +40,7 @@ class _Makers:
     """Recipe id -> prunable weights; one entry at most."""
     holds: str = ""
 
-    def make(self, name: str, recipe: Recipe | None) -> None:
+    def make(self, recipe: Recipe | None) -> None:
         """Have the model hold this recipe's final form, the dense weights for None."""
         bench, record = self.context.bench, self.context.recorder
         wanted = recipe.id if recipe else "dense"
@@ -48,7 +51,7 @@ class _Makers:
         elif wanted in self.kept:
             bench.load(self.kept[wanted])
         else:
-            record.stage("prune", name)
+            record.stage("prune", describe(recipe))
             bench.finish(recipe, record.progress("prune"))
         self.holds = wanted
 
@@ -62,7 +65,7 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
     context = runtime.context
     record = context.recorder
     makers = _Makers(context)
-    name, recipe = _search_winner(makers) if context.goal.searches else _asked_for(context)
+    name, recipe = context.asked or _search_winner(makers)
     if record.history.saved is None:
         _test(makers, "dense", None)
         if context.goal.searches:
@@ -74,15 +77,6 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
     record(RunFinished(best=name, summary=summary(record.events, best=name).verdict))
     write(record.run)
     return state
-
-
-def _asked_for(context: Context) -> tuple[str, Recipe]:
-    """The recipe of a goal that names it."""
-    goal = context.goal
-    if goal.recipe is not None:
-        return "recipe", goal.recipe
-    assert goal.method is not None
-    return goal.method, method(goal.method, goal.sparsity, goal.pattern, goal.calibration)
 
 
 def _reference(context: Context, name: str) -> Recipe:
@@ -106,15 +100,14 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
     for place, candidate in enumerate(chosen):
         record.stage("finalists", candidate.id, len(chosen))
         if candidate.id not in found:
-            makers.make(candidate.id, candidate.recipe)
-            measurement = context.bench.perplexity(context.part("selection"), "propagated")
             best = min((m.value for m in found.values()), default=float("inf"))
-            record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=measurement))
-            if measurement.value < best:
+            reference = next((name for name in REFERENCES if candidate.recipe == _reference(context, name)), None)
+            measured = _measured(makers, candidate.recipe, "selection", reference is not None).measurement
+            record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=measured))
+            if measured.value < best and makers.holds == candidate.recipe.id:
                 makers.keep(candidate.recipe)
-            for name in REFERENCES:
-                if candidate.recipe == _reference(context, name):
-                    _test(makers, name, candidate.recipe)
+            if reference is not None:
+                _test(makers, reference, candidate.recipe)
         record.progress("finalists")(place + 1, len(chosen))
     winner = min(chosen, key=lambda c: (found[c.id].value, int(c.id[2:])))
     return winner.id, winner.recipe
@@ -154,15 +147,28 @@ def _twin(context: Context, candidate: Candidate) -> Candidate:
 
 
 def _test(makers: _Makers, name: str, recipe: Recipe | None) -> None:
-    """One line of the final table, on the test text; read once."""
-    context, record = makers.context, makers.context.recorder
+    """One line of the final table, on the test text; read once. References are known from earlier runs."""
+    record = makers.context.recorder
     if name in record.history.finals:
         return
     record.stage("test", name)
-    makers.make(name, recipe)
-    measurement = context.bench.perplexity(context.part("test"), "propagated" if recipe else "dense")
-    shares = sparsities(context.bench.model)
-    record(FinalMeasured(name=name, recipe=recipe, measurement=measurement, sparsities=shares))
+    found = _measured(makers, recipe, "test", name in ("dense", *REFERENCES))
+    record(FinalMeasured(name=name, recipe=recipe, measurement=found.measurement, sparsities=found.sparsities))
+
+
+def _measured(makers: _Makers, recipe: Recipe | None, part: Part, reference: bool) -> Known:
+    """Perplexity of a recipe's final form on one part of the text; that of a reference may be known already."""
+    context = makers.context
+    windows = context.part(part)
+    place = known_place(context.cache, context.bench, windows, recipe)
+    if reference and (found := Known.read(place)) is not None:
+        return found
+    makers.make(recipe)
+    measurement = context.bench.perplexity(windows, "propagated" if recipe else "dense")
+    found = Known(measurement=measurement, sparsities=sparsities(context.bench.model))
+    if reference:
+        found.keep(place)
+    return found
 
 
 def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
@@ -170,7 +176,7 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     context, record = makers.context, makers.context.recorder
     run, model = record.run, context.bench.model
     record.stage("save", str(run.model_folder))
-    makers.make(name, recipe)
+    makers.make(recipe)
     save_model(
         model, run.model_folder, recipe=recipe, card=render_card(summary(record.events, best=name), model.origin)
     )

@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone
 from tools.errors import SecateurError
+from tools.save import check_place
 
 RECALLED = 3
 """How many past candidates join the first generation."""
@@ -26,8 +27,11 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
     start = time.perf_counter()
     record.stage("model", goal.model)
     model = context.model
+    check_place(model, record.run.model_folder)
     record.stage("statistics", f"{goal.calibration.windows * goal.calibration.length:,} tokens")
     bench = context.bench
+    if context.asked is not None:
+        bench.check(context.asked[1])
     if record.history.survey is None:
         architecture = model.architecture
         units = bench.layers.over_depth()

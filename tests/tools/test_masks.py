@@ -23,9 +23,9 @@ def stable(scores: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
 
 
 @st.composite
-def matrices(draw: st.DrawFn, columns: st.SearchStrategy[int] | None = None) -> torch.Tensor:
+def matrices(draw: st.DrawFn, columns: int | None = None) -> torch.Tensor:
     """Scores with many ties, of any sign, some of them minus infinity (dead columns)."""
-    shape = draw(st.integers(1, 6)), draw(columns or st.integers(1, 24))
+    shape = draw(st.integers(1, 6)), columns or draw(st.integers(1, 24))
     kinds = draw(st.integers(1, 30))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     scores = torch.randint(-kinds, kinds + 1, shape, generator=generator).to(draw(st.sampled_from(DTYPES))) / 7
@@ -55,7 +55,7 @@ def test_matrices_that_compete_lose_the_lowest_of_all(scores: list[torch.Tensor]
 @given(st.integers(2, 40), st.integers(1, 3), st.data())
 def test_of_every_group_exactly_n_stay(m: int, groups: int, data: st.DataObject) -> None:
     n = data.draw(st.integers(1, m - 1))
-    scores = data.draw(matrices(columns=st.just(m * groups)))
+    scores = data.draw(matrices(columns=m * groups))
     mask = lowest_per_group(scores, n, m)
     grouped = scores.reshape(-1, m)
     assert torch.equal(mask.reshape(-1, m), stable(grouped, torch.full((len(grouped),), m - n)))
@@ -80,7 +80,7 @@ def test_large_matrices_are_cut_like_small_ones(ties: bool) -> None:
     torch.manual_seed(0)
     scores = torch.rand(700, 1100)
     scores = (scores * 50).floor() if ties else scores
-    counts = spread(700 * 1100 * 37 // 100, 700)
+    counts = spread(700 * 1100 * 37 // 100 + 350, 700)
     assert len(counts.unique()) == 2
     assert torch.equal(lowest_per_row(scores, counts), stable(scores, counts))
     flat = lowest_of_all([scores[:300], scores[300:]], 123_457)

@@ -1,0 +1,56 @@
+"""Final measurements of references, kept beside the other caches.
+
+A reference under one protocol (model, recipe, calibration text, test text, precision, versions) is the same number in
+every run; measuring it again would only cost minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tools.measurement import Measurement, libraries
+from tools.recipe import Frozen, Recipe
+
+if TYPE_CHECKING:
+    from tools.text import Windows
+    from tools.workbench import Workbench
+
+
+class Known(Frozen):
+    """A measurement and the measured share of zeros of every projection."""
+
+    measurement: Measurement
+    sparsities: dict[str, float]
+
+    @classmethod
+    def read(cls, path: Path) -> Known | None:
+        """What is kept there, if anything."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def keep(self, path: Path) -> None:
+        """Keep it, written aside and renamed."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}.part")
+        aside.write_text(self.model_dump_json(), encoding="utf-8")
+        aside.replace(path)
+
+
+def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe | None) -> Path:
+    """The file of a reference (None: the dense model) on these windows, under the bench's protocol."""
+    treatment = None if recipe is None else [recipe.canonical(), bench.calibration.sha256]
+    model = bench.model
+    key = [
+        treatment,
+        windows.sha256,
+        list(windows.ids.shape),
+        model.fingerprint,
+        model.dtype,
+        model.device,
+        libraries(),
+    ]
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+    return cache / "references" / f"{name}.json"
