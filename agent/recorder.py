@@ -23,6 +23,8 @@ class Recorder:
         for event in self.events:
             self.history.observe(event)
         self._listen = listen
+        self.current = ""
+        """The stage that is running."""
 
     def __call__(self, event: Event) -> None:
         """An event happens: it is on the disk before anybody acts on it."""
@@ -35,6 +37,7 @@ class Recorder:
 
     def stage(self, name: str, detail: str = "", total: int | None = None) -> None:
         """Tell what is running now."""
+        self.current = name
         self(Stage(name=name, detail=detail, total=total))
 
     @property

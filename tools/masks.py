@@ -12,6 +12,11 @@ import torch
 
 from tools.errors import SecateurError
 
+LONG_GROUP = 16
+"""Longer N:M groups are selected from like rows; comparing all pairs is faster for shorter ones."""
+CHUNK = 2**18
+"""Scores that are compared at a time: what fits a core's cache."""
+
 
 def spread(total: int, parts: int) -> torch.Tensor:
     """`total` dealt to `parts` as evenly as integers allow: floor((i + 1) t / p) - floor(i t / p)."""
@@ -23,47 +28,58 @@ def lowest_per_row(scores: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """Remove the `counts[i]` lowest scores of row i (the papers' per-output comparison).
 
     Args:
-        scores: (rows, columns), finite.
+        scores: (rows, columns), no NaN.
         counts: (rows,) integers between 0 and columns.
     """
-    mask = torch.zeros_like(scores, dtype=torch.bool)
-    for count in counts.unique().tolist():
-        rows = counts == count
-        if bool(rows.all()):
-            return _lowest(scores, count)
-        mask[rows] = _lowest(scores[rows], count)
+    thresholds = _thresholds(scores, counts.clamp_min(1))
+    mask = scores <= thresholds
+    surplus = mask.sum(1) - counts
+    tied = surplus.nonzero().squeeze(1)
+    if len(tied):
+        # Of the scores that equal the threshold, the last ones of the row stay.
+        row, column = (scores[tied] == thresholds[tied]).nonzero(as_tuple=True)
+        to_the_end = row.bincount(minlength=len(tied)).cumsum(0)[row] - torch.arange(len(row), device=row.device)
+        stays = to_the_end <= surplus[tied][row]
+        mask[tied[row[stays]], column[stays]] = False
     return mask
 
 
-def _lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """The same number for each row: threshold by selection, then mend the rows where ties overshoot."""
-    if count <= 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    if count >= scores.shape[1]:
-        return torch.ones_like(scores, dtype=torch.bool)
-    threshold = _kth(scores, count)
-    mask = scores <= threshold
-    wrong = mask.sum(1) != count
-    if bool(wrong.any()):
-        order = scores[wrong].argsort(dim=1, stable=True)[:, :count]
-        mask[wrong] = torch.zeros_like(mask[wrong]).scatter_(1, order, True)
-    return mask
-
-
-def _kth(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """(rows, 1): the `count`-th smallest of each row. NumPy's vectorised selection is the fastest on a CPU."""
+def _thresholds(scores: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """(rows, 1): the `counts[i]`-th smallest score of row i, counted from 1."""
     if scores.device.type != "cpu":
-        return scores.kthvalue(count, dim=1, keepdim=True).values
+        return scores.sort(dim=1).values.gather(1, (counts - 1).unsqueeze(1))
+    found = torch.empty(scores.shape[0], 1, dtype=scores.dtype)
+    wanted = counts.unique().tolist()
+    if len(wanted) == 1:
+        return _nth_smallest(scores, wanted)[0]
+    if wanted == [wanted[0], wanted[0] + 1]:  # what `spread` deals: one selection serves both
+        fewer, more = _nth_smallest(scores, wanted)
+        return torch.where((counts == wanted[0]).unsqueeze(1), fewer, more)
+    for count in wanted:
+        found[counts == count] = _nth_smallest(scores[counts == count], [count])[0]
+    return found
+
+
+def _nth_smallest(scores: torch.Tensor, counts: Sequence[int]) -> list[torch.Tensor]:
+    """For each of one count or two that differ by one, (rows, 1): the `count`-th smallest of each row.
+
+    NumPy's vectorised selection is the fastest on a CPU by far; it knows neither bfloat16 nor accelerators.
+    """
     import numpy as np
 
-    part = np.partition(scores.float().numpy(), count - 1, axis=1)
-    return torch.from_numpy(part[:, count - 1 : count].copy()).to(scores.dtype)
+    exact = scores if scores.dtype == torch.float64 else scores.float()
+    last = counts[-1]
+    part = np.partition(exact.numpy(), last - 1, axis=1)
+    found = [part[:, last - 1 : last].copy()]
+    if len(counts) == 2:
+        found.insert(0, part[:, : last - 1].max(axis=1, keepdims=True))
+    return [torch.from_numpy(values).to(scores.dtype) for values in found]
 
 
 def lowest_of_all(scores: Sequence[torch.Tensor], count: int) -> list[torch.Tensor]:
     """Remove the `count` lowest scores of all the matrices together."""
-    flat = torch.cat([s.reshape(-1) for s in scores])
-    mask = _lowest(flat.unsqueeze(0), count).squeeze(0)
+    flat = scores[0].reshape(1, -1) if len(scores) == 1 else torch.cat([s.reshape(1, -1) for s in scores], dim=1)
+    mask = lowest_per_row(flat, torch.tensor([count], device=flat.device)).squeeze(0)
     sizes = [s.numel() for s in scores]
     return [part.view(s.shape) for part, s in zip(mask.split(sizes), scores, strict=True)]
 
@@ -78,15 +94,18 @@ def lowest_per_group(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     if columns % m:
         raise SecateurError(f"{n}:{m} needs rows that are a multiple of {m} long; this matrix has {columns} columns")
     grouped = scores.reshape(-1, m)
-    return _lowest(grouped, m - n).view(rows, columns) if m > 16 else _lowest_small(grouped, m - n).view(rows, columns)
+    if m > LONG_GROUP:
+        return lowest_per_row(grouped, torch.full((len(grouped),), m - n, device=scores.device)).view(rows, columns)
+    chunks = [_lowest_of_few(part, m - n) for part in grouped.split(CHUNK // m)]
+    return torch.cat(chunks).view(rows, columns)
 
 
-def _lowest_small(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """As `_lowest`, for short rows: rank each score by comparing it with every other one."""
-    columns = scores.unbind(1)
-    ranks = torch.zeros(scores.shape, dtype=torch.int16, device=scores.device)
-    for i, a in enumerate(columns):
-        for j, b in enumerate(columns):
-            if i != j:
-                ranks[:, i] += (b <= a) if j < i else (b < a)
-    return ranks < count
+def _lowest_of_few(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """As `lowest_per_row`, for short rows: how many are lower is counted by comparing every pair."""
+    columns = scores.T.contiguous()
+    lower = torch.zeros(columns.shape, dtype=torch.int8, device=scores.device)
+    for later in range(1, len(columns)):
+        first_wins = columns[:later] <= columns[later]
+        lower[later] += first_wins.sum(0, dtype=torch.int8)
+        lower[:later] += ~first_wins
+    return (lower < count).T

@@ -108,8 +108,9 @@ class Tally:
                 step.facts.append(f"{parameters / 1e6:,.1f} M parameters, {blocks} blocks, {dtype}")
             case Recalled(entries=entries):
                 step.facts.append(f"{len(entries) or 'no'} past candidates of similar models")
-            case FinalMeasured(measurement=measurement):
-                step.facts.append(f"perplexity {shown(measurement)}")
+            case FinalMeasured(name=name, measurement=measurement):
+                where = "" if step.name == "test" else " (test)"
+                step.facts.append(f"{name} {shown(measurement)}{where}")
             case ReferenceMeasured(name=name, measurement=measurement):
                 step.facts.append(f"{name} {shown(measurement)}")
             case _:

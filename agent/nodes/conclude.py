@@ -19,7 +19,6 @@ from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
 from runs.report import render_card, summary, write
-from runs.report.summary import describe
 from tools.errors import SecateurError
 from tools.methods import method
 from tools.recipe import NM, Compensation, Recipe
@@ -51,8 +50,7 @@ class _Makers:
         elif wanted in self.kept:
             bench.load(self.kept[wanted])
         else:
-            record.stage("prune", describe(recipe))
-            bench.finish(recipe, record.progress("prune"))
+            bench.finish(recipe, record.progress(record.current))
         self.holds = wanted
 
     def keep(self, recipe: Recipe) -> None:
@@ -67,6 +65,7 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
     makers = _Makers(context)
     name, recipe = context.asked or _search_winner(makers)
     if record.history.saved is None:
+        record.stage("test")
         _test(makers, "dense", None)
         if context.goal.searches:
             for reference in REFERENCES:
@@ -97,8 +96,8 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
     if not chosen:
         raise SecateurError("no candidate could be measured: see `secateur runs show` for the reasons")
     found = record.history.selections
-    for place, candidate in enumerate(chosen):
-        record.stage("finalists", candidate.id, len(chosen))
+    record.stage("finalists", ", ".join(c.id for c in chosen))
+    for candidate in chosen:
         if candidate.id not in found:
             best = min((m.value for m in found.values()), default=float("inf"))
             reference = next((name for name in REFERENCES if candidate.recipe == _reference(context, name)), None)
@@ -108,7 +107,6 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
                 makers.keep(candidate.recipe)
             if reference is not None:
                 _test(makers, reference, candidate.recipe)
-        record.progress("finalists")(place + 1, len(chosen))
     winner = min(chosen, key=lambda c: (found[c.id].value, int(c.id[2:])))
     return winner.id, winner.recipe
 
@@ -151,7 +149,6 @@ def _test(makers: _Makers, name: str, recipe: Recipe | None) -> None:
     record = makers.context.recorder
     if name in record.history.finals:
         return
-    record.stage("test", name)
     found = _measured(makers, recipe, "test", name in ("dense", *REFERENCES))
     record(FinalMeasured(name=name, recipe=recipe, measurement=found.measurement, sparsities=found.sparsities))
 

@@ -39,7 +39,7 @@ def events(new_story: Any) -> list[Event]:
             at=story.at(), candidate_id="c-2", recipe_id="r", measurement=story.measurement(40.0, "perplexity", 99999)
         )
     )
-    stage("test", "dense")
+    stage("test")
     story.final("dense", 22.8, None, 0.0)
     return story.finish("c-2").events
 
@@ -62,7 +62,7 @@ def test_one_line_per_finished_thing(events: list[Event]) -> None:
         "search candidate 3/4 best c-2 KL 0.900 80.0 s",
         "c-2 40.0 perplexity on the selection text",
         "finalists c-2 20.0 s",
-        "test dense perplexity 22.8 30.0 s",
+        "test dense 22.8 30.0 s",
     ]
 
 
