@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 HOME_DIR ?= .demo
 DEMO_MODEL ?= smollm2-135m
-DEMO_FLAGS ?=
+# Small enough for two CPU cores and a few minutes: `secateur prune` alone reads more text and tries more candidates.
+DEMO_FLAGS ?= --candidates 10 --windows 8
+DEMO_SETTINGS := SECATEUR_SEARCH_WINDOWS=4 SECATEUR_TEST_WINDOWS=8 SECATEUR_FINALISTS=1
 
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/secateur prune $(DEMO_MODEL) --sparsity 0.5 --home $(HOME_DIR) $(DEMO_FLAGS)
+	$(DEMO_SETTINGS) $(BIN)/secateur prune $(DEMO_MODEL) --sparsity 0.5 --home $(HOME_DIR) $(DEMO_FLAGS)
 
 test: lint
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

@@ -1,6 +1,6 @@
 """Apply a recipe: from the dense model's statistics (search), or block after block (final).
 
-Both forms share `prune_block`, which takes the weights of one block and the statistics of their inputs and returns the
+Both forms share `prune_block`, which takes the weights of one block and the statistics of their inputs and writes the
 pruned weights. The search form gives it the dense model's statistics. The final form recomputes, for each block, the
 statistics of the inputs that the already pruned blocks produce (SparseGPT's and Wanda's sequential form).
 """
@@ -117,8 +117,13 @@ def prune_block(
     weights: Mapping[str, torch.Tensor],
     inputs: Mapping[str, InputStatistics],
     statistics: Statistics,
-) -> dict[str, torch.Tensor]:
-    """New weights (out, in) for the projections of one block."""
+    into: Mapping[str, torch.Tensor],
+) -> None:
+    """Prune the projections of one block.
+
+    Args:
+        weights: (out, in) by name, read. into: the same, written; it may be the same tensors.
+    """
 
     def score(name: str, w: torch.Tensor, d: torch.Tensor | None = None) -> torch.Tensor:
         return metric_scores(ready.metric, ready.terminals, w, inputs[name], name, statistics, d)
@@ -126,16 +131,18 @@ def prune_block(
     pattern, compensation = ready.recipe.pattern, ready.recipe.compensation
     wanted = {p.name: round(ready.sparsity[p.name] * p.size) for p in members}
     masks: dict[str, torch.Tensor] = {}
-    if not isinstance(pattern, NM) and pattern.group == "block":
+    if not isinstance(pattern, NM) and pattern.group == "block" and members:
         found = lowest_of_all([score(p.name, weights[p.name]) for p in members], sum(wanted.values()))
         masks = {p.name: mask for p, mask in zip(members, found, strict=True)}
         wanted = {name: int(mask.sum()) for name, mask in masks.items()}
     if compensation.kind == "obs":
-        return _compensated(ready, members, weights, inputs, wanted, score)
+        for name, pruned in _compensated(ready, members, weights, inputs, wanted, score).items():
+            into[name].copy_(pruned)
+        return
     for p in members:
-        if p.name not in masks:
-            masks[p.name] = _mask(ready.recipe, score(p.name, weights[p.name]), wanted[p.name])
-    return {p.name: weights[p.name].masked_fill(masks[p.name], 0) for p in members}
+        w = weights[p.name]
+        mask = masks[p.name] if masks else _mask(ready.recipe, score(p.name, w), wanted[p.name])
+        torch.where(mask, w.new_zeros(()), w, out=into[p.name])
 
 
 def _mask(recipe: Recipe, scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -213,9 +220,8 @@ def prune_from_statistics(model: Model, dense: Mapping[str, torch.Tensor], stati
     with torch.inference_mode():
         for block in range(model.architecture.n_blocks):
             members = model.architecture.of_block(block)
-            pruned = prune_block(ready, members, dense, statistics.inputs, statistics)
-            for p in members:
-                weight(model.network, p).copy_(pruned[p.name])
+            into = {p.name: weight(model.network, p) for p in members}
+            prune_block(ready, members, dense, statistics.inputs, statistics, into)
 
 
 def prune_propagated(
@@ -245,9 +251,7 @@ def prune_propagated(
                 for x in hidden:
                     runner.run(block, x)
             weights = {p.name: weight(model.network, p) for p in members}
-            pruned = prune_block(ready, members, weights, inputs, statistics) if members else {}
-            for p in members:
-                weights[p.name].copy_(pruned[p.name])
+            prune_block(ready, members, weights, inputs, statistics, into=weights)
             hidden = [runner.run(block, x) for x in hidden]
             if progress is not None:
                 progress(block + 1, model.architecture.n_blocks)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Part = Literal["calibration", "search", "selection", "test"]
 SOURCES = ("builtin", "wikitext2", "c4")
+LONG_PARAGRAPH = 200
+"""Characters; shorter ones ("Thank you very much.") may recur."""
 
 
 @dataclass(frozen=True)
@@ -177,13 +179,24 @@ def _builtin(part: Part) -> str:
     speeches = _speeches()
     if not speeches:
         return _topics(part)
+    recent = [(year, text) for year, text in speeches if year >= 1946]
+    texts = _distinct(text for _, text in recent)
+    modern = sum(year < 2000 for year, _ in recent)
     if part == "test":
-        chosen = [text for year, text in speeches if year >= 2000]
-    else:
-        modern = [text for year, text in speeches if 1946 <= year < 2000]
-        place = {"calibration": (0, 2), "search": (1,), "selection": (3,)}[part]
-        chosen = [text for i, text in enumerate(modern) if i % 4 in place]
-    return "\n\n".join(chosen)
+        return "\n\n".join(texts[modern:])
+    place = {"calibration": (0, 2), "search": (1,), "selection": (3,)}[part]
+    return "\n\n".join(text for i, text in enumerate(texts[:modern]) if i % 4 in place)
+
+
+def _distinct(documents: Iterable[str]) -> list[str]:
+    """The documents without the long paragraphs that an earlier one has, so that no two parts share one."""
+    seen: set[str] = set()
+    kept = []
+    for document in documents:
+        paragraphs = document.split("\n\n")
+        kept.append("\n\n".join(p for p in paragraphs if len(p) < LONG_PARAGRAPH or p not in seen))
+        seen.update(paragraphs)
+    return kept
 
 
 def _speeches() -> list[tuple[int, str]]:
@@ -202,7 +215,8 @@ def _topics(part: Part) -> str:
     """CPython's own help texts, every fourth topic for each part."""
     place = ("calibration", "search", "selection", "test").index(part)
     topics = pydoc_data.topics.topics
-    return "\n\n".join(topics[name] for i, name in enumerate(sorted(topics)) if i % 4 == place)
+    texts = _distinct(topics[name] for name in sorted(topics))
+    return "\n\n".join(text for i, text in enumerate(texts) if i % 4 == place)
 
 
 def _hub_text(path: str, name: str | None, split: str, file: str | None = None) -> str:

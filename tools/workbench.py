@@ -19,6 +19,7 @@ from tools.checkpoint import Model
 from tools.errors import SecateurError
 from tools.evaluate import DenseLogits
 from tools.expression import METRIC, parse, used_terminals
+from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
 from tools.measurement import Measurement
 from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
@@ -45,6 +46,7 @@ class Workbench:
         needs: frozenset[str] = frozenset(),
     ) -> None:
         """Take the dense model's statistics; `needs` names the optional ones that will surely be asked for."""
+        keep_freed_memory()
         self.model = model
         self.calibration = calibration
         self.search = search

@@ -43,23 +43,24 @@ def test_the_parts_of_the_builtin_text_share_no_window(tokenizer: Any, builtin: 
     assert [w.text for w in found] == [f"builtin/{part}" for part in PARTS]
 
 
-def test_the_parts_of_the_builtin_text_share_no_document(builtin: str) -> None:
+def test_the_parts_of_the_builtin_text_share_no_long_paragraph(builtin: str) -> None:
     found = [set(text._builtin(part).split("\n\n")) for part in PARTS]
     for a, b in combinations(found, 2):
-        assert not {p for p in a & b if len(p) > 400}
+        assert not {p for p in a & b if len(p) >= 200}
 
 
 def test_the_test_part_is_from_2000_onward() -> None:
     years = [year for year, _ in text._speeches()]
     assert min(years) < 1946
     assert max(years) >= 2000
-    held_out = [speech for year, speech in text._speeches() if year >= 2000]
-    assert text._builtin("test") == "\n\n".join(held_out)
+    held_out = "\n\n".join(speech for year, speech in text._speeches() if year >= 2000)
+    assert set(text._builtin("test").split("\n\n")) == set(held_out.split("\n\n"))
+    assert len(text._builtin("test")) > 0.99 * len(held_out)
 
 
 def test_a_seed_fixes_the_windows_and_another_changes_them(tokenizer: Any) -> None:
     first, again, other = (
-        windows("builtin", tokenizer, part="calibration", count=8, length=64, seed=seed) for seed in (0, 0, 1)
+        windows("builtin", tokenizer, part="search", count=8, length=64, seed=seed) for seed in (0, 0, 1)
     )
     assert first.sha256 == again.sha256
     assert first.ids.tolist() == again.ids.tolist()
