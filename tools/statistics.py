@@ -29,7 +29,7 @@ from tools.text import Windows
 BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
 NEEDS = frozenset({"gram", "gradient", "regional"})
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass
@@ -38,8 +38,10 @@ class InputStatistics:
 
     total: torch.Tensor
     absolute: torch.Tensor
-    squares: torch.Tensor
     largest: torch.Tensor
+    scaler: torch.Tensor
+    """Wanda's `scaler_row` (in_features,) float32: the running mean over windows of ||x||^2, in its authors' order of
+    operations, so that masks equal theirs to the last weight."""
     length: int
     """Tokens of a window; some blocks hand their tokens on without telling the windows apart."""
     tokens: int = 0
@@ -48,24 +50,27 @@ class InputStatistics:
 
     @classmethod
     def empty(cls, width: int, length: int, device: torch.device | str, gram: bool) -> InputStatistics:
-        def zeros() -> torch.Tensor:
-            return torch.zeros(width, dtype=torch.float64, device=device)
+        def zeros(dtype: torch.dtype = torch.float64) -> torch.Tensor:
+            return torch.zeros(width, dtype=dtype, device=device)
 
         matrix = torch.zeros(width, width, device=device) if gram else None
-        return cls(zeros(), zeros(), zeros(), zeros(), length, gram=matrix)
+        return cls(zeros(), zeros(), zeros(), zeros(torch.float32), length, gram=matrix)
 
     def add(self, x: torch.Tensor) -> None:
         """Account for a batch of inputs (..., in_features)."""
         flat = x.detach().reshape(-1, x.shape[-1]).float()
         self.total += flat.sum(0)
-        self.absolute += torch.linalg.vector_norm(flat, 1, dim=0)
-        self.largest = torch.maximum(self.largest, torch.linalg.vector_norm(flat, float("inf"), dim=0).double())
-        if self.gram is None:
-            self.squares += torch.linalg.vector_norm(flat, 2, dim=0).double() ** 2
-        else:
+        # Not vector_norm, whose one and infinity norms down the columns take several times as long.
+        size = flat.abs()
+        self.absolute += size.sum(0)
+        self.largest = torch.maximum(self.largest, size.amax(0).double())
+        if self.gram is not None:
             self.gram.addmm_(flat.T, flat)
-            self.squares.copy_(self.gram.diagonal())
-        self.tokens += flat.shape[0]
+        for norm in torch.linalg.vector_norm(flat.view(-1, self.length, flat.shape[1]), dim=1):
+            seen = self.windows
+            self.tokens += self.length
+            self.scaler *= seen / (seen + 1)
+            self.scaler += norm**2 / (seen + 1)
 
     @property
     def windows(self) -> int:
@@ -74,7 +79,7 @@ class InputStatistics:
     @property
     def norm(self) -> torch.Tensor:
         """(in,) float32: sqrt(sum x^2 / windows), the square root of Wanda's `scaler_row`."""
-        return (self.squares / self.windows).sqrt().float()
+        return self.scaler.sqrt()
 
     @property
     def mean(self) -> torch.Tensor:
@@ -82,7 +87,7 @@ class InputStatistics:
 
     @property
     def variance(self) -> torch.Tensor:
-        return (self.squares / self.tokens - (self.total / self.tokens) ** 2).clamp_min(0).float()
+        return (self.scaler.double() / self.length - (self.total / self.tokens) ** 2).clamp_min(0).float()
 
     def inverse_diagonal(self, damping: float = 0.01) -> torch.Tensor:
         """(in,) diagonal of the damped inverse Hessian; needs the Gram matrix."""
@@ -175,10 +180,11 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
 
     def compare(index: int) -> Callable[..., None]:
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-            before = args[0] if args else kwargs["hidden_states"]
-            cosines[index] += (
-                torch.cosine_similarity(before.float(), output_of(result).float(), dim=-1).sum().double().cpu()
-            )
+            before = (args[0] if args else kwargs["hidden_states"]).float()
+            after = output_of(result).float().view_as(before)
+            lengths = torch.linalg.vector_norm(before, dim=-1) * torch.linalg.vector_norm(after, dim=-1)
+            cosine = torch.linalg.vecdot(before, after) / lengths.clamp_min(1e-8)
+            cosines[index] += cosine.sum().double().cpu()
 
         return hook
 
@@ -197,11 +203,11 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
 
 def _gradients(model: Model, windows: Windows) -> dict[str, torch.Tensor]:
     """G of every projection (out, in) float32: 100 sqrt(sum over windows of g^2)."""
-    with _accumulating(model, model.architecture.projections) as squares:
+    with _accumulating(model, model.architecture.projections, scale=100) as squares:
         for ids in windows.ids:
             row = ids.unsqueeze(0).to(model.device)
             model.network(row, labels=row, use_cache=False).loss.backward()
-    return {name: value.sqrt_().mul_(100) for name, value in squares.items()}
+    return {name: value.sqrt_() for name, value in squares.items()}
 
 
 def _regional_gradients(model: Model, windows: Windows) -> dict[str, torch.Tensor]:
@@ -222,8 +228,8 @@ def _regional_gradients(model: Model, windows: Windows) -> dict[str, torch.Tenso
 
 
 @contextmanager
-def _accumulating(model: Model, members: Any) -> Iterator[dict[str, torch.Tensor]]:
-    """While open, every backward pass adds the squared gradients of `members` and frees them at once."""
+def _accumulating(model: Model, members: Any, scale: float = 1) -> Iterator[dict[str, torch.Tensor]]:
+    """While open, every backward pass adds the squares of `scale` times the gradients of `members` and frees them."""
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)
     squares: dict[str, torch.Tensor] = {}
@@ -233,7 +239,8 @@ def _accumulating(model: Model, members: Any) -> Iterator[dict[str, torch.Tensor
         def add(parameter: torch.Tensor) -> None:
             assert parameter.grad is not None
             gradient = parameter.grad.T if projection.transposed else parameter.grad
-            total.addcmul_(gradient.float(), gradient.float())
+            scaled = gradient.float() * scale
+            total.addcmul_(scaled, scaled)
             parameter.grad = None
 
         return add
@@ -301,7 +308,7 @@ class _Shelf:
         return tensors
 
 
-_SUMS = ("total", "absolute", "squares", "largest")
+_SUMS = ("total", "absolute", "largest", "scaler")
 
 
 def _to_tensors(statistics: Statistics, architecture: Architecture) -> dict[str, torch.Tensor]:
@@ -319,7 +326,7 @@ def _from_tensors(tensors: dict[str, torch.Tensor], architecture: Architecture, 
     inputs: dict[str, InputStatistics] = {}
     for first, members in shared_inputs(architecture).items():
         tokens, length = tensors[f"{first}|counts"].tolist()
-        total, absolute, squares, largest = (tensors[f"{first}|{k}"] for k in _SUMS)
-        s = InputStatistics(total, absolute, squares, largest, length, tokens, tensors.get(f"{first}|gram"))
+        total, absolute, largest, scaler = (tensors[f"{first}|{k}"] for k in _SUMS)
+        s = InputStatistics(total, absolute, largest, scaler, length, tokens, tensors.get(f"{first}|gram"))
         inputs |= dict.fromkeys(members, s)
     return Statistics(inputs, tensors["redundancy"].tolist(), text=text)

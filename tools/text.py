@@ -194,8 +194,8 @@ def _distinct(documents: Iterable[str]) -> list[str]:
     kept = []
     for document in documents:
         paragraphs = document.split("\n\n")
-        kept.append("\n\n".join(p for p in paragraphs if len(p) < LONG_PARAGRAPH or p not in seen))
-        seen.update(paragraphs)
+        kept.append("\n\n".join(p for p in paragraphs if len(p) < LONG_PARAGRAPH or p.strip() not in seen))
+        seen.update(p.strip() for p in paragraphs)
     return kept
 
 

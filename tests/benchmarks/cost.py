@@ -8,15 +8,17 @@ so that other work on the machine harms all of them alike.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
+from platformdirs import user_data_path
 
 from tools.architecture import weight
 from tools.checkpoint import Model, open_model
+from tools.heap import keep_freed_memory
 from tools.methods import method
 from tools.prune import prune_from_statistics
 from tools.recipe import NM, Recipe
@@ -60,8 +62,11 @@ def peak_mib(work: Callable[[], object], device: str) -> float:
         work()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     try:
+        ctypes.CDLL(None).malloc_trim(
+            0
+        )  # freed memory goes back to the system, so that it counts when it is used again
         Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is resident now
-    except OSError:
+    except (OSError, AttributeError):
         return float("nan")
     before = _resident()
     work()
@@ -131,7 +136,8 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--length", type=int, default=512)
     chosen = parser.parse_args()
-    model = open_model(chosen.model, cache=user_cache_path("secateur"), device=chosen.device)
+    keep_freed_memory()  # as a run does
+    model = open_model(chosen.model, cache=user_data_path("secateur") / "cache", device=chosen.device)
     print(f"{model.name}: {model.dtype} on {model.device}, {torch.get_num_threads()} threads")
     statistics_pass(model, chosen.windows, chosen.length)
     calibration = windows("builtin", model.tokenizer, part="calibration", count=4, length=chosen.length)

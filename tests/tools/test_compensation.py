@@ -103,12 +103,13 @@ def test_the_rule_sees_the_weights_as_they_are_when_its_batch_comes() -> None:
 
 
 def test_compensation_lowers_the_error_of_the_layer() -> None:
-    w, x = problem(48)
-    mask = random_mask(48, 0.3, 5)
-    mask[:, 40:] = False  # what falls last finds nobody to make up for it
+    generator = torch.Generator().manual_seed(0)
+    few = torch.randn(TOKENS, 12, generator=generator) @ torch.randn(12, 48, generator=generator)
+    x = few + 0.1 * torch.randn(TOKENS, 48, generator=generator)  # 48 inputs that say 12 things
+    w, mask = torch.randn(OUT, 48, generator=generator), random_mask(48, 0.5, 5)
     updated = compensate(w, obs_factor(x.T @ x, TOKENS, 0.01), fixed(mask), batch=16)
     error = (x @ (updated - w).T).square().sum()
-    assert error < 0.5 * (x @ w.masked_fill(mask, 0).T - x @ w.T).square().sum()
+    assert error < 0.1 * (x @ w.masked_fill(mask, 0).T - x @ w.T).square().sum()
 
 
 def test_the_hessian_is_that_of_the_squared_error() -> None:

@@ -12,9 +12,18 @@ import torch
 from tools.architecture import weight
 from tools.checkpoint import Model
 from tools.evaluate import divergence, perplexity, remember_dense
+from tools.sample import TINY
 from tools.text import Windows, windows
 
 Draw = Callable[..., Windows]
+
+
+@pytest.fixture(scope="module")
+def speeches() -> Windows:
+    """Eight windows of 128 tokens of the test text, in the trained sample's tokens."""
+    from transformers import AutoTokenizer
+
+    return windows("builtin", AutoTokenizer.from_pretrained(TINY), part="test", count=8, length=128)
 
 
 def prune_half(model: Model) -> None:
@@ -30,42 +39,39 @@ def log_probabilities(model: Model, ids: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def test_perplexity_is_the_plain_loops(trained: Model) -> None:
-    text = windows("builtin", trained.tokenizer, part="test", count=6, length=100)
+def test_perplexity_is_the_plain_loops(trained: Model, speeches: Windows) -> None:
     logs = []
-    for ids in text.ids:
+    for ids in speeches.ids:
         said = log_probabilities(trained, ids)
-        logs += [float(said[t, ids[t + 1]]) for t in range(99)]
-    found = perplexity(trained, text)
+        logs += [float(said[t, ids[t + 1]]) for t in range(127)]
+    found = perplexity(trained, speeches)
     assert found.value == pytest.approx(math.exp(-sum(logs) / len(logs)), rel=1e-5)
-    assert found.tokens == len(logs) == 6 * 99
+    assert found.tokens == len(logs) == 8 * 127
     assert found.kind == "perplexity"
 
 
-def test_the_fields_other_way_to_write_it_is_the_same_number(trained: Model) -> None:
+def test_the_fields_other_way_to_write_it_is_the_same_number(trained: Model, speeches: Windows) -> None:
     """SparseGPT and Wanda: the mean loss of a window times its length, over all tokens."""
-    text = windows("builtin", trained.tokenizer, part="test", count=4, length=128)
     losses = []
-    for ids in text.ids:
+    for ids in speeches.ids:
         with torch.no_grad():
             shift = trained.network(input_ids=ids[None], use_cache=False).logits[:, :-1].reshape(-1, 512)
         losses.append(torch.nn.CrossEntropyLoss()(shift, ids[1:]).float() * 128)
-    assert perplexity(trained, text).value == pytest.approx(float(torch.exp(torch.stack(losses).sum() / 512)), rel=1e-5)
+    plain = float(torch.exp(torch.stack(losses).sum() / (8 * 128)))
+    assert perplexity(trained, speeches).value == pytest.approx(plain, rel=1e-5)
 
 
-def test_the_trained_sample_has_learned_and_pruning_hurts_it(trained: Model) -> None:
-    text = windows("builtin", trained.tokenizer, part="test", count=8, length=256)
-    dense = perplexity(trained, text).value
+def test_the_trained_sample_has_learned_and_pruning_hurts_it(trained: Model, speeches: Windows) -> None:
+    dense = perplexity(trained, speeches).value
     assert dense < 60  # a guess among its 512 tokens would have 512
     prune_half(trained)
-    assert perplexity(trained, text).value > 1.3 * dense
+    assert perplexity(trained, speeches).value > 1.3 * dense
 
 
-def test_a_protocol_says_how_a_number_was_measured(trained: Model) -> None:
-    text = windows("builtin", trained.tokenizer, part="test", count=2, length=64)
-    found = perplexity(trained, text, sparsity=0.25, form="propagated")
+def test_a_protocol_says_how_a_number_was_measured(trained: Model, speeches: Windows) -> None:
+    found = perplexity(trained, speeches, sparsity=0.25, form="propagated")
     p = found.protocol
-    assert (p.text, p.text_sha256, p.windows, p.length) == ("builtin/test", text.sha256, 2, 64)
+    assert (p.text, p.text_sha256, p.windows, p.length) == ("builtin/test", speeches.sha256, 8, 128)
     assert (p.dtype, p.device, p.model, p.form) == ("float32", "cpu", trained.fingerprint, "propagated")
     assert p.libraries["torch"] == torch.__version__
     assert found.sparsity == 0.25

@@ -166,10 +166,10 @@ def test_masks_are_the_papers_on_a_real_model(large: Real, name: str) -> None:
     assert large.differing(name) == {}
 
 
-def test_the_papers_statistics_are_ours(tiny: Real) -> None:
+def test_the_papers_statistics_are_ours_to_the_last_bit(tiny: Real) -> None:
     for name, row in tiny.scaler_row.items():
-        torch.testing.assert_close(tiny.statistics.inputs[name].norm, row.sqrt(), rtol=1e-5, atol=0)
-        torch.testing.assert_close(tiny.statistics.gradient[name], tiny.gradient[name], rtol=1e-4, atol=1e-5)
+        assert torch.equal(tiny.statistics.inputs[name].norm, row.sqrt())
+        assert torch.equal(tiny.statistics.gradient[name], tiny.gradient[name])
 
 
 def test_masks_of_other_metrics_differ(tiny: Real) -> None:
@@ -180,4 +180,4 @@ def test_masks_of_other_metrics_differ(tiny: Real) -> None:
         for score in PAPERS.values()
     ]
     differences = [int((a != b).sum()) for i, a in enumerate(masks) for b in masks[:i]]
-    assert min(differences) > 100
+    assert min(differences) > 10

@@ -51,7 +51,7 @@ def test_sums_are_those_of_the_inputs(random_model: Model, draw: Draw) -> None:
         assert (found.tokens, found.windows) == (80, 5)
         same(found.total, x.sum(0))
         same(found.absolute, x.abs().sum(0))
-        same(found.squares, x.square().sum(0))
+        same(found.scaler, x.square().sum(0) / 5)
         same(found.largest, x.abs().amax(0))
         same(found.norm, (x.square().sum(0) / 5).sqrt())
         same(found.mean, x.mean(0))
@@ -75,7 +75,7 @@ def test_without_gram_matrices_the_sums_are_the_same(trained: Model, draw: Draw)
     full = collect(trained, windows, needs=frozenset({"gram"}))
     for name, s in plain.inputs.items():
         assert s.gram is None
-        same(s.squares, full.inputs[name].squares)
+        assert torch.equal(s.norm, full.inputs[name].norm)
 
 
 def test_redundancy_is_one_minus_the_cosine_of_a_block(random_model: Model, draw: Draw) -> None:
@@ -187,7 +187,7 @@ def test_what_is_on_disk_is_read_and_equals_what_was_computed(trained: Model, dr
     for name, s in first.inputs.items():
         t = again.inputs[name]
         assert (s.tokens, s.windows) == (t.tokens, t.windows)
-        for field in ("total", "absolute", "squares", "largest", "gram"):
+        for field in ("total", "absolute", "largest", "scaler", "gram"):
             assert torch.equal(getattr(s, field), getattr(t, field))
         assert torch.equal(first.gradient[name], again.gradient[name])
         assert torch.equal(first.regional[name], again.regional[name])

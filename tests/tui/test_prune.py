@@ -83,6 +83,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, capsys
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ,
+        # A shell without job control starts background jobs with the signal ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _wait_for_a_candidate(tmp_path, process)
     process.send_signal(signal.SIGINT)
