@@ -16,7 +16,7 @@ from tools.allocation import sparsities, units
 from tools.architecture import Projection, weight
 from tools.blocks import BlockRunner
 from tools.checkpoint import Model
-from tools.compensation import compensate, obs_factor
+from tools.compensation import compensate
 from tools.errors import SecateurError
 from tools.expression import ALLOCATION, METRIC, Node, evaluate, parse, used_terminals
 from tools.layers import LayerStatistics
@@ -24,6 +24,7 @@ from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
 from tools.recipe import NM, Compensation, Recipe
 from tools.statistics import InputStatistics, Statistics, batches, recording, shared_inputs
 from tools.text import Windows
+from tools.workers import each
 
 INPUT_TERMINALS: Mapping[str, Callable[[InputStatistics], torch.Tensor]] = {
     "X": lambda s: s.norm,
@@ -173,7 +174,7 @@ def _compensated(
         assert shared.gram is not None, "OBS needs Gram matrices"
         rows = [p.out_features for p in group]
         choose = _batch_rule(ready.recipe, group, wanted, score, shared.gram.diagonal() == 0)
-        factor = obs_factor(shared.gram, shared.tokens, compensation.damping)
+        factor = shared.factor(compensation.damping)
         stacked = torch.cat([weights[p.name] for p in group])
         pruned = compensate(stacked, factor, choose, _batch_size(compensation, ready.recipe))
         found |= {p.name: part for p, part in zip(group, pruned.split(rows), strict=True)}
@@ -217,11 +218,14 @@ def prune_from_statistics(model: Model, dense: Mapping[str, torch.Tensor], stati
     Args:
         dense: (out, in) weights of every projection before pruning.
     """
-    with torch.inference_mode():
-        for block in range(model.architecture.n_blocks):
-            members = model.architecture.of_block(block)
-            into = {p.name: weight(model.network, p) for p in members}
+
+    def prune(block: int) -> None:
+        members = model.architecture.of_block(block)
+        into = {p.name: weight(model.network, p) for p in members}
+        with torch.inference_mode():  # a thread's own setting
             prune_block(ready, members, dense, statistics.inputs, statistics, into)
+
+    each(prune, model.architecture.n_blocks, model.device)
 
 
 def prune_propagated(

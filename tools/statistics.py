@@ -46,7 +46,7 @@ class InputStatistics:
     """Tokens of a window; some blocks hand their tokens on without telling the windows apart."""
     tokens: int = 0
     gram: torch.Tensor | None = None
-    _inverse_diagonal: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
+    _factors: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def empty(cls, width: int, length: int, device: torch.device | str, gram: bool) -> InputStatistics:
@@ -89,14 +89,18 @@ class InputStatistics:
     def variance(self) -> torch.Tensor:
         return (self.scaler.double() / self.length - (self.total / self.tokens) ** 2).clamp_min(0).float()
 
-    def inverse_diagonal(self, damping: float = 0.01) -> torch.Tensor:
-        """(in,) diagonal of the damped inverse Hessian; needs the Gram matrix."""
+    def factor(self, damping: float = 0.01) -> torch.Tensor:
+        """U (in, in) of `obs_factor`, computed once: every candidate with OBS needs it. Needs the Gram matrix."""
         from tools.compensation import obs_factor
 
-        if damping not in self._inverse_diagonal:
+        if damping not in self._factors:
             assert self.gram is not None, "statistics were collected without Gram matrices"
-            self._inverse_diagonal[damping] = obs_factor(self.gram, self.tokens, damping).square().sum(0)
-        return self._inverse_diagonal[damping]
+            self._factors[damping] = obs_factor(self.gram, self.tokens, damping)
+        return self._factors[damping]
+
+    def inverse_diagonal(self, damping: float = 0.01) -> torch.Tensor:
+        """(in,) diagonal of the damped inverse Hessian; needs the Gram matrix."""
+        return self.factor(damping).square().sum(0)
 
 
 @dataclass
@@ -239,8 +243,8 @@ def _accumulating(model: Model, members: Any, scale: float = 1) -> Iterator[dict
         def add(parameter: torch.Tensor) -> None:
             assert parameter.grad is not None
             gradient = parameter.grad.T if projection.transposed else parameter.grad
-            scaled = gradient.float() * scale
-            total.addcmul_(scaled, scaled)
+            # Rounded after every step as the authors' code does, which a fused addcmul would not be.
+            total.add_((gradient.float() * scale).square_())
             parameter.grad = None
 
         return add

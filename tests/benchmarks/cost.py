@@ -55,25 +55,17 @@ def best(jobs: dict[str, Callable[[], object]], device: str, rounds: int) -> dic
 
 
 def peak_mib(work: Callable[[], object], device: str) -> float:
-    """Memory that `work` needs at its peak beyond what was there before; NaN where the system does not tell."""
+    """Memory of the device, or of this process, at the peak of `work`, model included; NaN where nothing tells it."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
         work()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        return torch.cuda.max_memory_allocated() / 2**20
     try:
-        ctypes.CDLL(None).malloc_trim(
-            0
-        )  # freed memory goes back to the system, so that it counts when it is used again
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system and counts when it is used again
         Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to what is resident now
     except (OSError, AttributeError):
         return float("nan")
-    before = _resident()
     work()
-    return _resident() - before
-
-
-def _resident() -> float:
     line = next(s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
@@ -94,10 +86,11 @@ def statistics_pass(model: Model, count: int, length: int) -> None:
     forward(model, batches(text)[:1])
     memory = {name: peak_mib(work, model.device) for name, work in jobs.items()}
     times = best(jobs, model.device, 3)
-    bare = times["bare forward pass"]
+    bare = "bare forward pass"
     print(f"\nstatistics, {count} windows of {length} tokens (aim: at most {AIM_STATISTICS} times the bare pass)")
     for name, taken in times.items():
-        print(f"  {name:24} {taken:8.2f} s  {taken / bare:6.2f} x  {memory[name]:8.0f} MiB at its peak")
+        more = memory[name] / memory[bare]
+        print(f"  {name:24} {taken:8.2f} s {taken / times[bare]:6.2f} x   peak {memory[name]:8.0f} MiB {more:6.2f} x")
 
 
 def masks(bench: Workbench) -> None:
