@@ -24,7 +24,6 @@ from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
 from tools.recipe import NM, Compensation, Recipe
 from tools.statistics import InputStatistics, Statistics, batches, recording, shared_inputs
 from tools.text import Windows
-from tools.workers import each
 
 INPUT_TERMINALS: Mapping[str, Callable[[InputStatistics], torch.Tensor]] = {
     "X": lambda s: s.norm,
@@ -218,14 +217,11 @@ def prune_from_statistics(model: Model, dense: Mapping[str, torch.Tensor], stati
     Args:
         dense: (out, in) weights of every projection before pruning.
     """
-
-    def prune(block: int) -> None:
-        members = model.architecture.of_block(block)
-        into = {p.name: weight(model.network, p) for p in members}
-        with torch.inference_mode():  # a thread's own setting
+    with torch.inference_mode():
+        for block in range(model.architecture.n_blocks):
+            members = model.architecture.of_block(block)
+            into = {p.name: weight(model.network, p) for p in members}
             prune_block(ready, members, dense, statistics.inputs, statistics, into)
-
-    each(prune, model.architecture.n_blocks, model.device)
 
 
 def prune_propagated(
