@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 HOME_DIR ?= .demo
 DEMO_MODEL ?= smollm2-135m
 # Small enough for two CPU cores and a few minutes: `secateur prune` alone reads more text and tries more candidates.
-DEMO_FLAGS ?= --candidates 8 --windows 8
-DEMO_SETTINGS := SECATEUR_SEARCH_WINDOWS=3 SECATEUR_TEST_WINDOWS=8 SECATEUR_FINALISTS=1
+DEMO_FLAGS ?= --candidates 8 --windows 6
+DEMO_SETTINGS := SECATEUR_SEARCH_WINDOWS=3 SECATEUR_TEST_WINDOWS=6 SECATEUR_FINALISTS=1
 
 .PHONY: demo test lint clean
 
