@@ -142,7 +142,8 @@ def prune_block(
     for p in members:
         w = weights[p.name]
         mask = masks[p.name] if masks else _mask(ready.recipe, score(p.name, w), wanted[p.name])
-        torch.where(mask, w.new_zeros(()), w, out=into[p.name])
+        # 0 + w * keep: several times faster on a CPU than `where`, and no zero is negative.
+        torch.addcmul(w.new_zeros(()), w, (~mask).to(w.dtype), out=into[p.name])
 
 
 def _mask(recipe: Recipe, scores: torch.Tensor, count: int) -> torch.Tensor:
