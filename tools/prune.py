@@ -239,6 +239,10 @@ def prune_propagated(
         windows: the calibration windows. statistics: of the dense model, for gradients.
         progress: called with (blocks done, blocks in all).
     """
+    if not _reads_inputs(ready):  # magnitude, Pruner-Zero: the same masks whatever comes in
+        dense = {p.name: weight(model.network, p) for p in model.architecture.projections}
+        prune_from_statistics(model, dense, statistics, ready)
+        return
     gram = "gram" in needs_of(ready.recipe)
     shared = shared_inputs(model.architecture)
     with torch.inference_mode():
@@ -256,6 +260,10 @@ def prune_propagated(
             hidden = [runner.run(block, x) for x in hidden]
             if progress is not None:
                 progress(block + 1, model.architecture.n_blocks)
+
+
+def _reads_inputs(ready: Plan) -> bool:
+    return ready.recipe.compensation.kind != "none" or bool(ready.terminals & {*INPUT_TERMINALS, "D"})
 
 
 def overall(model: Model, shares: Mapping[str, float]) -> float:

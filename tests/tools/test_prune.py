@@ -236,11 +236,28 @@ def test_compensation_lowers_the_damage(trained: Model, draw: Draw) -> None:
 
 def test_progress_counts_the_blocks(trained: Model, draw: Draw) -> None:
     seen: list[tuple[int, int]] = []
-    windows, recipe = draw(1, 16, 512), Recipe(sparsity=0.5, metric="W")
+    windows, recipe = draw(1, 16, 512), Recipe(sparsity=0.5, metric="W * X")
     statistics = collect(trained, windows)
     ready = plan(trained, LayerStatistics(trained, dense_weights(trained), statistics), recipe)
     prune_propagated(trained, windows, statistics, ready, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i, 5) for i in range(1, 6)]
+
+
+@pytest.mark.parametrize("group", ["row", "matrix", "block"])
+def test_metrics_of_weights_alone_need_no_propagation(
+    trained: Model, draw: Draw, group: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows, recipe = draw(1, 16, 512), Recipe(sparsity=0.5, metric="W", pattern=Unstructured(group=group))
+    statistics = collect(trained, windows)
+    ready = plan(trained, LayerStatistics(trained, dense_weights(trained), statistics), recipe)
+    before = dense_weights(trained)
+    monkeypatch.setattr("tools.prune.BlockRunner", None)  # whoever runs a block fails
+    prune_propagated(trained, windows, statistics, ready)
+    fallen = zeros(trained)
+    assert overall(trained, sparsities(trained)) == pytest.approx(0.5, abs=1e-4)
+    if group == "matrix":
+        for name, mask in fallen.items():
+            assert before[name][mask].abs().max() <= before[name][~mask].abs().min(), name
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from memory.index import Memory
+from memory.remembered import from_events
 from tui.cli import run
 from tui.cli.edge import exit_code
 
@@ -138,6 +141,19 @@ def test_runs_and_memory_of_an_empty_home(tmp_path: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["runs"] == []
     assert run(["memory", "search", "--home", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"found": []}
+
+
+def test_memory_lists_winners_without_a_divergence(
+    story: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = from_events(story.whole().events)
+    bare = known[0].model_copy(update={"id": "calm-heron-7/c-99", "divergence": None, "perplexity": 37.5})
+    Memory(tmp_path).upsert([*known, bare])
+    assert run(["memory", "search", "--home", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + len(known) + 1
+    row = next(line for line in lines if "c-99" in line).split()
+    assert row[1:3] == ["-", "calm-heron-7/c-99"]
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,13 @@ def search(
     elif not found:
         print("nothing found; `secateur prune MODEL --sparsity 0.5` makes memories")
     else:
-        print("relative is the divergence over the best reference's: below 1 it won")
+        print("relative is the divergence (else the perplexity) over the best reference's: below 1 it won")
         print(f"{'relative':>8}  {'KL':>7}  {'candidate':<24}  {'model':<16}  recipe")
         for item in found:
             relative = "-" if item.relative is None else f"{item.relative:.3f}"
+            divergence = "-" if item.divergence is None else f"{item.divergence:.4f}"
             model = Path(item.model).name
-            print(f"{relative:>8}  {item.divergence:7.4f}  {item.id:<24}  {model:<16}  {item.recipe}")
+            print(f"{relative:>8}  {divergence:>7}  {item.id:<24}  {model:<16}  {item.recipe}")
 
 
 @app.command()
