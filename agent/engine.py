@@ -53,6 +53,10 @@ def work(run: Run, *, listen: Callable[[Event], None] | None = None) -> None:
         except SecateurError as error:
             record(RunFailed(reason=str(error)))
             raise
+        except sqlite3.Error as error:  # how a full disk shows in the checkpoints
+            why = f"{run.checkpoints} cannot be written ({error}). Make room, then: secateur resume {run.id}"
+            record(RunFailed(reason=why))
+            raise SecateurError(why) from error
 
 
 def _step_through(record: Recorder) -> None:

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tools.architecture import Architecture, Projection, weight
 from tools.blocks import BlockRunner, output_of
 from tools.checkpoint import Model
+from tools.edges import reason
+from tools.errors import SecateurError
 from tools.text import Windows
 
 BATCH_TOKENS = 2048
@@ -307,6 +310,8 @@ class _Shelf:
             try:
                 save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, aside)
                 aside.replace(self._folder / f"{kind}.safetensors")
+            except SafetensorError as error:  # how safetensors reports a full disk
+                raise SecateurError(f"{self._folder}: statistics cannot be kept: {reason(error)}") from error
             finally:
                 aside.unlink(missing_ok=True)
         return tensors

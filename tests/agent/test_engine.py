@@ -158,6 +158,14 @@ def test_a_failure_is_one_line_in_the_journal_and_the_run_can_go_on(tmp_path: Pa
     assert run.status() is Status.FINISHED
 
 
+def test_checkpoints_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    run = create(tmp_path, goal(method="magnitude"))
+    run.checkpoints.mkdir()
+    with pytest.raises(SecateurError, match=rf"checkpoints.sqlite cannot be written .* secateur resume {run.id}"):
+        work(run)
+    assert run.status() is Status.FAILED
+
+
 WORKER = """
 import pathlib, sys
 from agent.engine import work

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from tools.architecture import weight
 from tools.checkpoint import Model
+from tools.errors import SecateurError
 from tools.layers import LayerStatistics, spectral_exponent
 from tools.statistics import NEEDS, Statistics, collect, moments
 from tools.text import Windows
@@ -192,6 +194,19 @@ def test_what_is_on_disk_is_read_and_equals_what_was_computed(trained: Model, dr
         assert torch.equal(first.gradient[name], again.gradient[name])
         assert torch.equal(first.regional[name], again.regional[name])
     assert again.inputs["model.layers.0.self_attn.q_proj"] is again.inputs["model.layers.0.self_attn.v_proj"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    trained: Model, draw: Draw, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("tools.statistics.save_file", full)
+    with pytest.raises(SecateurError, match="statistics cannot be kept: no space left on device"):
+        collect(trained, draw(2, 32, 512), cache=cache)
+    assert files(cache) == []
 
 
 def test_another_text_or_model_is_not_mistaken(trained: Model, draw: Draw, cache: Path) -> None:
