@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Trial:
-    """A measured candidate and its divergence over the most tokens it got."""
+    """A measured candidate and its number over the most tokens it got."""
 
     candidate: Candidate
     value: float
@@ -75,7 +75,9 @@ class Summary:
     lineage: tuple[Candidate, ...]
     """The winner, where it is a candidate, and its ancestors, youngest first."""
     trials: tuple[Trial, ...]
-    """In the order of their first measurement."""
+    """Divergences, in the order of their first measurement."""
+    finalists: tuple[Trial, ...]
+    """Perplexities on the selection text, of final forms, best first."""
     references: dict[str, float]
     """Divergence of each reference under the protocol of the most faithful trials."""
     rejected: tuple[tuple[str, str], ...]
@@ -166,7 +168,7 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
     basis = won or next(iter(finals.values()), None)
     saved = next((event for event in reversed(journal) if isinstance(event, Saved)), None)
     candidates = {event.candidate.id: event.candidate for event in journal if isinstance(event, CandidateProposed)}
-    trials = _trials(journal, candidates)
+    trials = _trials(journal, candidates, "divergence")
     return Summary(
         run=started[-1].run,
         goal=started[-1].goal,
@@ -177,6 +179,7 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
         tokens=0 if basis is None else basis.measurement.tokens,
         lineage=_lineage(candidates, best),
         trials=trials,
+        finalists=tuple(sorted(_trials(journal, candidates, "perplexity"), key=lambda trial: trial.value)),
         references=_references(journal, max((trial.tokens for trial in trials), default=0)),
         rejected=tuple((event.candidate_id, event.reason) for event in journal if isinstance(event, CandidateRejected)),
         sparsities={} if won is None else won.sparsities,
@@ -269,10 +272,10 @@ def _lineage(candidates: Mapping[str, Candidate], winner: str | None) -> tuple[C
     return tuple(line.values())
 
 
-def _trials(journal: Sequence[Event], candidates: Mapping[str, Candidate]) -> tuple[Trial, ...]:
+def _trials(journal: Sequence[Event], candidates: Mapping[str, Candidate], kind: str) -> tuple[Trial, ...]:
     best: dict[str, Measurement] = {}
     for event in journal:
-        if not isinstance(event, CandidateMeasured) or event.measurement.kind != "divergence":
+        if not isinstance(event, CandidateMeasured) or event.measurement.kind != kind:
             continue
         if event.candidate_id in candidates:
             known = best.get(event.candidate_id)

@@ -163,12 +163,16 @@ def test_a_winner_without_a_divergence_has_a_lineage_but_is_no_trial(story: Any)
 
 
 def test_selection_perplexities_are_no_divergences(story: Any) -> None:
-    story.start().survey().propose("c-1", "W").measure("c-1", 0.5)
-    measurement = story.measurement(60.0, "perplexity", tokens=99_999)
-    story.events.append(CandidateMeasured(candidate_id="c-1", recipe_id="r", measurement=measurement))
+    story.start().survey().propose("c-1", "W").measure("c-1", 0.5).propose("c-2", "X")
+    for name, value in (("c-1", 60.0), ("c-2", 58.5)):
+        measurement = story.measurement(value, "perplexity", tokens=99_999)
+        story.events.append(CandidateMeasured(candidate_id=name, recipe_id="r", measurement=measurement))
     result = summary(story.events)
     assert [trial.value for trial in result.trials] == [0.5]
     assert result.spent.candidates == 1
+    assert [(trial.candidate.id, trial.value) for trial in result.finalists] == [("c-2", 58.5), ("c-1", 60.0)]
+    assert "| c-2 | 58.5 | `X, OBS` |" in render_markdown(result)
+    assert '<td class="number">58.5</td><td><code>X, OBS</code>' in render_html(result)
 
 
 def test_the_page_is_whole_and_its_plots_are_valid(story: Any) -> None:
