@@ -17,7 +17,8 @@ from langgraph.runtime import Runtime
 
 from agent.nodes.conclude import conclude
 from agent.nodes.opening import brief, recall, survey
-from agent.nodes.search import design, measure, reason, screen, select
+from agent.nodes.reason import reason
+from agent.nodes.search import design, measure, screen, select
 from agent.state import Context, State
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 from runs.candidate import Candidate
 from runs.events import (
+    Answered,
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
     Event,
     FinalMeasured,
+    Likened,
     Recalled,
     ReferenceMeasured,
     Saved,
@@ -40,8 +42,11 @@ class History:
     """Those that were rejected because measuring them failed; they cost a measurement."""
     finals: dict[str, FinalMeasured] = field(default_factory=dict)
     selected: dict[int, Selected] = field(default_factory=dict)
-    thoughts: set[int] = field(default_factory=set)
-    """Generations that were thought about."""
+    thoughts: dict[str, Thought] = field(default_factory=dict)
+    answers: dict[str, Answered] = field(default_factory=dict)
+    """What the designer's LLM said, by its call."""
+    likened: set[str] = field(default_factory=set)
+    """Candidates whose likeness to the others is noted."""
     survey: SurveyDone | None = None
     recalled: Recalled | None = None
     saved: Saved | None = None
@@ -53,8 +58,12 @@ class History:
                 self.finals[name] = event
             case Selected(generation=generation):
                 self.selected[generation] = event
-            case Thought(generation=generation) if generation is not None:
-                self.thoughts.add(generation)
+            case Thought(id=name):
+                self.thoughts[name or f"t-{len(self.thoughts) + 1}"] = event
+            case Answered(call=call):
+                self.answers[call] = event
+            case Likened(candidate_id=name):
+                self.likened.add(name)
             case SurveyDone():
                 self.survey = event
             case Recalled():
@@ -84,6 +93,10 @@ class History:
     def generation(self, number: int) -> list[Candidate]:
         """The candidates of one generation, in order."""
         return [c for c in self.candidates.values() if c.generation == number]
+
+    def thoughts_before(self, generation: int) -> list[Thought]:
+        """What was thought for earlier generations, in order."""
+        return [t for t in self.thoughts.values() if t.generation is not None and t.generation < generation]
 
     def before(self, generation: int) -> list[Candidate]:
         """The candidates of all earlier generations, in order."""

@@ -60,6 +60,16 @@ class Screen:
                 return f"chooses the same weights as {known}"
         return None
 
+    def likeness(self, name: str) -> dict[str, float]:
+        """Rank correlation of a known candidate's metric with those of the others in its comparison group."""
+        import torch
+
+        one = self._known.get(name)
+        if one is None:
+            return {}
+        others = {k: s for k, s in self._known.items() if k != name and s.treatment[0] == one.treatment[0]}
+        return {k: float(torch.corrcoef(torch.stack([one.probe, s.probe]))[0, 1]) for k, s in others.items()}
+
     def _try(self, recipe: Recipe) -> tuple[_Signature | None, str]:
         import torch
 

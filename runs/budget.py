@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runs.events import (
+    Answered,
     CandidateMeasured,
     CandidateRejected,
     Event,
@@ -17,7 +18,6 @@ from runs.events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
-    Usage,
 )
 from runs.goal import Budget
 from tools.errors import SecateurError
@@ -74,8 +74,8 @@ class Ledger:
                 self._charged.add(name)
             case CandidateRejected(candidate_id=name, stage="measure"):
                 self._charged.add(name)
-            case Usage(tokens=tokens, money=money):
-                self._tokens += tokens
+            case Answered(tokens_in=read, tokens_out=written, money=money):
+                self._tokens += read + written
                 self._money += money
             case _:
                 pass

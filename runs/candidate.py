@@ -29,4 +29,6 @@ class Candidate(Frozen):
     operator: str
     """How it was made: `seed`, `recall`, `mutate`, `crossover`, ..."""
     why: Text = ""
+    thoughts: tuple[str, ...] = ()
+    """Ids of the thoughts that led to it."""
     generation: int = Field(default=0, ge=0)

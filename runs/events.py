@@ -30,6 +30,14 @@ class Happened(BaseModel):
     at: datetime = Field(default_factory=_now)
 
 
+class ToolCall(Frozen):
+    """A tool that an LLM asked for; its arguments are JSON as the LLM wrote them, which may be none."""
+
+    name: Text
+    arguments: Text
+    id: str
+
+
 class RunStarted(Happened):
     """An engine took the run up: for the first time, or again after an interruption."""
 
@@ -136,22 +144,91 @@ class Selected(Happened):
 
 
 class Thought(Happened):
-    """A thought of the designer, with the ids of what it is about."""
+    """A thought of the designer: a node of the thought graph."""
 
     event: Literal["thought"] = "thought"
+    id: str = ""
+    """`t-3`, counted up within the run."""
     kind: str
+    """`observation`, `hypothesis` or `lesson`."""
     text: Text
     about: tuple[str, ...] = ()
+    """Ids of candidates and thoughts that it is drawn from."""
+    supports: tuple[str, ...] = ()
+    contradicts: tuple[str, ...] = ()
+    topic: str = ""
+    """What a lesson is on; a later one on the same topic replaces it."""
     generation: int | None = None
     """The generation whose design it leads to."""
 
 
-class Usage(Happened):
-    """What one call of the designer's LLM used: tokens read and written, US dollars."""
+class Likened(Happened):
+    """How alike a candidate's metric ranks a fixed probe of the model's weights to those of earlier candidates."""
 
-    event: Literal["usage"] = "usage"
-    tokens: int
+    event: Literal["likened"] = "likened"
+    candidate_id: str
+    correlations: dict[str, float]
+    """Earlier candidate -> Spearman correlation."""
+
+
+class Message(Frozen):
+    """One message of a conversation with the designer's LLM."""
+
+    role: Literal["system", "human", "ai", "tool"]
+    text: Text
+    calls: tuple[ToolCall, ...] = ()
+    """Of `ai`: the tools it asked for."""
+    answers: str = ""
+    """Of `tool`: the id of the call that it answers."""
+
+
+class Asked(Happened):
+    """The designer's LLM is asked; `messages` are those that the call before it in the conversation did not have."""
+
+    event: Literal["asked"] = "asked"
+    call: str
+    """`3/design/2`: generation, what for, number within the conversation."""
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[str, ...] = ()
+
+
+class Spoke(Happened):
+    """A piece of what the LLM is saying, while it says it."""
+
+    event: Literal["spoke"] = "spoke"
+    call: str
+    text: Text
+    thinking: bool = False
+    """Reasoning that is not part of the answer."""
+
+
+class Answered(Happened):
+    """The LLM's whole answer and what it used: tokens read and written, US dollars."""
+
+    event: Literal["answered"] = "answered"
+    call: str
+    text: Text = ""
+    thinking: Text = ""
+    calls: tuple[ToolCall, ...] = ()
+    tokens_in: int = 0
+    tokens_out: int = 0
     money: float = 0.0
+    seconds: float = 0.0
+    problem: Text = ""
+    """Why there is no answer, where the call failed for good."""
+
+
+class ToolUsed(Happened):
+    """The designer used a tool of its own."""
+
+    event: Literal["tool_used"] = "tool_used"
+    name: str
+    arguments: Text
+    """JSON."""
+    result: Text
+    seconds: float
+    generation: int
 
 
 class FinalMeasured(Happened):
@@ -223,7 +300,11 @@ Event = Annotated[
     | CandidateMeasured
     | Selected
     | Thought
-    | Usage
+    | Likened
+    | Asked
+    | Spoke
+    | Answered
+    | ToolUsed
     | FinalMeasured
     | Saved
     | Note

@@ -80,8 +80,18 @@ class Story:
         self.events.append(ReferenceMeasured(at=self.at(), name=name, recipe=self.recipe(name), measurement=measured))
         return self
 
-    def propose(self, name: str, metric: str) -> Story:
-        candidate = Candidate(id=name, recipe=self.recipe(metric), operator="mutate", why="a try")
+    def propose(
+        self, name: str, metric: str, parents: tuple[str, ...] = (), thoughts: tuple[str, ...] = (), generation: int = 0
+    ) -> Story:
+        candidate = Candidate(
+            id=name,
+            recipe=self.recipe(metric),
+            operator="mutate",
+            why="a try",
+            parents=parents,
+            thoughts=thoughts,
+            generation=generation,
+        )
         self.events.append(CandidateProposed(at=self.at(), candidate=candidate))
         return self
 

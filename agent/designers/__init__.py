@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent.evolution.genes import Child, Parent, Pool
 from runs.events import PastCandidate
 from runs.goal import Goal
+
+if TYPE_CHECKING:
+    from agent.history import History
+    from tools.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,8 @@ class Situation:
 
     goal: Goal
     generation: int
+    history: History
+    bench: Workbench
     population: Sequence[Parent]
     """Best first."""
     recalled: Sequence[PastCandidate]
@@ -26,12 +32,19 @@ class Situation:
     """All chance of this generation: the same for every attempt at it."""
 
 
+ThoughtKind = Literal["observation", "hypothesis", "lesson"]
+
+
 @dataclass(frozen=True)
 class Reason:
-    """A line of reasoning and the candidates it is about."""
+    """A thought, and the ids of what it is drawn from, supports and contradicts."""
 
     text: str
     about: tuple[str, ...] = ()
+    kind: ThoughtKind = "observation"
+    supports: tuple[str, ...] = ()
+    contradicts: tuple[str, ...] = ()
+    topic: str = ""
 
 
 class Designer(Protocol):
@@ -39,7 +52,7 @@ class Designer(Protocol):
 
     name: str
 
-    def reason(self, situation: Situation, units: dict[str, tuple[float, ...]], gains: Sequence[str]) -> list[Reason]:
+    def reason(self, situation: Situation) -> list[Reason]:
         """Say what the statistics and the measurements so far suggest."""
         ...
 

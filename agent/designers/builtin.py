@@ -5,12 +5,14 @@ It goes through the same graph and the same screening as any other designer and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 from agent.designers import Reason, Situation
 from agent.evolution.genes import Child, breed
 from agent.evolution.trees import tournament
+from agent.history import History
 from runs.events import PastCandidate
+from runs.thoughts import gain
 from tools.methods import method
 from tools.recipe import NM, Allocation, Compensation, Recipe
 
@@ -29,10 +31,11 @@ class Builtin:
 
     name = "builtin"
 
-    def reason(self, situation: Situation, units: dict[str, tuple[float, ...]], gains: Sequence[str]) -> list[Reason]:
+    def reason(self, situation: Situation) -> list[Reason]:
+        history = situation.history
         if situation.generation == 0:
-            return [Reason(line) for line in _about_layers(units)]
-        return [Reason(line) for line in gains]
+            return [] if history.survey is None else [Reason(line) for line in _about_layers(history.survey.units)]
+        return list(_about_edits(history, situation.generation - 1))
 
     def seeds(self, situation: Situation) -> list[Child]:
         """References first, then what memory recalls, named metrics, and named allocations on Wanda's metric."""
@@ -90,6 +93,16 @@ def _adapted(past: PastCandidate, situation: Situation) -> Child | None:
         calibration=goal.calibration,
     )
     return Child(recipe, "recall", f"worked in {past.id} on {past.model}, similarity {past.similarity:.2f}", ())
+
+
+def _about_edits(history: History, generation: int) -> Iterator[Reason]:
+    """What the edits of a generation did, where child and parent were measured alike."""
+    for child in history.generation(generation):
+        first = history.candidates.get(child.parents[0]) if child.parents else None
+        saved = None if first is None else gain(child, first, history.divergences)
+        if saved is not None:
+            word = "helped" if saved > 0 else "hurt"
+            yield Reason(f"{child.operator} {word} by {abs(saved):.4f} nats: {child.why}", about=(child.id,))
 
 
 def _about_layers(units: dict[str, tuple[float, ...]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The loop: reason, design, screen, measure, select."""
+"""The loop after reasoning: design, screen, measure, select."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from langgraph.runtime import Runtime
 
 from agent.designers import Situation
 from agent.evolution.genes import Child, Parent, Pool
-from agent.history import History
 from agent.screening import Screen
 from agent.state import Context, State
 from runs.budget import BudgetSpent
@@ -19,9 +18,9 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Likened,
     ReferenceMeasured,
     Selected,
-    Thought,
 )
 from runs.executors import Failed
 from runs.goal import Part
@@ -67,6 +66,8 @@ def situation(context: Context, generation: int) -> Situation:
     return Situation(
         goal=goal,
         generation=generation,
+        history=history,
+        bench=context.bench,
         population=[_parent(context, candidate) for candidate in members],
         recalled=history.recalled.entries if history.recalled else (),
         pool=Pool(frozenset(terminals), goal.compensation_allowed),
@@ -81,35 +82,6 @@ def _parent(context: Context, candidate: Candidate) -> Parent:
     sparsity = context.bench.ready(recipe).sparsity
     members = units(context.bench.model.architecture, recipe.allocation.granularity)
     return Parent(candidate.id, recipe, tuple(sparsity[unit.projections[0].name] for unit in members))
-
-
-def reason(state: State, runtime: Runtime[Context]) -> State:
-    """The designer says what the statistics and the last measurements suggest."""
-    context, generation = runtime.context, state["generation"]
-    record = context.recorder
-    if generation in record.history.thoughts:
-        return state
-    assert record.history.survey is not None
-    record.stage("search")
-    gains = _gains(record.history, generation)
-    for thought in context.designer.reason(situation(context, generation), record.history.survey.units, gains):
-        record(Thought(kind="reason", text=thought.text, about=thought.about, generation=generation))
-    return state
-
-
-def _gains(history: History, generation: int) -> list[str]:
-    """What the edits of the last generation did, where child and parent were measured alike."""
-    found = []
-    for child in history.generation(generation - 1):
-        for name in child.parents[:1]:
-            shared = history.divergences.get(child.id, {}).keys() & history.divergences.get(name, {}).keys()
-            if shared and niche(child.recipe) == niche(history.candidates[name].recipe):
-                tokens = max(shared)
-                before = history.divergences[name][tokens].value
-                after = history.divergences[child.id][tokens].value
-                word = "helped" if after < before else "hurt"
-                found.append(f"{child.operator} {word}: {name} {before:.4f} -> {child.id} {after:.4f} ({child.why})")
-    return found
 
 
 def design(state: State, runtime: Runtime[Context]) -> State:
@@ -172,6 +144,8 @@ def screen(state: State, runtime: Runtime[Context]) -> State:
             continue
         room -= 1
         gate.admit(candidate.id, candidate.recipe)
+        if candidate.id not in history.likened:
+            record(Likened(candidate_id=candidate.id, correlations=gate.likeness(candidate.id)))
     return state
 
 

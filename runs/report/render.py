@@ -14,8 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runs.candidate import Candidate
 from runs.report import plots
+from runs.report.family import family
 from runs.report.summary import Summary, Trial, describe, number, summary
 from runs.run import Run
+from runs.thoughts import ThoughtGraph, thought_graph
 from tools.errors import SecateurError
 
 _BEST = 12
@@ -27,8 +29,9 @@ def write(run: Run) -> None:
     Raises:
         SecateurError: the run has not started, or a file cannot be written.
     """
-    found = summary(run.journal.read())
-    for path, text in ((run.report_html, render_html(found)), (run.report_md, render_markdown(found))):
+    events = run.journal.read()
+    found, graph = summary(events), thought_graph(events)
+    for path, text in ((run.report_html, render_html(found, graph)), (run.report_md, render_markdown(found, graph))):
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             aside.write_text(text, encoding="utf-8")
@@ -38,21 +41,22 @@ def write(run: Run) -> None:
             raise SecateurError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def render_html(found: Summary) -> str:
+def render_html(found: Summary, graph: ThoughtGraph | None = None) -> str:
     """The page, plots included; it needs no other file and no network."""
-    return _render("report.html.j2", found)
+    return _render("report.html.j2", found, graph)
 
 
-def render_markdown(found: Summary) -> str:
-    return _render("report.md.j2", found)
+def render_markdown(found: Summary, graph: ThoughtGraph | None = None) -> str:
+    return _render("report.md.j2", found, graph)
 
 
 def render_card(found: Summary, origin: str) -> str:
     """The model card of the pruned model, Markdown; `origin` is what figures of the dense model must say, or empty."""
-    return _render("card.md.j2", found, base_origin=origin)
+    return _render("card.md.j2", found, None, base_origin=origin)
 
 
-def _render(template: str, found: Summary, **more: str) -> str:
+def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: str) -> str:
+    graph = graph or ThoughtGraph()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=template.endswith(".html.j2"),
@@ -70,6 +74,8 @@ def _render(template: str, found: Summary, **more: str) -> str:
         divergences=plots.divergences(found.trials, found.references),
         sparsities=plots.sparsities(found.sparsities, found.goal.sparsity),
         recipe=_recipe_yaml(found),
+        family=family(graph),
+        lessons=graph.of_kind("lesson"),
         **more,
     )
 

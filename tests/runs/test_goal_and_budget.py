@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runs.budget import Budget, BudgetSpent, Ledger
-from runs.events import Note, RunFinished, RunInterrupted, RunStarted, Usage
+from runs.events import Answered, Note, RunFinished, RunInterrupted, RunStarted
 from runs.goal import Goal
 from tools.errors import UsageError
 from tools.recipe import NM, Recipe
@@ -68,7 +68,7 @@ def test_a_resumed_run_goes_on_with_what_was_spent_and_the_pause_is_free(story: 
         started.model_copy(update={"at": start}),
         Note(at=start + timedelta(minutes=2), text="then killed"),
         started.model_copy(update={"at": start + hour}),
-        Usage(at=start + hour + timedelta(minutes=1), tokens=100, money=0.5),
+        Answered(at=start + hour + timedelta(minutes=1), call="1/design/1", tokens_in=60, tokens_out=40, money=0.5),
         RunInterrupted(at=start + hour + timedelta(minutes=2)),
     ]
     ledger = Ledger(Budget(minutes=5, tokens=100), killed)

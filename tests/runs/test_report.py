@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from runs.events import CandidateMeasured, CandidateProposed, RunFailed, RunInterrupted
+from runs.events import CandidateMeasured, CandidateProposed, RunFailed, RunInterrupted, Thought
 from runs.goal import Goal
 from runs.report import summary, write
 from runs.report.render import render_html, render_markdown
 from runs.report.summary import number
 from runs.run import create
+from runs.thoughts import thought_graph
 from tools.errors import SecateurError
 
 NASTY = '<script>alert("x")</script> | `tick` *star* [link](http://e) & {{ 7*7 }}\n# head'
@@ -221,3 +222,19 @@ def test_written_reports_replace_old_ones_and_leave_nothing_else(tmp_path: Path,
 )
 def test_numbers_keep_three_digits_that_matter(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_thoughts_are_in_the_page_and_cannot_act(story: Any) -> None:
+    story.whole()
+    story.events.append(Thought(id="t-1", kind="lesson", text="<script>X</script> helps", about=("c-2",), generation=1))
+    story.propose("c-4", "W", parents=("c-2",), thoughts=("t-1",), generation=1).measure("c-4", 1.2)
+    graph = thought_graph(story.events)
+    page = render_html(summary(story.events), graph)
+    drawn = page[page.index('<svg class="family"') : page.index("</svg>", page.index('<svg class="family"'))]
+    root = ET.fromstring(drawn + "</svg>")
+    assert {text.text.split()[0] for text in root.iter("text") if text.text} == {"c-1", "c-2", "c-3", "c-4", "t-1"}
+    assert drawn.count('class="edge hurt"') == 1
+    assert "<script>" not in page
+    assert "&lt;script&gt;X" in page
+    assert "helps (t-1, generation 1)" in render_markdown(summary(story.events), graph)
+    assert "<h2>Thoughts" not in render_html(summary(story.events))

@@ -11,6 +11,9 @@ import pytest
 
 from memory.index import Memory
 from memory.remembered import from_events
+from runs.events import Answered, Asked, Message, ToolCall
+from runs.goal import Goal
+from runs.run import create
 from tui.cli import run
 from tui.cli.edge import exit_code
 
@@ -154,6 +157,28 @@ def test_memory_lists_winners_without_a_divergence(
     assert len(lines) == 2 + len(known) + 1
     row = next(line for line in lines if "c-99" in line).split()
     assert row[1:3] == ["-", "calm-heron-7/c-99"]
+
+
+def test_thoughts_and_prompts_of_a_run_are_shown(
+    story: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = create(tmp_path, Goal(model="tiny", sparsity=0.5))
+    story.whole()
+    asked = (Message(role="system", text="You prune."), Message(role="human", text="Go\non."))
+    story.events.append(Asked(call="1/design/1", model="m", messages=asked, tools=("finish",)))
+    call = ToolCall(name="finish", arguments='{"why": "done"}', id="1")
+    story.events.append(Answered(call="1/design/1", text="Well.", thinking="Hm.", calls=(call,), tokens_in=9))
+    for event in story.events:
+        made.journal.append(event)
+    for flags, says in (
+        (["--thoughts"], "c-2   design"),
+        (["--thoughts", "--as", "dot"], "digraph thoughts {"),
+        (["--thoughts", "--as", "mermaid"], "flowchart BT"),
+        (["--prompts"], "## human\n\nGo\non."),
+        (["--prompts"], '> Hm.\n\nWell.\n\n→ finish({"why": "done"})'),
+    ):
+        assert run(["runs", "show", made.id, "--home", str(tmp_path), *flags]) == 0
+        assert says in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +15,7 @@ from tui.cli import options
 from tui.cli.edge import print_json, settings
 
 if TYPE_CHECKING:
+    from runs.events import Event
     from runs.run import Run
 
 app = typer.Typer(help="List, show, compare, report or remove runs.", rich_markup_mode=None)
@@ -44,14 +47,35 @@ def list_(home: options.Home = None, json: options.Json = False) -> None:
         print("\n".join(f"{run.id:<{width}}  {_when(run)}  {run.status():<11}  {run.goal}" for run in found))
 
 
+class Drawing(StrEnum):
+    """How a thought graph is written down."""
+
+    TEXT = "text"
+    DOT = "dot"
+    MERMAID = "mermaid"
+
+
 @app.command()
-def show(run: options.RunName, home: options.Home = None, json: options.Json = False) -> None:
-    """Show the goal of a run, its state and what came out."""
+def show(
+    run: options.RunName,
+    thoughts: Annotated[bool, typer.Option("--thoughts", help="The graph of thoughts instead.")] = False,
+    drawing: Annotated[Drawing, typer.Option("--as", help="How --thoughts are written.")] = Drawing.TEXT,
+    prompts: Annotated[bool, typer.Option("--prompts", help="All that an LLM was asked and said instead.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Show the goal of a run, its state and what came out; or its thoughts; or its prompts."""
     from runs.report import summary
     from tui.comparison import comparison
 
     found = _open(run, home)
     events = found.journal.read()
+    if thoughts:
+        print(_drawn(events, drawing))
+        return
+    if prompts:
+        print(_spoken(events))
+        return
     result = summary(events)
     status = str(found.status(events))
     if json:
@@ -59,6 +83,20 @@ def show(run: options.RunName, home: options.Home = None, json: options.Json = F
     else:
         print(f"{found.goal}   run {found.id}   {status}")
         print(comparison(result, found))
+
+
+def _drawn(events: Sequence[Event], drawing: Drawing) -> str:
+    from runs.report.graph import dot, listing, mermaid
+    from runs.thoughts import thought_graph
+
+    draw = {Drawing.TEXT: listing, Drawing.DOT: dot, Drawing.MERMAID: mermaid}[drawing]
+    return draw(thought_graph(events))
+
+
+def _spoken(events: Sequence[Event]) -> str:
+    from runs.report.transcript import transcript
+
+    return transcript(events) or "no LLM was asked in this run"
 
 
 @app.command()

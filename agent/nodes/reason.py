@@ -1,0 +1,78 @@
+"""Reason: the thought graph grows before anything is designed.
+
+Lessons are drawn from all candidates measured so far; the designer adds its observations and hypotheses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langgraph.runtime import Runtime
+
+from agent.designers import Reason
+from agent.nodes.search import rungs, situation
+from agent.principles import Principle, principles
+from agent.state import Context, State
+from runs.candidate import Candidate
+from runs.events import Thought
+from tools.recipe import NM
+
+
+def reason(state: State, runtime: Runtime[Context]) -> State:
+    """Write down what was learnt and what the designer thinks; ids follow from the order, so a rerun gives the same."""
+    context, generation = runtime.context, state["generation"]
+    record = context.recorder
+    record.stage("search")
+    first = 1 + len(record.history.thoughts_before(generation))
+    found = [*_lessons(context, generation), *context.designer.reason(situation(context, generation))]
+    for number, thought in enumerate(found, first):
+        if f"t-{number}" not in record.history.thoughts:
+            record(
+                Thought(
+                    id=f"t-{number}",
+                    kind=thought.kind,
+                    text=thought.text,
+                    about=thought.about,
+                    supports=thought.supports,
+                    contradicts=thought.contradicts,
+                    topic=thought.topic,
+                    generation=generation,
+                )
+            )
+    return state
+
+
+def _lessons(context: Context, generation: int) -> list[Reason]:
+    """Principles that are new, or that turned around since they were last written down."""
+    history = context.recorder.history
+    fewest = rungs(context.goal.evaluation.search)[0]
+    measured = [c for c in history.before(generation) if fewest in history.divergences.get(c.id, {})]
+    fitness = {c.id: history.divergences[c.id][fewest].value for c in measured}
+    before = {t.topic: t.text for t in history.thoughts_before(generation) if t.kind == "lesson"}
+    found = principles(measured, fitness, {c.id: _rates(context, c) for c in measured})
+    return [
+        Reason(p.text, kind="lesson", topic=p.feature, about=_holders(measured, fitness))
+        for p in found
+        if _direction(p) not in before.get(p.feature, "")
+    ]
+
+
+def _direction(principle: Principle) -> str:
+    return "goes with lower KL" if principle.correlation < 0 else "goes with higher KL"
+
+
+def _holders(measured: Sequence[Candidate], fitness: dict[str, float]) -> tuple[str, ...]:
+    """The best and the worst candidate that a principle is drawn from; all of them would clutter the graph."""
+    order = sorted(measured, key=lambda c: fitness[c.id])
+    return (order[0].id, order[-1].id)
+
+
+def _rates(context: Context, candidate: Candidate) -> tuple[float, ...]:
+    """Sparsity of every block under the candidate's allocation; nothing where the pattern prescribes it."""
+    if isinstance(candidate.recipe.pattern, NM):
+        return ()
+    bench = context.bench
+    wanted = bench.ready(candidate.recipe).sparsity
+    architecture = bench.model.architecture
+    blocks = [architecture.of_block(block) for block in range(architecture.n_blocks)]
+    return tuple(sum(wanted[p.name] * p.size for p in b) / sum(p.size for p in b) for b in blocks)
