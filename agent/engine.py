@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from agent.recorder import Recorder
 from runs.events import Event, Note, RunFailed, RunInterrupted, RunStarted
 from runs.run import Run, Status
-from tools.errors import SecateurError, UsageError
+from tools.errors import SecateurError
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-    from agent.designers import Designer
     from agent.state import State
 
 LIBRARIES = ("secateur", "torch", "transformers", "langgraph", "chromadb")
@@ -62,22 +61,15 @@ def work(run: Run, *, listen: Callable[[Event], None] | None = None) -> None:
 def _step_through(record: Recorder) -> None:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
+    from agent.designers.choose import designer
     from agent.graph import build
     from agent.state import Context
 
     run = record.run
-    context = Context(record, run.home, _designer(run.goal.designer))
+    context = Context(record, run.home, designer(run.goal, record, run.home))
     config: RunnableConfig = {"configurable": {"thread_id": run.id}, "recursion_limit": STEPS}
     with closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
         graph = build(SqliteSaver(connection))
         begun = graph.get_state(config).next
         start: State | None = None if begun else {"generation": 0, "enough": ""}
         graph.invoke(start, config, context=context, durability="sync")
-
-
-def _designer(name: str) -> Designer:
-    from agent.designers.builtin import Builtin
-
-    if name != "builtin":
-        raise UsageError(f'designer "{name}" is not known; there is builtin')
-    return Builtin()

@@ -19,10 +19,12 @@ from runs.events import (
     Likened,
     Recalled,
     ReferenceMeasured,
+    Said,
     Saved,
     Selected,
     SurveyDone,
     Thought,
+    ToolUsed,
 )
 from tools.measurement import Measurement
 
@@ -45,8 +47,12 @@ class History:
     thoughts: dict[str, Thought] = field(default_factory=dict)
     answers: dict[str, Answered] = field(default_factory=dict)
     """What the designer's LLM said, by its call."""
+    used: set[tuple[int, str, str]] = field(default_factory=set)
+    """Generation, name and arguments of every use of a tool."""
     likened: set[str] = field(default_factory=set)
     """Candidates whose likeness to the others is noted."""
+    said: list[str] = field(default_factory=list)
+    """What the person said while it worked."""
     survey: SurveyDone | None = None
     recalled: Recalled | None = None
     saved: Saved | None = None
@@ -62,8 +68,12 @@ class History:
                 self.thoughts[name or f"t-{len(self.thoughts) + 1}"] = event
             case Answered(call=call):
                 self.answers[call] = event
+            case ToolUsed(name=name, arguments=arguments, generation=generation):
+                self.used.add((generation, name, arguments))
             case Likened(candidate_id=name):
                 self.likened.add(name)
+            case Said(text=text):
+                self.said.append(text)
             case SurveyDone():
                 self.survey = event
             case Recalled():

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from agent.history import History
 from runs.budget import Ledger
-from runs.events import Event, Progress, Said, Stage
+from runs.events import Event, Progress, Said, Stage, decode, encode
 from runs.run import Run
+from runs.secrets import scrub
 
 Listener = Callable[[Event], None]
 
@@ -27,7 +28,8 @@ class Recorder:
         """The stage that is running."""
 
     def __call__(self, event: Event) -> None:
-        """An event happens: it is on the disk before anybody acts on it."""
+        """An event happens: it is on the disk before anybody acts on it, and it holds no secret."""
+        event = _without_secrets(event)
         self.run.journal.append(event)
         self.events.append(event)
         self.ledger.observe(event)
@@ -49,3 +51,9 @@ class Recorder:
     def progress(self, stage: str) -> Callable[[int, int], None]:
         """A callback that reports steps of a stage."""
         return lambda done, total: self(Progress(stage=stage, done=done, total=total))
+
+
+def _without_secrets(event: Event) -> Event:
+    line = encode(event).decode()
+    clean = scrub(line)
+    return event if clean == line else decode(clean.encode())

@@ -32,3 +32,7 @@ class Candidate(Frozen):
     thoughts: tuple[str, ...] = ()
     """Ids of the thoughts that led to it."""
     generation: int = Field(default=0, ge=0)
+    designer: str = ""
+    """Who proposed it, where it was not the run's first generation."""
+    template: str = ""
+    """The prompt template that it answers, if any."""

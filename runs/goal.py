@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -64,7 +64,10 @@ class Goal(Frozen):
     """A named method to apply instead of searching."""
     recipe: Recipe | None = None
     """A recipe to apply instead of searching."""
-    designer: str = "builtin"
+    designer: str = Field(default="builtin", min_length=1)
+    """`builtin`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, or `replay:JOURNAL`."""
+    prompting: Literal["gcot", "history"] = "gcot"
+    """What an LLM's prompts are built from: the thought graph, or the plain history as a control."""
     compensation_allowed: bool = True
     max_perplexity_rise: float | None = Field(default=None, gt=0)
     """Largest perplexity over the dense model's, minus one: 0.1 is ten per cent more."""

@@ -65,6 +65,7 @@ class LayerStatistics:
         compute: dict[str, Callable[[Unit], float]] = {
             "skew": lambda u: self._average(u, lambda p: self._moment(p)[0]),
             "kurtosis": lambda u: self._average(u, lambda p: self._moment(p)[1]),
+            "score_skew": lambda u: self._average(u, lambda p: moments(self._scores(Unit(p.name, p.block, (p,))))[0]),
             "alpha": lambda u: self._average(u, lambda p: spectral_exponent(self.dense[p.name])),
             "redundancy": lambda u: self.statistics.redundancy[u.block],
             "score_mean": lambda u: float(self._scores(u).mean()),

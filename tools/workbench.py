@@ -146,18 +146,22 @@ class Workbench:
         Raises:
             SecateurError: the metric is malformed, or its values are not finite or all the same.
         """
+        return torch.cat([ranks.flatten() for ranks in self.probe_ranks(metric, group).values()])
+
+    def probe_ranks(self, metric: str, group: str = "row") -> dict[str, torch.Tensor]:
+        """The same by matrix: (rows, in) ranks, or (1, rows * in) where the matrix is the comparison group."""
         node = parse(metric, METRIC)
         used = used_terminals(node)
         self.require(needs_of(Recipe(sparsity=0.5, metric=metric)))
         projections = self.model.architecture.projections
-        ranks = []
+        ranks = {}
         for p in projections[:: max(1, len(projections) // PROBE_MATRICES)][:PROBE_MATRICES]:
             inputs = self.statistics.inputs[p.name]
             scores = metric_scores(node, used, self.dense[p.name], inputs, p.name, self.statistics)
             rows = scores[:: max(1, scores.shape[0] // PROBE_ROWS)][:PROBE_ROWS]
             rows = rows if group == "row" else rows.reshape(1, -1)
-            ranks.append((rows.argsort(1).argsort(1).double() / max(1, rows.shape[1] - 1)).flatten().cpu())
-        return torch.cat(ranks)
+            ranks[p.name] = (rows.argsort(1).argsort(1).double() / max(1, rows.shape[1] - 1)).cpu()
+        return ranks
 
     def snapshot(self) -> dict[str, torch.Tensor]:
         """The prunable weights as they are now, copied to the CPU."""

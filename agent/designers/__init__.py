@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent.evolution.genes import Child, Parent, Pool
-from runs.events import PastCandidate
+from runs.events import Event, PastCandidate
 from runs.goal import Goal
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Situation:
     goal: Goal
     generation: int
     history: History
+    events: Sequence[Event]
+    """Of the run so far."""
     bench: Workbench
     population: Sequence[Parent]
     """Best first."""

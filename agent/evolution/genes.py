@@ -29,6 +29,10 @@ class Child:
     operator: str
     why: str
     parents: tuple[str, ...]
+    designer: str = "builtin"
+    template: str = ""
+    thoughts: tuple[str, ...] = ()
+    """Ids of the thoughts that led to it."""
 
 
 @dataclass(frozen=True)

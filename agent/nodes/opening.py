@@ -60,6 +60,12 @@ def recall(state: State, runtime: Runtime[Context]) -> State:
         return state
     assert record.history.survey is not None
     record.stage("memory")
+    if goal.designer.startswith("replay:"):
+        from agent.designers.choose import replayed
+
+        _, then = replayed(goal)
+        record(Recalled(entries=then.entries if then else ()))
+        return state
     try:
         vector = model_vector(record.history.survey.units)
         found = Memory(context.home).recall(vector, goal.pattern, goal.sparsity, RECALLED)

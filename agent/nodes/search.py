@@ -67,6 +67,7 @@ def situation(context: Context, generation: int) -> Situation:
         goal=goal,
         generation=generation,
         history=history,
+        events=context.recorder.events,
         bench=context.bench,
         population=[_parent(context, candidate) for candidate in members],
         recalled=history.recalled.entries if history.recalled else (),
@@ -112,7 +113,10 @@ def _candidate(child: Child, number: int, generation: int) -> Candidate:
         parents=child.parents,
         operator=child.operator,
         why=child.why,
+        thoughts=child.thoughts,
         generation=generation,
+        designer=child.designer if generation else "",
+        template=child.template,
     )
 
 

@@ -210,6 +210,7 @@ ALLOCATION = Language(
     terminals={
         "skew": Statistic("skewness of |weight|", COLUMN, _ANY),
         "kurtosis": Statistic("kurtosis of |weight|", COLUMN, _ANY),
+        "score_skew": Statistic("skewness of |weight| * norm of its input channel", COLUMN, _ANY),
         "redundancy": Statistic("1 - cosine between input and output of the block", COLUMN, _ANY),
         "score_mean": Statistic("mean of |weight| * norm of its input channel", COLUMN),
         "score_median": Statistic("median of the same", COLUMN),

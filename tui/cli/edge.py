@@ -43,7 +43,9 @@ def hush() -> None:
 
 def complain(message: str) -> None:
     """Write the one line of an error to stderr."""
-    print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
+    from runs.secrets import scrub
+
+    print(f"secateur: {scrub(' '.join(message.split()))}", file=sys.stderr)
 
 
 def exit_code(error: Exception) -> int:

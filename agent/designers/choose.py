@@ -1,0 +1,128 @@
+"""From a designer's name to the designer: `builtin`, `openai:NAME`, `local:PATH`, `self`, `replay:JOURNAL`, or any
+`provider:NAME` that langchain knows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.designers import Designer
+from agent.designers.builtin import Builtin
+from agent.recorder import Recorder
+from runs.events import Answered, Note, Recalled
+from runs.goal import Goal
+from tools.errors import SecateurError, UsageError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from agent.designers.recorded import Line
+
+TIMEOUT = 120.0
+"""Seconds without a byte after which a call counts as lost."""
+
+
+def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
+    """Make the designer that a goal names.
+
+    Raises:
+        UsageError: it is not known, or what it needs is not there.
+    """
+    if goal.designer == "builtin":
+        return Builtin()
+    from agent.designers.language import LanguageModel
+    from agent.prompting import Style
+
+    return LanguageModel(_line(goal, record, home), Style(goal.prompting), home)
+
+
+def check(name: str) -> None:
+    """Refuse a name that can be no designer, before a run is made for it.
+
+    Raises:
+        UsageError: the line says what names there are, or which variable is missing.
+    """
+    kind, colon, rest = name.partition(":")
+    if name in ("builtin", "self"):
+        return
+    if not colon or not kind or not rest:
+        raise UsageError(
+            f'designer "{name}" is not known: use builtin, self, openai:NAME, local:PATH or another provider:NAME'
+        )
+    if kind == "openai" and not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
+        raise UsageError(f"{name} needs OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; neither is set")
+
+
+def replayed(goal: Goal) -> tuple[list[Answered], Recalled | None]:
+    """What the journal that a `replay:` designer names holds: the answers, and what memory knew then.
+
+    Raises:
+        SecateurError: there is no such journal.
+    """
+    from runs.journal import Journal
+
+    path = Path(goal.designer.partition(":")[2])
+    if not path.exists():
+        raise SecateurError(f"{path} is not there: a replay needs the journal of the run")
+    events = Journal(path).read()
+    recalled = [event for event in events if isinstance(event, Recalled)]
+    return [event for event in events if isinstance(event, Answered)], recalled[0] if recalled else None
+
+
+def _line(goal: Goal, record: Recorder, home: Path) -> Line:
+    from agent.designers.prices import price_of
+    from agent.designers.recorded import Line
+
+    name = goal.designer
+    if name.startswith("replay:"):
+        answers, _ = replayed(goal)
+        return Line(name, None, record, None, {answer.call: answer for answer in answers})
+    check(name)
+    price = price_of(name, home)
+    if price is None and not name.startswith(("self", "local:")) and goal.budget.money is not None:
+        raise UsageError(f"the price of {name} is not known, so money cannot be capped: name it in {home}/prices.toml")
+    if price is None and name.startswith("openai:") and not os.environ.get("OPENAI_BASE_URL"):
+        record(Note(text=f"the price of {name} is not known: money is not counted. Name it in {home}/prices.toml"))
+    return Line(name, chat_model(goal, home), record, price)
+
+
+def chat_model(goal: Goal, home: Path) -> BaseChatModel:
+    """The chat model behind a designer's name.
+
+    Raises:
+        UsageError: its provider's package is missing or does not know the name.
+    """
+    kind, _, rest = goal.designer.partition(":")
+    if kind in ("self", "local"):
+        from agent.designers.local import LocalChatModel
+
+        return LocalChatModel.open(rest or goal.model, cache=home / "cache", device=goal.device, seed=goal.seed)
+    if kind == "openai":
+        return _openai(rest, goal.seed)
+    from langchain.chat_models import init_chat_model
+
+    try:
+        found: Any = init_chat_model(goal.designer, timeout=TIMEOUT, max_retries=0)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f'designer "{goal.designer}": {" ".join(str(error).split())}') from error
+    model: BaseChatModel = found
+    return model
+
+
+def _openai(name: str, seed: int) -> BaseChatModel:
+    """Retries and time are this program's business; the responses protocol is not what local servers speak."""
+    from agent.designers.thinking import ThinkingChatOpenAI
+
+    key = os.environ.get("OPENAI_API_KEY") or "none"
+    base = os.environ.get("OPENAI_BASE_URL") or None
+    return ThinkingChatOpenAI(
+        model=name,
+        api_key=lambda: key,
+        base_url=base,
+        use_responses_api=False,
+        stream_usage=True,
+        max_retries=0,
+        timeout=TIMEOUT,
+        seed=seed,
+    )

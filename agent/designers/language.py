@@ -1,0 +1,143 @@
+"""The designer that is a language model: it says why edits helped or hurt, then designs, each by calling tools.
+
+What it proposes goes through the same screening and measuring as any other candidate. Where it stays unusable, the
+builtin operators take over, visibly, so that a run always ends.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddleware, hook_config
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import BaseTool
+
+from agent.designers import Reason, Situation
+from agent.designers.builtin import Builtin
+from agent.designers.recorded import Line, Recorded, Unusable
+from agent.evolution.genes import Child
+from agent.prompting import Style, draw_template, opening, prompt
+from agent.screening import Screen
+from agent.toolbox import Toolbox
+from runs.budget import BudgetSpent
+from runs.events import Note
+
+REASON_CALLS = 8
+"""Calls of the model in one reason step, tools included."""
+DESIGN_CALLS = 4
+"""Calls in one design step, for every wanted candidate."""
+NUDGES = 3
+"""Answers without a usable call before a step is over."""
+SILENT_GENERATIONS = 2
+"""Generations in a row without one accepted proposal after which the model is not asked any more."""
+
+
+class Insist(AgentMiddleware[Any, Any, Any]):
+    """Asks again where an answer calls no tool, or calls one in broken JSON."""
+
+    def __init__(self, box: Toolbox) -> None:
+        super().__init__()
+        self._box = box
+        self._nudges = 0
+
+    @hook_config(can_jump_to=["model", "end"])
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        last = state["messages"][-1]
+        if not isinstance(last, AIMessage) or last.tool_calls:
+            return None
+        self._nudges += 1
+        if self._nudges > NUDGES:
+            return {"jump_to": "end"}
+        broken = [call["name"] for call in last.invalid_tool_calls]
+        what = f"The arguments of {broken[0]} were no JSON object" if broken else "You called no tool"
+        return {"messages": [HumanMessage(f"{what}. Call one of the tools, or finish.")], "jump_to": "model"}
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        return {"jump_to": "end"} if self._box.done else None
+
+
+class LanguageModel:
+    """A designer behind a chat model."""
+
+    def __init__(self, line: Line, style: Style, home: Path) -> None:
+        self.name = line.name
+        self._line = line
+        self._style = style
+        self._home = home
+        self._builtin = Builtin()
+
+    def reason(self, situation: Situation) -> list[Reason]:
+        facts = self._builtin.reason(situation)
+        if self._given_up(situation) or not self._style.reasons or situation.generation == 0:
+            return facts
+        box = self._box(situation, wanted=1)
+        self._converse(situation, "reason", box, box.noting(), REASON_CALLS)
+        return [*facts, *box.notes]
+
+    def seeds(self, situation: Situation) -> list[Child]:
+        return self._builtin.seeds(situation)
+
+    def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
+        if self._given_up(situation):
+            return self._builtin.propose(situation, fresh, count)
+        box = self._box(situation, wanted=count)
+        self._converse(situation, "design", box, box.designing(), DESIGN_CALLS * count)
+        if box.drafts:
+            return [self._signed(child, situation) for child in box.drafts]
+        self._say(f"{self.name} proposed nothing usable for generation {situation.generation}: builtin operators do")
+        return self._builtin.propose(situation, fresh, count)
+
+    def _signed(self, child: Child, situation: Situation) -> Child:
+        """With its designer, the template it answers, and the thoughts of this generation that led to it."""
+        thoughts = situation.history.thoughts.values()
+        own = tuple(t.id for t in thoughts if t.generation == situation.generation and t.kind == "hypothesis")
+        template = str(draw_template(situation)) if self._style is Style.CHAIN else ""
+        return replace(child, designer=self.name, template=template, thoughts=own)
+
+    def _box(self, situation: Situation, wanted: int) -> Toolbox:
+        screen = Screen(situation.bench)
+        for known in situation.history.before(situation.generation):
+            if known.id not in situation.history.rejected:
+                screen.admit(known.id, known.recipe)
+        return Toolbox(situation, screen, self._line.record, self._home, wanted)
+
+    def _given_up(self, situation: Situation) -> bool:
+        """Whether the last generations were all left to the builtin operators."""
+        history, last = situation.history, situation.generation - 1
+        recent = [history.generation(g) for g in range(last, last - SILENT_GENERATIONS, -1) if g >= 1]
+        return len(recent) == SILENT_GENERATIONS and not any(c.designer == self.name for g in recent for c in g)
+
+    def _converse(
+        self, situation: Situation, step: str, box: Toolbox, tools: Sequence[BaseTool], most_calls: int
+    ) -> None:
+        """Let the model work until it finishes, the step is done, or a limit is reached."""
+        topic = f"{situation.generation}/{step}"
+        rng = Random(f"{situation.goal.seed}/{topic}")
+        agent: Any = create_agent(
+            Recorded(line=self._line, topic=topic),
+            list(tools),
+            system_prompt=SystemMessage(opening(situation)),
+            middleware=[Insist(box), ModelCallLimitMiddleware(run_limit=most_calls)],
+            checkpointer=False,
+        )
+        start = {"messages": [HumanMessage(prompt(situation, step, self._style, box.wanted, rng))]}
+        config = {"recursion_limit": 12 * most_calls + 20, "max_concurrency": 1}
+        try:
+            # In a context of its own: the outer graph's checkpoints and callbacks have no business here.
+            contextvars.Context().run(agent.invoke, start, config)
+        except Unusable as problem:
+            self._say(str(problem))
+        except BudgetSpent as spent:
+            self._say(str(spent))
+
+    def _say(self, text: str) -> None:
+        notes = [event.text for event in self._line.record.events if isinstance(event, Note)]
+        if text not in notes:
+            self._line.record(Note(text=text))

@@ -1,0 +1,57 @@
+"""Tool calls in plain text, for models that know none: how they are asked for, and how they are found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, merge_message_runs
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from runs.events import ToolCall
+
+
+def without_calls(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> list[BaseMessage]:
+    """A conversation for a model that has no tool calls of its own: calls and results as text, the tools described."""
+    described = [json.dumps(convert_to_openai_tool(tool)["function"], ensure_ascii=False) for tool in tools]
+    rule = (
+        "Answer with exactly one JSON object and nothing else, which calls one of these tools:\n"
+        '{"name": "<tool>", "arguments": {...}}\n\n' + "\n".join(described)
+    )
+    return merge_message_runs([*(_plain(message) for message in messages), HumanMessage(rule)])
+
+
+def _plain(message: BaseMessage) -> BaseMessage:
+    match message:
+        case AIMessage(tool_calls=calls) if calls:
+            said = [json.dumps({"name": call["name"], "arguments": call["args"]}) for call in calls]
+            return AIMessage("\n".join([message.text, *said]).strip())
+        case ToolMessage():
+            return HumanMessage(f"Result of {message.name or 'the tool'}:\n{message.text}")
+        case _:
+            return message
+
+
+def calls_in(text: str, known: Collection[str], call: str) -> list[ToolCall]:
+    """The calls of known tools that a text holds as JSON objects; `call` makes their ids."""
+    found: list[ToolCall] = []
+    for value in _objects(text):
+        name, arguments = value.get("name", value.get("tool")), value.get("arguments", value.get("parameters"))
+        if isinstance(name, str) and name in known and isinstance(arguments, dict):
+            found.append(ToolCall(name=name, arguments=json.dumps(arguments), id=f"{call}/text{len(found)}"))
+    return found
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Every JSON object in a text that is not inside another one."""
+    decoder, place = json.JSONDecoder(), 0
+    while (start := text.find("{", place)) >= 0:
+        try:
+            value, place = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            place = start + 1
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -1,0 +1,32 @@
+"""Secrets stay in memory: whatever is written down or shown goes through `scrub` first."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+MASK = "***"
+SHORTEST = 6
+"""Shorter values are words that text may hold by chance."""
+_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+_ADDRESSES = ("OPENAI_BASE_URL",)
+
+
+def secrets() -> list[str]:
+    """The secrets of this process: values of variables that are named like one, and passwords and queries in the
+    endpoint's address; the longest first, as one may hold another."""
+    found = {value for name, value in os.environ.items() if name.upper().endswith(_NAMES)}
+    for name in _ADDRESSES:
+        try:
+            address = urlsplit(os.environ.get(name, ""))
+            found |= {address.password or "", address.username or "", address.query}
+        except ValueError:  # no address at all; the client will say so
+            found.add(os.environ[name])
+    return sorted((value for value in found if len(value) >= SHORTEST), key=len, reverse=True)
+
+
+def scrub(text: str) -> str:
+    """The text without any secret."""
+    for secret in secrets():
+        text = text.replace(secret, MASK)
+    return text
