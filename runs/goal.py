@@ -65,7 +65,7 @@ class Goal(Frozen):
     recipe: Recipe | None = None
     """A recipe to apply instead of searching."""
     designer: str = Field(default="builtin", min_length=1)
-    """`builtin`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, or `replay:JOURNAL`."""
+    """`builtin`, `random`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, or `replay:JOURNAL`."""
     prompting: Literal["gcot", "history"] = "gcot"
     """What an LLM's prompts are built from: the thought graph, or the plain history as a control."""
     compensation_allowed: bool = True

@@ -48,12 +48,18 @@ def build(
         model=_absolute(model),
         method=method,
         recipe=asked,
-        designer=values.designer,
+        designer=_designer(values.designer),
+        prompting=values.prompting,
         calibration=_calibration(settings) if asked is None else asked.calibration,
         test_text=_absolute(text),
         evaluation=Evaluation(search=search, selection=search, test=test, finalists=values.finalists),
         compensation_allowed=compensation,
-        budget=Budget(candidates=values.candidates if limited else DEFAULT_CANDIDATES, minutes=values.minutes),
+        budget=Budget(
+            candidates=values.candidates if limited else DEFAULT_CANDIDATES,
+            minutes=values.minutes,
+            tokens=values.tokens,
+            money=values.money,
+        ),
         seed=values.seed,
         dtype=values.dtype,
         device=device,
@@ -113,6 +119,15 @@ def _read_formulas(recipe: Recipe) -> None:
     parse(recipe.metric, METRIC)
     if recipe.allocation.expression is not None and not recipe.allocation.uniform:
         parse(recipe.allocation.expression, ALLOCATION)
+
+
+def _designer(name: str) -> str:
+    """The designer's name, refused now where it can be none; a folder by its whole path."""
+    from agent.designers.choose import check
+
+    check(name)
+    kind, _, rest = name.partition(":")
+    return f"local:{_absolute(rest)}" if kind == "local" else name
 
 
 def _absolute(name: str) -> str:

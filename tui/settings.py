@@ -33,6 +33,8 @@ class Values(Frozen):
 
     designer: str = "builtin"
     """Who invents the recipes; `builtin` needs no LLM."""
+    prompting: Literal["gcot", "history"] = "gcot"
+    """What an LLM's prompts are built from: the thought graph or the plain history."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """None: the checkpoint's own, but float32 on a CPU."""
     device: str = "auto"
@@ -55,6 +57,10 @@ class Values(Frozen):
     """Candidates that a search may measure."""
     minutes: float | None = Field(default=None, gt=0)
     """Minutes that a run may take; with neither limit, `candidates` is DEFAULT_CANDIDATES."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens that the designer's LLM may read and write."""
+    money: float | None = Field(default=None, gt=0)
+    """US dollars that the designer's LLM may cost."""
     seed: int = 0
 
 

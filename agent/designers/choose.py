@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from agent.designers.recorded import Line
 
+NAMES = ("builtin", "random", "self")
 TIMEOUT = 120.0
 """Seconds without a byte after which a call counts as lost."""
 
@@ -31,6 +32,10 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
     """
     if goal.designer == "builtin":
         return Builtin()
+    if goal.designer == "random":
+        from agent.designers.random import RandomSearch
+
+        return RandomSearch()
     from agent.designers.language import LanguageModel
     from agent.prompting import Style
 
@@ -44,11 +49,11 @@ def check(name: str) -> None:
         UsageError: the line says what names there are, or which variable is missing.
     """
     kind, colon, rest = name.partition(":")
-    if name in ("builtin", "self"):
+    if name in NAMES:
         return
     if not colon or not kind or not rest:
         raise UsageError(
-            f'designer "{name}" is not known: use builtin, self, openai:NAME, local:PATH or another provider:NAME'
+            f'designer "{name}" is not known: use {", ".join(NAMES)}, openai:NAME, local:PATH or another provider:NAME'
         )
     if kind == "openai" and not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
         raise UsageError(f"{name} needs OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; neither is set")

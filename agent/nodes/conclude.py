@@ -14,7 +14,7 @@ import torch
 from langgraph.runtime import Runtime
 
 from agent.known import Known, known_place
-from agent.nodes.search import niche
+from agent.nodes.search import kind_of
 from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
@@ -115,11 +115,11 @@ def _finalists(context: Context) -> list[Candidate]:
     """The best of each niche, mask-only ones with OBS added, and the strongest reference they have to beat."""
     ranked = context.recorder.history.ranked()
     count = context.goal.evaluation.finalists
-    plain = [c for c in ranked if niche(c.recipe) == "none"]
+    plain = [c for c in ranked if kind_of(c.recipe) == "none"]
     if not context.goal.compensation_allowed:
         return plain[:count]
     control = [c for c in ranked if c.recipe == _reference(context, "sparsegpt")]
-    compensated = [c for c in ranked if niche(c.recipe) == "obs" and c not in control]
+    compensated = [c for c in ranked if kind_of(c.recipe) == "obs" and c not in control]
     twins = [_twin(context, c) for c in plain[:1]]
     chosen = [*twins, *compensated[: max(1, count - 1)]][:count]
     return list({c.recipe.id: c for c in (*control, *chosen)}.values())

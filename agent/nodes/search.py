@@ -9,6 +9,7 @@ from random import Random
 from langgraph.runtime import Runtime
 
 from agent.designers import Situation
+from agent.evolution.archive import population
 from agent.evolution.genes import Child, Parent, Pool
 from agent.screening import Screen
 from agent.state import Context, State
@@ -46,7 +47,7 @@ def rungs(part: Part) -> tuple[int, ...]:
     return tuple(sorted({few * part.length, part.tokens}))
 
 
-def niche(recipe: Recipe) -> str:
+def kind_of(recipe: Recipe) -> str:
     """Divergences are compared among recipes with the same compensation.
 
     In its search form (statistics of the dense model) OBS looks worse than it is in its final form, where every block
@@ -208,15 +209,15 @@ def _promoted(context: Context, candidates: Sequence[Candidate], tokens: int) ->
     history = context.recorder.history
     chosen: set[str] = set()
     measured = [c for c in candidates if tokens in history.divergences.get(c.id, {})]
-    for kind in {niche(c.recipe) for c in measured}:
-        members = [c for c in measured if niche(c.recipe) == kind]
+    for kind in {kind_of(c.recipe) for c in measured}:
+        members = [c for c in measured if kind_of(c.recipe) == kind]
         members.sort(key=lambda c: history.divergences[c.id][tokens].value)
         chosen |= {c.id for c in members[: math.ceil(len(members) * PROMOTED)]}
     return [c for c in measured if c.id in chosen or _control(context, c)]
 
 
 def select(state: State, runtime: Runtime[Context]) -> State:
-    """Elitist survival: the best of each niche, alternating, and on to the next generation."""
+    """Elitist survival: the best of every niche first, and on to the next generation."""
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
     for said in context.recorder.run.unheard(record.events):
@@ -224,14 +225,8 @@ def select(state: State, runtime: Runtime[Context]) -> State:
     enough = state["enough"] or _enough(context, generation)
     if generation not in history.selected:
         ranked = history.ranked(generation)
-        places: dict[str, int] = {}
-        order = []
-        for candidate in ranked:
-            kind = niche(candidate.recipe)
-            order.append((places.setdefault(kind, 0), candidate.id))
-            places[kind] += 1
-        population = tuple(name for _, name in sorted(order, key=lambda item: item[0]))[:POPULATION]
-        record(Selected(generation=generation, population=population, best=ranked[0].id if ranked else None))
+        alive = tuple(c.id for c in population(ranked, POPULATION))
+        record(Selected(generation=generation, population=alive, best=ranked[0].id if ranked else None))
     return {"generation": generation + (0 if enough else 1), "enough": enough}
 
 

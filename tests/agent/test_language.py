@@ -23,10 +23,11 @@ from agent.state import Context
 from runs.events import Answered, Asked, CandidateMeasured, CandidateProposed, Note, Spoke, Thought, ToolUsed
 from runs.goal import Budget, Evaluation, Goal, Part
 from runs.report import summary
-from runs.run import Run, Status, create
+from runs.run import Run, Status, create, list_runs
 from tests.agent.loopback import Reply, Script, call, say, serving
 from tools.errors import UsageError
 from tools.recipe import Calibration
+from tui.cli import run as cli
 
 KEY = "sk-planted-secret-0123456789"
 WHY = {"why": "the statistics say so"}
@@ -340,14 +341,15 @@ def test_a_whole_run_and_its_replay_without_a_model(tmp_path: Path, monkeypatch:
     assert any(e.candidate.designer == "openai:test" for e in events if isinstance(e, CandidateProposed))
     assert all(request["authorization"] == f"Bearer {KEY}" for request in server.requests)
     monkeypatch.delenv("OPENAI_BASE_URL")
-    replay = create(tmp_path / "other", goal(budget=Budget(candidates=11), designer=f"replay:{run.journal.path}"))
-    work(replay)
+    assert cli(["runs", "replay", run.id, "--home", str(run.home)]) == 0
+    replay = next(other for other in list_runs(run.home) if other.id != run.id)
+    assert replay.goal.designer == f"replay:{run.journal.path}"
     assert _winner(replay) == _winner(run)
 
     def measured(of: Run) -> list[tuple[str, float]]:
         return [(e.recipe_id, e.measurement.value) for e in of.journal.read() if isinstance(e, CandidateMeasured)]
 
     assert measured(replay) == measured(run)
-    for path in [*run.home.rglob("*"), *replay.home.rglob("*")]:
+    for path in run.home.rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path

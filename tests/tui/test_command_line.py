@@ -31,6 +31,11 @@ from tui.cli.edge import exit_code
         (["prune", "tiny", "--pattern", "2:4", "--sparsity", "0.6"], "pattern 2:4 means sparsity 0.5, not 0.6"),
         (["prune", "tiny", "--sparsity", "0.5", "--pattern", "zigzag"], 'pattern "zigzag" is not known'),
         (["prune", "tiny", "--sparsity", "0.5", "--method", "wander"], 'method "wander" is not known'),
+        (
+            ["prune", "tiny", "--sparsity", "0.5", "--designer", "gpt"],
+            'designer "gpt" is not known: use builtin, random, self',
+        ),
+        (["prune", "tiny", "--sparsity", "0.5", "--prompting", "poem"], "--prompting: Input should be"),
         (["prune", "tiny", "--sparsity", "0.5", "--candidates", "0"], "--candidates: Input should be"),
         (["prune", "tiny", "--sparsity", "0.5", "--dtype", "int7"], "--dtype: Input should be"),
         (["prune", "tiny", "--sparsity", "0.5", "--device", "abacus"], 'device "abacus" cannot be used here'),

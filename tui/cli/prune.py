@@ -31,12 +31,21 @@ def prune(
         Path | None, typer.Option("--recipe", metavar="FILE", help="Apply a recipe instead of searching.")
     ] = None,
     designer: Annotated[
-        str | None, typer.Option("--designer", metavar="D", help="Who invents the recipes: builtin needs no LLM.")
+        str | None,
+        typer.Option(
+            "--designer", metavar="D", help="Who invents the recipes: builtin (no LLM), openai:NAME, local:PATH, self."
+        ),
+    ] = None,
+    prompting: Annotated[
+        str | None,
+        typer.Option("--prompting", metavar="P", help="Prompts from the thought graph (gcot) or history."),
     ] = None,
     candidates: Annotated[
         int | None, typer.Option("--candidates", metavar="N", help="Candidates to measure at most.")
     ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Minutes to work at most.")] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", metavar="N", help="Tokens of an LLM at most.")] = None,
+    money: Annotated[float | None, typer.Option("--money", metavar="USD", help="US dollars of an LLM at most.")] = None,
     calibration: options.Calibration = None,
     windows: options.Windows = None,
     length: options.Length = None,
@@ -62,8 +71,11 @@ def prune(
         windows=windows,
         length=length,
         designer=designer,
+        prompting=prompting,
         candidates=candidates,
         minutes=minutes,
+        tokens=tokens,
+        money=money,
         seed=seed,
         dtype=dtype,
         device=device,
@@ -85,7 +97,7 @@ def prune(
         output=output,
     )
     use_threads(found)
-    _do(start(found, goal), json=json)
+    carry_to_end(start(found, goal), json=json)
 
 
 def resume(
@@ -102,10 +114,10 @@ def resume(
     from runs.run import open_run
 
     use_threads(found)
-    _do(open_run(found.home, run), json=json)
+    carry_to_end(open_run(found.home, run), json=json)
 
 
-def _do(run: Run, *, json: bool) -> None:
+def carry_to_end(run: Run, *, json: bool) -> None:
     """Work on a run, show it, and print what came out."""
     from tui.comparison import comparison
     from tui.plain import Plain

@@ -12,7 +12,7 @@ import typer
 
 from tools.errors import SecateurError, UsageError
 from tui.cli import options
-from tui.cli.edge import print_json, settings
+from tui.cli.edge import print_json, settings, use_threads
 
 if TYPE_CHECKING:
     from runs.events import Event
@@ -125,6 +125,22 @@ def report(run: options.RunName, home: options.Home = None, json: options.Json =
         print_json({"run": found.id, "html": str(found.report_html), "markdown": str(found.report_md)})
     else:
         print(f"{found.report_html}\n{found.report_md}")
+
+
+@app.command()
+def replay(
+    run: options.RunName, home: options.Home = None, json: options.Json = False, threads: options.Threads = None
+) -> None:
+    """Do a run again without its LLM: from the answers in its journal, to the same end."""
+    from runs.run import create
+    from tui.cli.prune import carry_to_end
+
+    found = settings(home, threads=threads)
+    old = _open(run, home)
+    talked = old.goal.designer not in ("builtin", "random") and not old.goal.designer.startswith("replay:")
+    name = f"replay:{old.journal.path}" if talked else old.goal.designer
+    use_threads(found)
+    carry_to_end(create(found.home, old.goal.model_copy(update={"designer": name, "output": None})), json=json)
 
 
 @app.command()

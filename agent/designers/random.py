@@ -1,0 +1,56 @@
+"""Random search: the control that says what evolution and language models are worth. No LLM, no selection.
+
+Every candidate is drawn anew: a random metric with random allocation and compensation; what was measured before is not
+looked at. Seeds and everything around it are those of `builtin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from agent.designers import Situation
+from agent.designers.builtin import ATTEMPTS, Builtin
+from agent.evolution.genes import ALLOCATION_TERMINALS, GRANULARITIES, WIDEST, Child
+from agent.evolution.trees import random_tree
+from tools.expression import ALLOCATION, METRIC, format_expression, simplify
+from tools.recipe import NM, Allocation, Compensation, Recipe
+
+
+class RandomSearch(Builtin):
+    """Draws candidates from the space that `builtin` searches."""
+
+    name = "random"
+
+    def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
+        found: list[Child] = []
+        for _ in range(ATTEMPTS * count):
+            if len(found) == count:
+                break
+            child = _drawn(situation, situation.rng)
+            if all(child.recipe != c.recipe for c in found) and fresh(child):
+                found.append(child)
+        return found
+
+
+def _drawn(situation: Situation, rng: Random) -> Child:
+    goal = situation.goal
+    metric = simplify(random_tree(METRIC, rng, terminals=situation.pool.metric_terminals), METRIC, "row")
+    compensation = situation.pool.compensation and rng.random() < 0.5
+    recipe = Recipe(
+        pattern=goal.pattern,
+        sparsity=goal.sparsity,
+        metric=format_expression(metric),
+        allocation=_allocation(situation, rng),
+        compensation=Compensation(kind="obs" if compensation else "none"),
+        calibration=goal.calibration,
+    )
+    return Child(recipe, "draw", "drawn at random", (), designer="random")
+
+
+def _allocation(situation: Situation, rng: Random) -> Allocation:
+    if isinstance(situation.goal.pattern, NM) or rng.random() < 0.5:
+        return Allocation()
+    tree = simplify(random_tree(ALLOCATION, rng, terminals=ALLOCATION_TERMINALS), ALLOCATION, "matrix")
+    width = round(rng.uniform(0.01, WIDEST), 3)
+    return Allocation(expression=format_expression(tree), width=width, granularity=rng.choice(GRANULARITIES))

@@ -1,0 +1,129 @@
+"""Which designer finds the best recipe with the same number of measurements? Run by hand, for hours, part by part:
+
+    python tests/benchmarks/designers.py MODEL --home DIR --llm openai:NAME [--seeds 3] [--candidates 16]
+
+Random search, genetic programming, an LLM with a plain history and an LLM with the graph of thoughts prune MODEL to
+each target with each seed. Every part is a run in DIR; those that are finished are not done again, those that were
+broken off go on. At the end stands a table in Markdown: test perplexity (best, mean and spread over the seeds), tokens and
+seconds. The numbers are what they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.engine import work
+from runs.goal import Budget, Evaluation, Goal, Part
+from runs.report import summary
+from runs.run import Run, Status, create, list_runs
+from tools.recipe import Calibration
+
+
+@dataclass(frozen=True)
+class Way:
+    """One column of the study."""
+
+    name: str
+    designer: str
+    prompting: str = "gcot"
+
+
+def ways(llm: str | None) -> list[Way]:
+    found = [Way("random search", "random"), Way("genetic programming (builtin)", "builtin")]
+    if llm is not None:
+        found += [Way(f"{llm}, plain history", llm, "history"), Way(f"{llm}, graph of thoughts", llm)]
+    return found
+
+
+def parts(chosen: argparse.Namespace) -> Iterator[tuple[Way, float, Goal]]:
+    """Every part of the study, seeds in the outer loop, so that a study broken off early has all columns."""
+    search = Part(windows=chosen.search_windows)
+    for seed in range(chosen.seeds):
+        for target in chosen.targets:
+            for way in ways(chosen.llm):
+                yield (
+                    way,
+                    target,
+                    Goal(
+                        model=chosen.model,
+                        sparsity=target,
+                        calibration=Calibration(source=chosen.calibration, windows=chosen.windows),
+                        test_text=chosen.text,
+                        evaluation=Evaluation(search=search, selection=search, test=Part(), finalists=1),
+                        designer=way.designer,
+                        prompting=way.prompting,
+                        compensation_allowed=chosen.compensation,
+                        budget=Budget(candidates=chosen.candidates),
+                        seed=seed,
+                        dtype=chosen.dtype,
+                        device=chosen.device,
+                    ),
+                )
+
+
+def run_of(home: Path, goal: Goal) -> Run:
+    """The part's run: the one that was begun, or a new one."""
+    begun = [run for run in list_runs(home) if run.goal == goal]
+    return begun[0] if begun else create(home, goal)
+
+
+def table(home: Path, chosen: argparse.Namespace) -> str:
+    """Markdown over all finished parts."""
+    rows: dict[tuple[float, str], list[tuple[float, int, float]]] = {}
+    references: dict[float, dict[str, float]] = {}
+    for way, target, goal in parts(chosen):
+        run = run_of(home, goal)
+        if run.status() is Status.FINISHED:
+            found = summary(run.journal.read())
+            assert found.winner is not None
+            spent = found.spent
+            rows.setdefault((target, way.name), []).append((found.winner.perplexity, spent.tokens, 60 * spent.minutes))
+            references[target] = {row.name: row.perplexity for row in found.table if row.role != "result"}
+    lines = ["| target | designer | seeds | best | mean | spread | tokens | seconds |"]
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    means = {key: statistics.fmean(value for value, *_ in results) for key, results in rows.items()}
+    for target, name in sorted(rows, key=lambda key: (key[0], means[key])):
+        values, tokens, seconds = zip(*rows[target, name], strict=True)
+        spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "-"
+        lines.append(
+            f"| {100 * target:g} % | {name} | {len(values)} | {min(values):.2f} | {means[target, name]:.2f} "
+            f"| {spread} | {statistics.fmean(tokens):,.0f} | {statistics.fmean(seconds):,.0f} |"
+        )
+    for target, known in sorted(references.items()):
+        lines.append(f"\n{100 * target:g} %: " + ", ".join(f"{name} {value:.2f}" for name, value in known.items()))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare designers with the same number of measurements.")
+    parser.add_argument("model", nargs="?", default="smollm2-135m")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--llm", help="for example openai:NAME with OPENAI_BASE_URL set, or local:PATH")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--targets", type=float, nargs="+", default=[0.5, 0.7])
+    parser.add_argument("--candidates", type=int, default=16)
+    parser.add_argument("--windows", type=int, default=16)
+    parser.add_argument("--search-windows", type=int, default=8)
+    parser.add_argument("--calibration", default="builtin")
+    parser.add_argument("--text", default="builtin")
+    parser.add_argument("--no-compensation", dest="compensation", action="store_false")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
+    chosen = parser.parse_args()
+    for way, target, goal in [] if chosen.table else parts(chosen):
+        run = run_of(chosen.home, goal)
+        print(
+            f"{100 * target:g} %, seed {goal.seed}, {way.name}: {run.id} ({torch.get_num_threads()} threads)",
+            flush=True,
+        )
+        work(run)
+    print(table(chosen.home, chosen))
+
+
+if __name__ == "__main__":
+    main()
