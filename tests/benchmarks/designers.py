@@ -4,8 +4,8 @@
 
 Random search, genetic programming, an LLM with a plain history and an LLM with the graph of thoughts prune MODEL to
 each target with each seed. Every part is a run in DIR; those that are finished are not done again, those that were
-broken off go on. At the end stands a table in Markdown: test perplexity (best, mean and spread over the seeds), tokens and
-seconds. The numbers are what they are.
+broken off go on. At the end stands a table in Markdown: test perplexity (best, mean and spread over the seeds), tokens
+and seconds. The numbers are what they are.
 """
 
 from __future__ import annotations
@@ -117,10 +117,7 @@ def main() -> None:
     chosen = parser.parse_args()
     for way, target, goal in [] if chosen.table else parts(chosen):
         run = run_of(chosen.home, goal)
-        print(
-            f"{100 * target:g} %, seed {goal.seed}, {way.name}: {run.id} ({torch.get_num_threads()} threads)",
-            flush=True,
-        )
+        print(f"{100 * target:g} %, seed {goal.seed}, {way.name}: run {run.id}", flush=True)
         work(run)
     print(table(chosen.home, chosen))
 
