@@ -70,6 +70,9 @@ def _step_through(record: Recorder) -> None:
     config: RunnableConfig = {"configurable": {"thread_id": run.id}, "recursion_limit": STEPS}
     with closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
         graph = build(SqliteSaver(connection))
-        begun = graph.get_state(config).next
-        start: State | None = None if begun else {"generation": 0, "enough": ""}
+        found = graph.get_state(config)
+        if found.values and not found.next:  # it came to its end and was extended since
+            onward = {"generation": found.values["generation"] + 1, "enough": ""}
+            graph.update_state(config, onward, as_node="select")
+        start: State | None = None if found.values else {"generation": 0, "enough": ""}
         graph.invoke(start, config, context=context, durability="sync")

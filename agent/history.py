@@ -15,6 +15,7 @@ from runs.events import (
     CandidateProposed,
     CandidateRejected,
     Event,
+    Extended,
     FinalMeasured,
     Likened,
     Recalled,
@@ -80,6 +81,8 @@ class History:
                 self.recalled = event
             case Saved():
                 self.saved = event
+            case Extended():
+                self.saved = None
             case _:
                 self._observe_candidate(event)
 

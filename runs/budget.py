@@ -14,6 +14,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateRejected,
     Event,
+    Extended,
     RunFailed,
     RunFinished,
     RunInterrupted,
@@ -74,6 +75,13 @@ class Ledger:
                 self._charged.add(name)
             case CandidateRejected(candidate_id=name, stage="measure"):
                 self._charged.add(name)
+            case Extended(candidates=more, minutes=longer):
+                self.budget = self.budget.model_copy(
+                    update={
+                        "candidates": None if more is None else len(self._charged) + more,
+                        "minutes": None if longer is None else self._seconds / 60 + longer,
+                    }
+                )
             case Answered(tokens_in=read, tokens_out=written, money=money):
                 self._tokens += read + written
                 self._money += money

@@ -231,6 +231,14 @@ class ToolUsed(Happened):
     generation: int
 
 
+class Extended(Happened):
+    """The person wants more: so many candidates or minutes beyond what is spent; what is not named is not limited."""
+
+    event: Literal["extended"] = "extended"
+    candidates: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+
+
 class FinalMeasured(Happened):
     """The dense model, a reference or the winner was measured on the held-out text.
 
@@ -264,6 +272,13 @@ class Said(Happened):
     """What the person said."""
 
     event: Literal["said"] = "said"
+    text: Text
+
+
+class Replied(Happened):
+    """What the program answered in conversation."""
+
+    event: Literal["replied"] = "replied"
     text: Text
 
 
@@ -305,10 +320,12 @@ Event = Annotated[
     | Spoke
     | Answered
     | ToolUsed
+    | Extended
     | FinalMeasured
     | Saved
     | Note
     | Said
+    | Replied
     | RunFinished
     | RunFailed
     | RunInterrupted,

@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runs import names
-from runs.events import Event, RunFailed, RunFinished, RunStarted, Said
+from runs.events import Event, Extended, RunFailed, RunFinished, RunStarted, Said
 from runs.goal import Goal
 from runs.journal import Journal
 from runs.lock import Holder, Locked, hold, holder
@@ -132,7 +132,7 @@ class Run:
         status = Status.NEW
         for event in self.journal.read() if events is None else events:
             match event:
-                case RunStarted():
+                case RunStarted() | Extended():
                     status = Status.INTERRUPTED  # until it says otherwise: a killed engine says nothing
                 case RunFinished():
                     status = Status.FINISHED

@@ -28,6 +28,8 @@ def build(
     text: str = "builtin",
     compensation: bool = True,
     output: Path | None = None,
+    max_perplexity: float | None = None,
+    max_rise: float | None = None,
 ) -> Goal:
     """The goal that all of this means together; sparsity and pattern outrank those of a recipe.
 
@@ -54,6 +56,8 @@ def build(
         test_text=_absolute(text),
         evaluation=Evaluation(search=search, selection=search, test=test, finalists=values.finalists),
         compensation_allowed=compensation,
+        max_perplexity=max_perplexity,
+        max_perplexity_rise=max_rise,
         budget=Budget(
             candidates=values.candidates if limited else DEFAULT_CANDIDATES,
             minutes=values.minutes,

@@ -123,7 +123,7 @@ def _candidate(child: Child, number: int, generation: int) -> Candidate:
 
 def _room(context: Context, generation: int) -> int:
     """How many candidates the budget allows from this generation on."""
-    allowed = context.goal.budget.candidates
+    allowed = context.recorder.ledger.budget.candidates
     history = context.recorder.history
     used = [c for c in history.before(generation) if c.id in history.divergences or c.id in history.failed]
     return 10**6 if allowed is None else max(0, allowed - len(used))
@@ -236,7 +236,7 @@ def _enough(context: Context, generation: int) -> str:
     if record.said_stop:
         return "the person asked to stop"
     if _room(context, generation + 1) <= 0:
-        return f"the budget of {context.goal.budget.candidates} candidates is spent"
+        return f"the budget of {record.ledger.budget.candidates} candidates is spent"
     if generation > 0 and not any(c.id in history.divergences for c in history.generation(generation)):
         return "no new candidate could be found"
     return _out_of_time(context)

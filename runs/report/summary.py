@@ -6,6 +6,7 @@ A fold over the journal. It works at any moment; before the end the table is emp
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -121,7 +122,10 @@ class Summary:
         return " ".join([first, *self._limit_held(winner, dense)])
 
     def _limit_held(self, winner: Row, dense: Row | None) -> list[str]:
-        allowed = self.goal.max_perplexity_rise
+        most, allowed = self.goal.max_perplexity, self.goal.max_perplexity_rise
+        if most is not None:
+            held = "stays under" if winner.perplexity < most else "does not stay under"
+            return [f"It {held} the {number(most)} that were asked for."]
         if allowed is None or dense is None:
             return []
         rise = winner.perplexity / dense.perplexity - 1
@@ -249,9 +253,15 @@ def _state(journal: Sequence[Event]) -> str:
 
 
 def _table(finals: dict[str, FinalMeasured], best: str | None) -> tuple[Row, ...]:
-    rows = [_row(event, "result" if name == best else "reference") for name, event in finals.items()]
+    # The winner before a run was extended is no reference.
+    shown = {name: event for name, event in finals.items() if name == best or not _is_candidate(name)}
+    rows = [_row(event, "result" if name == best else "reference") for name, event in shown.items()]
     order = {"dense": 0, "reference": 1, "result": 2}
     return tuple(sorted(rows, key=lambda row: order[row.role]))
+
+
+def _is_candidate(name: str) -> bool:
+    return re.fullmatch(r"c-\d+", name) is not None
 
 
 def _row(event: FinalMeasured, role: Role) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Extended,
     FinalMeasured,
     Recalled,
     RunFailed,
@@ -28,7 +30,7 @@ from runs.events import (
 )
 from runs.goal import Budget, Evaluation, Goal, Part
 from runs.report import summary
-from runs.run import Run, Status, create
+from runs.run import Run, Status, create, open_run
 from tools.errors import SecateurError
 from tools.prune import overall
 from tools.recipe import Calibration, parse_pattern
@@ -210,6 +212,27 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills: int, fin
     assert not _measured_twice(run)
     assert sum(isinstance(e, RunFinished) for e in run.journal.read()) == 1
     assert sum(isinstance(e, Saved) for e in run.journal.read()) == 1
+
+
+def test_a_finished_run_can_be_extended(finished: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.home, tmp_path / "home")
+    run = open_run(tmp_path / "home", finished.id)
+    run.journal.append(Extended(candidates=3))
+    assert run.status() is Status.INTERRUPTED
+    work(run)
+    events = run.journal.read()
+    assert run.status(events) is Status.FINISHED
+    measured = [(e.candidate_id, e.measurement.tokens) for e in events if isinstance(e, CandidateMeasured)]
+    assert len(measured) == len(set(measured))
+    charged = {
+        e.candidate_id for e in events if isinstance(e, CandidateMeasured) and e.measurement.kind == "divergence"
+    }
+    assert len(charged) == 13
+    assert sum(isinstance(e, FinalMeasured) and e.name == "dense" for e in events) == 1
+    assert sum(isinstance(e, Saved) for e in events) == 2
+    found = summary(events)
+    assert [row.name for row in found.table if row.role == "reference"] == ["sparsegpt", "magnitude", "wanda"]
+    assert found.winner is not None
 
 
 def test_the_journal_is_json_lines(finished: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tui.cli import doctor, memory, models, prune, runs
+from tui.cli import chat, doctor, memory, models, prune, runs
 from tui.cli.edge import complain, exit_code, hush
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command("chat")(chat.chat)
 app.command("prune")(prune.prune)
 app.command("resume")(prune.resume)
 app.add_typer(runs.app, name="runs")

@@ -1,0 +1,122 @@
+"""Reading intents without a language model: the sentences that people type to a program, by pattern."""
+
+from __future__ import annotations
+
+import re
+
+from agent.talk.intents import Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
+
+_NUMBERS = {
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "five": 5,
+    "ten": 10,
+    "fifteen": 15,
+    "twenty": 20,
+    "thirty": 30,
+    "sixty": 60,
+    "half": 0.5,
+    "an": 1,
+    "a": 1,
+}
+_NUMBER = r"(\d+(?:[.,]\d+)?|" + "|".join(_NUMBERS) + r")"
+_MODEL = re.compile(r"\bprune\s+(?:the\s+model\s+|model\s+)?(?P<model>(?!to\b|by\b|it\b|this\b|that\b|at\b)\S+)", re.I)
+_ASKING = re.compile(
+    r"^(why|how|what|which|who|when|where|is|are|does|do|did|can|could|should|would|explain|compare|tell)\b|\?\s*$",
+    re.I,
+)
+
+
+def read(text: str) -> Intent:
+    """The intent of one line; a question where it reads like one, help where nothing fits."""
+    line = " ".join(text.split())
+    low = line.lower()
+    if re.fullmatch(r"(quit|exit|bye|goodbye|leave|:q)\W*", low):
+        return Leave()
+    if re.match(r"(stop|enough|conclude|finish)\b", low):
+        return Stop()
+    if re.match(r"(help|\?)\W*$", low) or not low:
+        return Help()
+    if re.match(r"(please\s+)?export\b|save it\b|give me the model", low):
+        return Export(folder=_folder(line))
+    if (intent := _onward(low)) is not None:
+        return intent
+    if re.search(r"\bprun(e|ing)\b|\bsparsity\b", low) and not _ASKING.search(low):
+        return _prune(line)
+    if _ASKING.search(low):
+        return Question(text=line)
+    return _prune(line) if _sparsity(low) or _pattern(low) else Help()
+
+
+def _onward(low: str) -> Intent | None:
+    if re.match(r"(please\s+)?(resume\b|continue (what|with what|the run|where|on)|take up\b|pick up\b)", low):
+        day = re.search(r"\b(today|yesterday)\b", low)
+        words = re.sub(
+            r"\b(please|resume|continue|take|pick|up|what|we|i|did|on|with|the|run|where|left|off|today|yesterday)\b",
+            " ",
+            low,
+        )
+        return Resume(words=" ".join(words.split()), day="any" if day is None else day[1])  # type: ignore[arg-type]
+    if re.match(r"(please\s+)?(go on|continue|keep going|carry on|more\b|search on)", low):
+        return GoOn(minutes=_minutes(low), candidates=_candidates(low))
+    return None
+
+
+def _prune(line: str) -> Prune:
+    low = line.lower()
+    named = _MODEL.search(line)
+    model = named["model"].strip("\"'`").rstrip(",.;\"'`") if named else ""
+    rest = line.replace(named["model"], " ", 1) if named else line
+    low = rest.lower()
+    limit = re.search(r"perplexity (?:stays? )?(?:under|below|at most|less than|<)\s*" + _NUMBER, low)
+    rise = re.search(r"within\s+" + _NUMBER + r"\s*(?:%|percent)", low)
+    shares = low if rise is None else low.replace(rise[0], " ")
+    return Prune(
+        model=model,
+        sparsity=_sparsity(shares),
+        pattern=_pattern(low),
+        max_perplexity=_value(limit[1]) if limit else None,
+        max_rise=_value(rise[1]) / 100 if rise else None,
+        candidates=_candidates(low),
+        minutes=_minutes(low),
+    )
+
+
+def _value(text: str) -> float:
+    return float(_NUMBERS[text]) if text in _NUMBERS else float(text.replace(",", "."))
+
+
+def _sparsity(low: str) -> float | None:
+    """`50 %`, `0.5`, `half`; nothing where no share is named."""
+    if found := re.search(r"(\d+(?:[.,]\d+)?)\s*(?:%|percent|per cent)", low):
+        share = _value(found[1]) / 100
+    elif found := re.search(r"\b(?:to|by|at|sparsity(?: of)?)\s+(0?[.,]\d+)\b", low):
+        share = _value(found[1])
+    elif re.search(r"\bhalf\b", low):
+        share = 0.5
+    else:
+        return None
+    return share if 0 < share < 1 else None
+
+
+def _pattern(low: str) -> str | None:
+    if found := re.search(r"\b(\d+):(\d+)\b", low):
+        return found[0]
+    return "unstructured" if "unstructured" in low else None
+
+
+def _minutes(low: str) -> float | None:
+    if found := re.search(_NUMBER + r"\s*(?:more\s+)?(minutes?|mins?|hours?|h)\b", low):
+        return _value(found[1]) * (60 if found[2].startswith("h") else 1)
+    return None
+
+
+def _candidates(low: str) -> int | None:
+    found = re.search(_NUMBER + r"\s*(?:more\s+)?(?:candidates?|recipes?|tries)\b", low)
+    return max(1, int(_value(found[1]))) if found else None
+
+
+def _folder(line: str) -> str | None:
+    found = re.search(r"\b(?:to|into|in|as)\s+(\S+)\s*$", line)
+    return found[1].strip("\"'`") if found else None

@@ -1,0 +1,69 @@
+"""A conversation, from nothing to an exported model, without a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runs.events import Replied, Said
+from runs.run import Run, Status, list_runs
+from tui.settings import load
+from tui.talk import Talk
+from tui.working import carry_out
+
+SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Talk:
+    return Talk(load(tmp_path / "home", {**SMALL, "finalists": 1, "candidates": 4}), carry_out)
+
+
+def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
+    assert "Which model?" in talk.say("prune a model to 50 %".replace("a model ", ""))
+    plan = talk.say("tiny")
+    assert "Plan: tiny → 50 % unstructured, designer builtin, at most 4 candidates" in plan
+    assert "no earlier run tells how long" in plan
+    assert plan.endswith("Start? yes or no")
+    assert list_runs(tmp_path / "home") == []
+    assert "this run" in talk.say("yes")
+    (run,) = list_runs(tmp_path / "home")
+    assert run.status() is Status.FINISHED
+    assert "c-1 is W * X" in talk.say("explain c-1")
+    assert "Nothing with 2:4 was measured" in talk.say("why not 2:4?")
+    folder = tmp_path / "out"
+    assert str(folder) in talk.say(f"export it to {folder}")
+    assert (folder / "model.safetensors").exists()
+    assert "is there already" in talk.say(f"export it to {folder}")
+    events = run.journal.read()
+    said = [event.text for event in events if isinstance(event, Said)]
+    assert said == ["yes", "explain c-1", "why not 2:4?", f"export it to {folder}", f"export it to {folder}"]
+    assert sum(isinstance(event, Replied) for event in events) == len(said)
+    assert "judged by run" in talk.say("prune tiny to 60 %")
+    assert talk.say("no") == "Nothing was started."
+    later = Talk(talk.settings, carry_out)
+    assert f"Run {run.id}: tiny → 50 % unstructured, finished" in later.say("continue what we did on tiny today")
+    assert "No run fits" in later.say("continue what we did on tiny yesterday")
+    assert "goes on for 1 candidates more" in later.say("go on for 1 candidate")
+    assert "this run" in later.say("yes")
+    assert len(list_runs(tmp_path / "home")) == 1
+    assert "takes this up again" in later.say("bye")
+    assert later.over
+
+
+def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
+    assert "nowhere" in talk.say("prune ./nowhere to 50 %") + talk.say("yes")
+    assert "3:2" in talk.say("prune tiny to 3:2")
+    assert "no run to go on with" in talk.say("go on")
+    assert "no pruned model yet" in talk.say("export it")
+    assert "You can say" in talk.say("the weather is nice")
+    assert not talk.over
+
+
+def test_an_interruption_is_not_the_end(tmp_path: Path) -> None:
+    def broken(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    talk = Talk(load(tmp_path / "home", {**SMALL, "candidates": 4}), broken, yes=True)  # type: ignore[arg-type]
+    assert "Interrupted." in talk.say("prune tiny to 50 %")

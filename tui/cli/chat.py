@@ -1,0 +1,112 @@
+"""`secateur chat`: prune in conversation, in plain lines."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tui.cli import options
+from tui.cli.edge import settings, use_threads
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from runs.events import Event
+    from runs.report import Summary
+    from runs.run import Run
+    from tui.settings import Settings
+
+PROMPT = "› "
+
+
+def chat(
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="The model that is talked about.")] = "",
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Take up the conversation of a run.")] = None,
+    designer: Annotated[str | None, typer.Option("--designer", metavar="D", help="As in prune.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something long starts.")] = False,
+    candidates: Annotated[int | None, typer.Option("--candidates", metavar="N", help="As in prune.")] = None,
+    calibration: options.Calibration = None,
+    windows: options.Windows = None,
+    length: options.Length = None,
+    home: options.Home = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+) -> None:
+    """Prune in conversation: say what you want, ask why, go on, export."""
+    found = settings(
+        home,
+        designer=designer,
+        candidates=candidates,
+        calibration=calibration,
+        windows=windows,
+        length=length,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+    )
+    from tui.talk import HELP, Talk
+
+    use_threads(found)
+    lines = _Lines()
+    talk = Talk(found, lines.carry, model=model, yes=yes)
+    talk.listener = _listener(found)
+    print(HELP if run is None else talk.say(f"resume {run}"))
+    while not talk.over and (line := lines.next()) is not None:
+        if line.strip():
+            print(talk.say(line))
+
+
+def _listener(found: Settings) -> BaseChatModel | None:
+    """The language model that reads what is said, where the designer is one."""
+    name = found.values.designer
+    if ":" not in name or name.startswith(("local:", "replay:")):
+        return None
+    from agent.designers.choose import chat_model, check
+    from runs.goal import Goal
+
+    check(name)
+    return chat_model(Goal(model="-", sparsity=0.5, designer=name), found.home)
+
+
+class _Lines:
+    """Lines from stdin, read beside the work: what is typed during a run goes to its inbox."""
+
+    def __init__(self) -> None:
+        self._typed: queue.Queue[str | None] = queue.Queue()
+        self._terminal = sys.stdin.isatty()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            self._typed.put(line.rstrip("\n"))
+        self._typed.put(None)
+
+    def next(self) -> str | None:
+        """The next line; None at the end of the input. Ctrl+C leaves."""
+        if self._terminal:
+            print(PROMPT, end="", flush=True)
+        try:
+            return self._typed.get()
+        except KeyboardInterrupt:
+            return None
+
+    def carry(self, run: Run) -> Summary:
+        """Work on a run, shown as it goes; a terminal's lines are handed to it."""
+        from tui.plain import Plain
+        from tui.working import carry_out
+
+        with Plain() as printer:
+            printer.recall(run.journal.read())
+
+            def listen(event: Event) -> None:
+                printer(event)
+                while self._terminal and not self._typed.empty():
+                    if line := self._typed.get():
+                        run.say(line)
+
+            return carry_out(run, listen)
