@@ -68,7 +68,7 @@ def _step_through(record: Recorder) -> None:
     run = record.run
     context = Context(record, run.home, _designer(run.goal.designer))
     config: RunnableConfig = {"configurable": {"thread_id": run.id}, "recursion_limit": STEPS}
-    with closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
+    with closing(context), closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
         graph = build(SqliteSaver(connection))
         begun = graph.get_state(config).next
         start: State | None = None if begun else {"generation": 0, "enough": ""}
