@@ -64,7 +64,7 @@ class Workers(Frozen):
     executor: ExecutorName = "in-process"
     """`in-process`, `processes` on this machine, `ray` on this machine, or `ray://HOST:PORT` of a cluster."""
     count: int | None = Field(default=None, ge=1)
-    """None: one for each GPU there is, one where the work is done by CPUs."""
+    """None: one for each GPU there is; on CPUs one for as many cores as the engine has threads."""
     gpus: float | None = Field(default=None, gt=0, le=1)
     """GPUs that Ray gives each worker, or the share of one; None: one if the model is on CUDA, else none."""
     accelerator: str | None = Field(default=None, min_length=1)

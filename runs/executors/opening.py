@@ -42,12 +42,15 @@ def _on_devices(wanted: Workers, blueprint: Blueprint, results: Path) -> Executo
     from runs.executors.processes import Processes
 
     devices = _devices(blueprint.device)
-    count = wanted.count or len(devices)
+    return Crew(Processes(), shared_out(blueprint, devices, wanted.count or len(devices)), Results(results))
+
+
+def shared_out(blueprint: Blueprint, devices: list[str], count: int) -> list[Blueprint]:
+    """One blueprint for each of `count` workers: the devices in turns, and an equal part of the threads."""
     threads = max(1, blueprint.threads // count)
-    builders = [
+    return [
         blueprint.model_copy(update={"device": devices[i % len(devices)], "threads": threads}) for i in range(count)
     ]
-    return Crew(Processes(), builders, Results(results))
 
 
 def _devices(device: str) -> list[str]:

@@ -93,9 +93,9 @@ def test_a_candidate_that_kills_whoever_measures_it_is_given_up(bench: Scripted)
 
 def test_what_is_on_the_disk_is_never_measured_again(bench: Scripted) -> None:
     with crew(bench, workers=1) as executor:
-        first = [outcome for outcome in executor.measure(candidates("write and die", "W"), 8)]
+        first = list(executor.measure(candidates("write and die", "W"), 8))
     with crew(bench, workers=1) as executor:
-        second = [outcome for outcome in executor.measure(candidates("write and die", "W"), 8)]
+        second = list(executor.measure(candidates("write and die", "W"), 8))
     assert first == second
     assert all(isinstance(outcome, Measured) for outcome in first)
     assert bench.begun() == ["write and die", "W"]
@@ -141,5 +141,5 @@ def test_results_that_cannot_be_kept_or_read_are_one_line(bench: Scripted) -> No
 
 
 def test_more_than_a_machine_has_is_one_line() -> None:
-    with pytest.raises(SecateurError, match="^no node of ray has room .* 1 CPU, 1 GPU, accelerator type A100$"):
+    with pytest.raises(SecateurError, match=r"^no node of ray has room .* 1 CPU, 1 GPU, accelerator type A100$"):
         Ray(Workers(executor="ray", accelerator="A100"), cpus=1, gpus=1)
