@@ -68,7 +68,7 @@ def _step_through(record: Recorder) -> None:
     run = record.run
     context = Context(record, run.home, designer(run.goal, record, run.home))
     config: RunnableConfig = {"configurable": {"thread_id": run.id}, "recursion_limit": STEPS}
-    with closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
+    with closing(context), closing(sqlite3.connect(run.checkpoints, check_same_thread=False)) as connection:
         graph = build(SqliteSaver(connection))
         found = graph.get_state(config)
         if found.values and not found.next:  # it came to its end and was extended since

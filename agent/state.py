@@ -14,6 +14,7 @@ from tools.recipe import Recipe
 if TYPE_CHECKING:
     from agent.designers import Designer
     from runs.executors import Executor
+    from runs.executors.seat import Blueprint
     from tools.checkpoint import Model
     from tools.text import Part, Windows
     from tools.workbench import Workbench
@@ -79,18 +80,54 @@ class Context:
         if self._bench is None:
             from tools.workbench import Workbench
 
-            model, goal = self.model, self.goal
-            needs = frozenset({"gram"} if goal.searches and goal.compensation_allowed else ())
-            self._bench = Workbench(model, self._parts["calibration"], self._parts.get("search"), self.cache, needs)
+            model = self.model
+            self._bench = Workbench(
+                model, self._parts["calibration"], self._parts.get("search"), self.cache, self._needs
+            )
         return self._bench
 
     @property
+    def _needs(self) -> frozenset[str]:
+        """Optional statistics that candidates will surely ask for."""
+        return frozenset({"gram"} if self.goal.searches and self.goal.compensation_allowed else ())
+
+    @property
     def executor(self) -> Executor:
+        """Who measures candidates; workers find the statistics on disk that the bench collected."""
         if self._executor is None:
             from runs.executors.in_process import InProcess
+            from runs.executors.opening import open_executor
 
-            self._executor = InProcess(self.bench)
+            bench, workers = self.bench, self.goal.workers
+            if workers.executor == "in-process":
+                self._executor = InProcess(bench)
+            else:
+                self._executor = open_executor(workers, self._blueprint(), self.recorder.run.results)
         return self._executor
+
+    def _blueprint(self) -> Blueprint:
+        import torch
+
+        from runs.executors.seat import Blueprint
+
+        goal = self.goal
+        return Blueprint(
+            model=goal.model,
+            fingerprint=self.model.fingerprint,
+            dtype=goal.dtype,
+            device=goal.device,
+            cache=self.cache,
+            calibration=goal.calibration,
+            search=goal.evaluation.search,
+            needs=self._needs,
+            threads=torch.get_num_threads(),
+        )
+
+    def close(self) -> None:
+        """End the workers; called when the search is over, and when the engine stops for whatever reason."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
 
     def part(self, name: str) -> Windows:
         """Windows of one part: `calibration`, `search`, `selection` or `test`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from tools.errors import UsageError
 from tools.recipe import NM, Calibration, Frozen, Pattern, Recipe, Unstructured, check_sparsity, first_problem
@@ -44,6 +44,46 @@ class Evaluation(Frozen):
     """Recipes of the search that are made in their final form, beside the strongest reference."""
 
 
+def _known_executor(name: str) -> str:
+    host = name.removeprefix("ray://")
+    if name in ("in-process", "processes", "ray") or (host != name and host and not set(host) & set("/ ")):
+        return name
+    raise ValueError(f'"{name}" is not known: give in-process, processes, ray or ray://HOST:PORT')
+
+
+ExecutorName = Annotated[str, AfterValidator(_known_executor)]
+
+
+class Workers(Frozen):
+    """Where candidates are measured, and by how many workers at a time.
+
+    Raises:
+        UsageError: something is asked of workers that this executor does not have.
+    """
+
+    executor: ExecutorName = "in-process"
+    """`in-process`, `processes` on this machine, `ray` on this machine, or `ray://HOST:PORT` of a cluster."""
+    count: int | None = Field(default=None, ge=1)
+    """None: one for each GPU there is; on CPUs one for as many cores as the engine has threads."""
+    gpus: float | None = Field(default=None, gt=0, le=1)
+    """GPUs that Ray gives each worker, or the share of one; None: one if the model is on CUDA, else none."""
+    accelerator: str | None = Field(default=None, min_length=1)
+    """Ray's name for the type of GPU, for example `A100`."""
+
+    @model_validator(mode="after")
+    def _has_such_workers(self) -> Workers:
+        if self.executor == "in-process" and self.count is not None:
+            raise UsageError("--workers needs workers: give --executor processes or --executor ray with it")
+        for option, value in (("--gpus-per-worker", self.gpus), ("--accelerator", self.accelerator)):
+            if value is not None and not self.uses_ray:
+                raise UsageError(f"{option} is for Ray to obey: give --executor ray with it")
+        return self
+
+    @property
+    def uses_ray(self) -> bool:
+        return self.executor.startswith("ray")
+
+
 class Goal(Frozen):
     """Model, sparsity, pattern, the texts, what must hold and what may be spent.
 
@@ -78,6 +118,7 @@ class Goal(Frozen):
     dtype: str | None = None
     """None: the checkpoint's own, float32 on a CPU."""
     device: str = "cpu"
+    workers: Workers = Workers()
     output: str | None = None
     """Folder of the pruned model; None: inside the run."""
 

@@ -1,8 +1,8 @@
 """A run on disk: its folder, its lock, its inbox and what state it is in.
 
-`<home>/runs/<id>/` holds `goal.json`, `inbox.jsonl`, `journal.jsonl`, `checkpoints.sqlite`, `lock`, and at the end
-`recipe.yaml`, `model/`, `report.html` and `report.md`. Whoever holds the lock is the engine; all others append to
-the inbox and read the journal.
+`<home>/runs/<id>/` holds `goal.json`, `inbox.jsonl`, `journal.jsonl`, `checkpoints.sqlite`, `lock`, `results/` where
+workers measure, and at the end `recipe.yaml`, `model/`, `report.html` and `report.md`. Whoever holds the lock is the
+engine; all others append to the inbox and read the journal.
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ class Run:
     @property
     def recipe_file(self) -> Path:
         return self.folder / "recipe.yaml"
+
+    @property
+    def results(self) -> Path:
+        """Where workers put what they measured, if the run has workers."""
+        return self.folder / "results"
 
     @property
     def model_folder(self) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -306,7 +306,7 @@ class _Shelf:
         self.computed = True
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            aside = self._folder / f"{kind}.{os.getpid()}.part"
+            aside = self._folder / f"{kind}.{uuid.uuid4().hex}.part"  # workers on several hosts may share a pid
             try:
                 save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, aside)
                 aside.replace(self._folder / f"{kind}.safetensors")

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.executors.opening import check as check_workers
+from runs.goal import Budget, Evaluation, Goal, Part, Workers
 from tools.checkpoint import check_device
 from tools.errors import UsageError
 from tools.expression import ALLOCATION, METRIC, parse
@@ -42,6 +43,7 @@ def build(
         _read_formulas(asked)
     device = best_device(settings)
     check_device(device)
+    workers = _workers(settings)
     limited = values.candidates is not None or values.minutes is not None
     search = Part(windows=values.search_windows, length=values.search_length)
     test = Part(windows=values.test_windows, length=values.test_length)
@@ -67,8 +69,21 @@ def build(
         seed=values.seed,
         dtype=values.dtype,
         device=device,
+        workers=workers,
         output=None if output is None else str(output.expanduser().resolve()),
     )
+
+
+def _workers(settings: Settings) -> Workers:
+    values = settings.values
+    workers = Workers(
+        executor=values.executor,
+        count=values.workers,
+        gpus=values.gpus_per_worker,
+        accelerator=values.accelerator,
+    )
+    check_workers(workers)
+    return workers
 
 
 def _calibration(settings: Settings) -> Calibration:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from runs.goal import Evaluation, Part
+from runs.goal import Evaluation, ExecutorName, Part, Workers
 from tools.errors import UsageError
 from tools.recipe import Calibration, Frozen, first_problem
 
@@ -41,6 +41,13 @@ class Values(Frozen):
     """`auto` is the first CUDA device where there is one, else the CPU."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None leaves the choice to torch."""
+    executor: ExecutorName = Workers().executor
+    """Where candidates are measured: in-process, processes, ray or ray://HOST:PORT."""
+    workers: int | None = Field(default=None, ge=1)
+    """Workers that measure at the same time; None: one for each GPU, one on a CPU."""
+    gpus_per_worker: float | None = Field(default=None, gt=0, le=1)
+    accelerator: str | None = Field(default=None, min_length=1)
+    """Type of the GPUs that Ray chooses, for example A100."""
     calibration: str = Calibration().source
     windows: int = Field(default=Calibration().windows, ge=1)
     """Windows of calibration text."""
@@ -144,7 +151,7 @@ def _check(layer: Mapping[str, Any], source: Source, config: Path) -> None:
         place = {
             "config.toml": f"{config}: {problem}",
             "environment": f"{PREFIX}{name.upper()}{problem.removeprefix(name)}",
-            "command line": f"--{problem.removeprefix('test_')}",
+            "command line": f"--{name.removeprefix('test_').replace('_', '-')}{problem.removeprefix(name)}",
             "default": problem,
         }
         raise UsageError(place[source]) from error

@@ -62,6 +62,7 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
     """Decide, measure, save, verify, report, remember."""
     context = runtime.context
     record = context.recorder
+    context.close()  # the workers' memory is free for what follows
     makers = _Makers(context)
     name, recipe = context.asked or _search_winner(makers)
     if record.history.saved is None:

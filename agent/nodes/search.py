@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from random import Random
 
 from langgraph.runtime import Runtime
@@ -23,7 +24,7 @@ from runs.events import (
     ReferenceMeasured,
     Selected,
 )
-from runs.executors import Failed
+from runs.executors import Failed, Outcome
 from runs.goal import Part
 from tools.allocation import units
 from tools.expression import METRIC
@@ -169,21 +170,28 @@ def measure(state: State, runtime: Runtime[Context]) -> State:
 
 def _measure(context: Context, candidates: Sequence[Candidate], tokens: int) -> str:
     """Measure those that have no number at this fidelity yet; returns why it stopped early, if it did."""
-    record, history = context.recorder, context.recorder.history
-    for candidate in candidates:
-        if tokens in history.divergences.get(candidate.id, {}) or candidate.id in history.rejected:
-            continue
-        if out := _out_of_time(context):
-            return out
-        for outcome in context.executor.measure([candidate], tokens):
-            if isinstance(outcome, Failed):
-                record(CandidateRejected(candidate_id=candidate.id, reason=outcome.reason, stage="measure"))
-                continue
-            found = outcome.measurement
-            record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=found))
-            if (name := _control(context, candidate)) is not None:
-                record(ReferenceMeasured(name=name, recipe=candidate.recipe, measurement=found))
+    history = context.recorder.history
+    living = [c for c in candidates if c.id not in history.rejected]
+    pending = [c for c in living if tokens not in history.divergences.get(c.id, {})]
+    if not pending:
+        return ""
+    with closing(context.executor.measure(pending, tokens)) as outcomes:
+        for _ in pending:
+            if out := _out_of_time(context):
+                return out
+            _record(context, next(outcomes))
     return ""
+
+
+def _record(context: Context, outcome: Outcome) -> None:
+    record, candidate = context.recorder, outcome.candidate
+    if isinstance(outcome, Failed):
+        record(CandidateRejected(candidate_id=candidate.id, reason=outcome.reason, stage="measure"))
+        return
+    found = outcome.measurement
+    record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=found))
+    if (name := _control(context, candidate)) is not None:
+        record(ReferenceMeasured(name=name, recipe=candidate.recipe, measurement=found))
 
 
 def _out_of_time(context: Context) -> str:

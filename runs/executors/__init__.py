@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,11 @@ class Failed:
     reason: str
 
 
+Outcome = Measured | Failed
+Outcomes = Generator[Outcome, None, None]
+"""Outcomes as they come. Closing it early gives up what was not measured yet."""
+
+
 class Bench(Protocol):
     """A resident model that a recipe can be tried on."""
 
@@ -42,9 +47,13 @@ class Bench(Protocol):
 class Executor(Protocol):
     """Measures candidates."""
 
-    def measure(self, candidates: Sequence[Candidate], tokens: int) -> Iterator[Measured | Failed]:
+    def measure(self, candidates: Sequence[Candidate], tokens: int) -> Outcomes:
         """Yield one outcome per candidate as soon as it is known, in any order.
 
         A candidate that fails is an outcome; what else goes wrong is raised.
         """
+        ...
+
+    def close(self) -> None:
+        """End what was started to measure; measuring again would start it again."""
         ...

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from runs.candidate import Candidate
-from runs.executors import Bench, Failed, Measured
+from runs.executors import Bench, Failed, Measured, Outcome, Outcomes
 from tools.errors import SecateurError
 
 
@@ -16,15 +16,20 @@ class InProcess:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
-    def measure(self, candidates: Sequence[Candidate], tokens: int) -> Iterator[Measured | Failed]:
+    def measure(self, candidates: Sequence[Candidate], tokens: int) -> Outcomes:
         for candidate in candidates:
-            yield self._measure(candidate, tokens)
+            yield try_out(self.bench, candidate, tokens)
 
-    def _measure(self, candidate: Candidate, tokens: int) -> Measured | Failed:
-        try:
-            measurement = self.bench.divergence(candidate.recipe, tokens)
-        except SecateurError as error:
-            return Failed(candidate, str(error))
-        if not math.isfinite(measurement.value):
-            return Failed(candidate, f"the pruned model's {measurement.kind} is {measurement.value}, not a number")
-        return Measured(candidate, measurement)
+    def close(self) -> None:
+        """The bench belongs to whoever made it."""
+
+
+def try_out(bench: Bench, candidate: Candidate, tokens: int) -> Outcome:
+    """Measure one candidate on a bench."""
+    try:
+        measurement = bench.divergence(candidate.recipe, tokens)
+    except SecateurError as error:
+        return Failed(candidate, str(error))
+    if not math.isfinite(measurement.value):
+        return Failed(candidate, f"the pruned model's {measurement.kind} is {measurement.value}, not a number")
+    return Measured(candidate, measurement)

@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,8 @@ from runs.events import (
     RunFinished,
     Saved,
 )
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.executors.results import Result
+from runs.goal import Budget, Evaluation, Goal, Part, Workers
 from runs.report import summary
 from runs.run import Run, Status, create, open_run
 from tools.errors import SecateurError
@@ -233,6 +236,87 @@ def test_a_finished_run_can_be_extended(finished: Run, tmp_path: Path) -> None:
     found = summary(events)
     assert [row.name for row in found.table if row.role == "reference"] == ["sparsegpt", "magnitude", "wanda"]
     assert found.winner is not None
+
+
+class Watch:
+    """Looks at the results of a run's workers as they are written, and kills the newest writer once."""
+
+    def __init__(self, run: Run, kill_after: int) -> None:
+        self._folder = run.results
+        self._kill_after = kill_after
+        self.writes: dict[str, set[tuple[int, int]]] = {}
+        """File -> inode and time of every version that was seen."""
+        self.pids: set[int] = set()
+        self.killed = 0
+
+    def look(self) -> None:
+        """Look once."""
+        newest = 0
+        for file in self._folder.glob("*.json"):
+            status = file.stat()
+            versions = self.writes.setdefault(file.name, set())
+            if (status.st_ino, status.st_mtime_ns) not in versions:
+                versions.add((status.st_ino, status.st_mtime_ns))
+                newest = Result.model_validate_json(file.read_bytes()).pid
+                self.pids.add(newest)
+        if newest and not self.killed and len(self.writes) >= self._kill_after:
+            os.kill(newest, signal.SIGKILL)
+            self.killed = newest
+
+    def until(self, over: Callable[[], bool]) -> None:
+        """Keep looking, and look once more when it is over."""
+        while not over():
+            self.look()
+            time.sleep(0.002)
+        self.look()
+
+
+def _same_as(finished: Run, run: Run, watch: Watch) -> None:
+    """The run ended as the one in one process did, and every one of its numbers was measured once."""
+    assert run.status() is Status.FINISHED
+    assert winner(run) == winner(finished)
+    assert not _measured_twice(run)
+    found = [e for e in run.journal.read() if isinstance(e, CandidateMeasured) and e.measurement.kind == "divergence"]
+    assert watch.writes.keys() == {f"{e.recipe_id}-{e.measurement.tokens}.json" for e in found}
+    assert {len(versions) for versions in watch.writes.values()} == {1}
+
+
+def _alive(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_ray_worker_is_killed_and_the_run_ends_as_in_one_process(finished: Run, tmp_path: Path) -> None:
+    run = create(tmp_path, goal(workers=Workers(executor="ray", count=2)))
+    watch, over = Watch(run, kill_after=2), threading.Event()
+    eye = threading.Thread(target=watch.until, args=(over.is_set,))
+    eye.start()
+    try:
+        work(run)
+    finally:
+        over.set()
+        eye.join()
+    assert watch.killed
+    _same_as(finished, run, watch)
+    assert not any(map(_alive, watch.pids))
+
+
+def test_processes_and_then_their_engine_are_killed_and_nothing_is_lost(finished: Run, tmp_path: Path) -> None:
+    run = create(tmp_path, goal(workers=Workers(executor="processes", count=2)))
+    watch = Watch(run, kill_after=2)
+    child = _in_child(run)
+    watch.until(lambda: len(watch.writes) >= 5 or child.poll() is not None)
+    assert child.poll() is None, "the run ended before it could be killed"
+    assert watch.killed
+    child.kill()
+    child.wait()
+    deadline = time.monotonic() + 10
+    watch.until(lambda: not any(map(_alive, watch.pids)) or time.monotonic() > deadline)
+    assert not any(map(_alive, watch.pids)), "a worker outlived its engine"
+    assert run.status() is Status.INTERRUPTED
+    work(run)
+    watch.look()
+    _same_as(finished, run, watch)
 
 
 def test_the_journal_is_json_lines(finished: Run) -> None:

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from runs.candidate import Candidate
 from runs.executors import Executor, Failed, Measured
 from runs.executors.in_process import InProcess
-from tools.errors import SecateurError
+from runs.executors.opening import check, shared_out
+from runs.executors.seat import Blueprint
+from runs.goal import Part, Workers
+from tools.errors import SecateurError, UsageError
 from tools.measurement import Measurement
-from tools.recipe import Recipe
+from tools.recipe import Calibration, Recipe
 
 
 class Bench:
@@ -51,3 +56,37 @@ def test_outcomes_come_one_by_one_and_bugs_are_not_outcomes(story: Any) -> None:
     assert isinstance(next(stream), Measured)
     with pytest.raises(ZeroDivisionError):
         next(stream)
+
+
+@pytest.fixture
+def blueprint(tmp_path: Path) -> Blueprint:
+    return Blueprint(
+        model="tiny",
+        fingerprint="f00d",
+        dtype=None,
+        device="cpu",
+        cache=tmp_path,
+        calibration=Calibration(windows=1, length=16),
+        search=Part(windows=1, length=16),
+        needs=frozenset(),
+        threads=8,
+    )
+
+
+def test_devices_and_threads_are_shared_out_among_processes(blueprint: Blueprint) -> None:
+    shares = shared_out(blueprint, ["cuda:0", "cuda:1"], 3)
+    assert [(share.device, share.threads) for share in shares] == [("cuda:0", 2), ("cuda:1", 2), ("cuda:0", 2)]
+    assert [share.threads for share in shared_out(blueprint, ["cpu"], 20)] == [1] * 20
+
+
+def test_a_model_that_is_another_one_on_the_worker_is_refused(blueprint: Blueprint) -> None:
+    here = blueprint.model_copy(update={"threads": torch.get_num_threads()})
+    with pytest.raises(SecateurError, match=r"^tiny on host .* has fingerprint \w{16}, not f00d\. Copy it anew\.$"):
+        here.build()
+
+
+def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runs.executors.opening.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"^--executor ray://head needs Ray: pip install 'secateur\[ray\]'$"):
+        check(Workers(executor="ray://head"))
+    check(Workers(executor="processes"))

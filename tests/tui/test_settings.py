@@ -52,6 +52,13 @@ def test_a_wrong_config_is_named(tmp_path: Path, config: str, complaint: str) ->
     assert complaint in str(raised.value)
 
 
+def test_an_option_is_named_as_it_is_typed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--gpus-per-worker: Input should be less than or equal to 1"):
+        load(tmp_path, {"gpus_per_worker": 2.0})
+    with pytest.raises(UsageError, match=r"^--windows: Input should be greater"):
+        load(tmp_path, {"test_windows": 0})
+
+
 def test_a_wrong_variable_is_named_even_where_the_command_line_outranks_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = {"torch", "transformers", "langgraph", "langchain", "chromadb", "datasets", "lm_eval", "numpy", "pydantic"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "langgraph",
+    "langchain",
+    "chromadb",
+    "datasets",
+    "lm_eval",
+    "numpy",
+    "pydantic",
+    "ray",
+}
 
 
 def test_help_imports_nothing_heavy() -> None:

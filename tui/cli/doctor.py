@@ -30,6 +30,7 @@ _PACKAGES = (
     "lm-eval",
     "datasets",
     "pydantic",
+    "ray",
     "rich",
     "textual",
 )

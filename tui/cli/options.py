@@ -29,3 +29,16 @@ Calibration = Annotated[
     typer.Option("--calibration", metavar="TEXT", help="builtin, wikitext2, c4, or a .txt or .jsonl file."),
 ]
 Text = Annotated[str, typer.Option("--text", metavar="TEXT", help="builtin, wikitext2, c4, or a .txt or .jsonl file.")]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="E", help="Who measures: in-process (default), processes, ray or ray://HOST:PORT."
+    ),
+]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Workers that measure at the same time.")]
+GpusPerWorker = Annotated[
+    float | None, typer.Option("--gpus-per-worker", metavar="X", help="GPUs of each Ray worker: 1, or a share of one.")
+]
+Accelerator = Annotated[
+    str | None, typer.Option("--accelerator", metavar="TYPE", help="GPUs that Ray chooses, for example A100.")
+]

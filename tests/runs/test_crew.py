@@ -1,0 +1,145 @@
+"""Workers in processes and in Ray actors: all are measured, once, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runs.candidate import Candidate
+from runs.executors import Failed, Measured
+from runs.executors.crew import TRIES, Crew
+from runs.executors.processes import Processes
+from runs.executors.ray import Ray
+from runs.executors.results import Result, Results
+from runs.goal import Workers
+from tests.runs.benches import Scripted
+from tools.errors import SecateurError
+from tools.recipe import Recipe
+
+BACKENDS = {
+    "processes": Processes,
+    "ray": lambda: Ray(Workers(executor="ray", count=2), cpus=1, gpus=0),
+}
+
+
+@pytest.fixture
+def bench(story: Any, tmp_path: Path) -> Scripted:
+    return Scripted(measurement=story.measurement(1.0), log=tmp_path / "log", results=tmp_path / "results")
+
+
+@contextmanager
+def crew(bench: Scripted, backend: Callable[[], Any] = Processes, workers: int = 2) -> Iterator[Crew]:
+    made = Crew(backend(), [bench] * workers, Results(bench.results))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def candidates(*metrics: str) -> list[Candidate]:
+    return [
+        Candidate(id=f"c-{number}", recipe=Recipe(metric=metric, sparsity=0.5), operator="seed")
+        for number, metric in enumerate(metrics)
+    ]
+
+
+def written(bench: Scripted) -> list[Result]:
+    return [Result.model_validate_json(file.read_bytes()) for file in bench.results.glob("*.json")]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_worker_that_dies_is_replaced_and_nothing_is_measured_twice(backend: str, bench: Scripted) -> None:
+    bench = bench.model_copy(update={"seconds": 0.2})
+    healthy = [f"W * {n}" for n in range(12)]
+    wanted = candidates(*healthy[:3], "bad", "die once", "nan", *healthy[3:])
+    with crew(bench, BACKENDS[backend]) as executor:
+        outcomes = {outcome.candidate.recipe.metric: outcome for outcome in executor.measure(wanted, 2048)}
+        assert {metric for metric, outcome in outcomes.items() if isinstance(outcome, Failed)} == {"bad", "nan"}
+        assert len(outcomes) == len(wanted)
+        assert Counter(bench.begun()) == Counter([c.recipe.metric for c in wanted] + ["die once"])
+        pids = {result.pid for result in written(bench)}
+        assert len(pids) == 3, "two workers, and the one that took the place of the dead"
+    assert len(written(bench)) == len(healthy) + 1
+    deadline = time.monotonic() + 5
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, pids))
+
+
+def test_a_candidate_that_kills_whoever_measures_it_is_given_up(bench: Scripted) -> None:
+    with crew(bench, workers=1) as executor:
+        outcomes = list(executor.measure(candidates("die", "W"), 8))
+    assert [type(outcome) for outcome in outcomes] == [Failed, Measured]
+    assert isinstance(outcomes[0], Failed)
+    assert outcomes[0].reason == "3 workers died while they measured it: out of memory, or killed"
+    assert Counter(bench.begun()) == {"die": TRIES, "W": 1}
+
+
+def test_what_is_on_the_disk_is_never_measured_again(bench: Scripted) -> None:
+    with crew(bench, workers=1) as executor:
+        first = list(executor.measure(candidates("write and die", "W"), 8))
+    with crew(bench, workers=1) as executor:
+        second = list(executor.measure(candidates("write and die", "W"), 8))
+    assert first == second
+    assert all(isinstance(outcome, Measured) for outcome in first)
+    assert bench.begun() == ["write and die", "W"]
+
+
+def test_leaving_early_ends_what_is_being_measured(bench: Scripted) -> None:
+    with crew(bench.model_copy(update={"seconds": 0.3}), workers=1) as executor:
+        outcomes = executor.measure(candidates(*"ABC"), 8)
+        assert next(outcomes).candidate.id == "c-0"
+        outcomes.close()
+        rest = [outcome.candidate.id for outcome in executor.measure(candidates(*"ABC"), 8)]
+    assert rest == ["c-0", "c-1", "c-2"]
+    assert bench.begun().count("A") == 1
+
+
+@pytest.mark.parametrize(
+    ("opening", "complaint"),
+    [("bad", "^metric bad: yields NaN$"), ("die", "^3 workers in a row died while they opened the model")],
+)
+def test_a_model_that_no_worker_can_open_is_one_line(bench: Scripted, opening: str, complaint: str) -> None:
+    with (
+        crew(bench.model_copy(update={"opening": opening}), workers=1) as executor,
+        pytest.raises(SecateurError, match=complaint),
+    ):
+        next(executor.measure(candidates("W"), 8))
+
+
+def test_a_bug_in_a_worker_is_raised(bench: Scripted) -> None:
+    with crew(bench, workers=1) as executor, pytest.raises(ZeroDivisionError, match="a bug"):
+        next(executor.measure(candidates("crash"), 8))
+
+
+def test_results_that_cannot_be_kept_or_read_are_one_line(bench: Scripted) -> None:
+    with crew(bench, workers=1) as executor:
+        assert isinstance(next(executor.measure(candidates("W"), 8)), Measured)
+        place = Results(bench.results).place(Recipe(metric="W", sparsity=0.5), 8)
+        place.write_text('{"measurement"')
+        with pytest.raises(SecateurError, match=r"is not a result .* Delete it"):
+            next(executor.measure(candidates("W"), 8))
+        shutil.rmtree(bench.results)
+        with pytest.raises(SecateurError, match=r"-8\.json: cannot be written \(no such file or directory\)"):
+            next(executor.measure(candidates("W"), 8))
+
+
+def test_more_than_a_machine_has_is_one_line() -> None:
+    with pytest.raises(SecateurError, match=r"^no node of ray has room .* 1 CPU, 1 GPU, accelerator type A100$"):
+        Ray(Workers(executor="ray", accelerator="A100"), cpus=1, gpus=1)
