@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+from typing import Literal as OneOf
 
 import pytest
 from llguidance import LLMatcher, LLTokenizer
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS, NAMED_METRICS, Language, depth, parse
 from tools.expression import format_expression as formatted
 from tools.expression.bounds import axes
 from tools.expression.grammar import LEVELS, expression_grammar
 from tools.guided.rules import Alternative, Grammar, Literal, Pattern, Rule
+from tools.guided.schema import Caps, schema_grammar
 
 BYTES = LLTokenizer("byte")
 
@@ -140,3 +144,99 @@ def test_a_grammar_that_could_be_refused_is_none() -> None:
         expression_grammar(METRIC, ["Y"])
     with pytest.raises(ValueError, match="needs a terminal"):
         expression_grammar(METRIC, [])
+
+
+# ---- JSON schemas
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    weight: Annotated[float, Field(gt=0, lt=1)]
+    name: Annotated[str, Field(min_length=3, max_length=6)] | None = None
+    code: Annotated[str, Field(pattern="^c-[0-9]{1,3}$")] = "c-1"
+
+
+class Everything(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: OneOf["a", 'quoted "b"', "ü"]
+    flag: bool
+    count: Annotated[int, Field(ge=-3, le=12)]
+    open_count: int
+    above: Annotated[int, Field(gt=5)]
+    even: Annotated[int, Field(multiple_of=2, ge=0, le=100)]
+    share: Annotated[float, Field(ge=0, le=0.5)]
+    tiny: Annotated[float, Field(gt=0, le=0.001)]
+    loose: float
+    words: Annotated[list[str], Field(min_length=1, max_length=3)]
+    pair: tuple[int, float]
+    inner: Inner
+    several: Annotated[list[Inner], Field(max_length=2)]
+    either: int | str | None = None
+    metric: str = Field(json_schema_extra={"grammar": "metric"})
+    nothing: list[int] = Field(default=[], max_length=0)
+
+
+def test_all_that_a_schema_derives_is_valid_and_no_longer_than_it_says() -> None:
+    grammars = {"metric": [expression_grammar(METRIC)]}
+    grammar = schema_grammar(Everything.model_json_schema(), grammars, Caps(text=12, items=4), "everything")
+    made = matcher(grammar)
+    for seed in range(150):
+        text = babble(made, seed)
+        assert len(text) <= grammar.longest
+        value = Everything.model_validate_json(text)
+        parse(value.metric)
+        assert set(json.loads(text)) == set(Everything.model_fields)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        Annotated[float, Field(ge=0.25, lt=0.75)],
+        Annotated[float, Field(lt=-1e9)],
+        Annotated[float, Field(gt=-0.01, lt=0)],
+        Annotated[int, Field(ge=2_000_000)],
+        Annotated[int, Field(le=-2_000_000)],
+        Annotated[int, Field(ge=7, le=7)],
+        Annotated[float, Field(ge=0.5, le=0.5)],
+        Annotated[list[int], Field(min_length=5)],
+        Annotated[str, Field(min_length=20)],
+    ],
+    ids=str,
+)
+def test_bounds_hold(field: Any) -> None:
+    adapter = TypeAdapter(field)
+    grammar = schema_grammar(adapter.json_schema(), {}, Caps(text=12, items=4), "value")
+    texts = {babble(matcher(grammar), seed) for seed in range(30)}
+    for text in texts:
+        adapter.validate_json(text)
+        assert len(text) <= grammar.longest
+
+
+class Recursive(BaseModel):
+    inner: Recursive | None = None
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        (Recursive.model_json_schema(), "holds itself"),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "too little"),
+        ({"type": "array"}, "too little"),
+        ({}, "too little"),
+        ({"type": "string", "grammar": "metric", "maxLength": 50}, "allows less"),
+    ],
+)
+def test_what_has_no_bound_is_refused(schema: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        schema_grammar(schema, {"metric": [expression_grammar(METRIC)]}, Caps(), "value")
+
+
+def test_a_short_string_takes_a_shorter_grammar() -> None:
+    grammars = [expression_grammar(METRIC, levels=levels, prefix=f"metric{levels}") for levels in (5, 3, 1)]
+    schema = {"type": "string", "grammar": "metric", "maxLength": 50}
+    grammar = schema_grammar(schema, {"metric": grammars}, Caps(), "value")
+    assert grammar.longest == grammars[1].longest + 2 <= 52
+    assert accepts(grammar, '"mms(W) * X"')
+    assert not accepts(grammar, f'"{NAMED_METRICS["ria"]}"')
