@@ -30,6 +30,8 @@ from tools.checkpoint import open_model
 from tools.errors import UsageError
 from tools.guided.decoder import Decoder, Sampling
 
+_CONTEXT = 2048
+"""Tokens, where a model sets itself no limit."""
 _ANY_TEXT = "start: /(?s:.*)/"
 
 
@@ -75,7 +77,7 @@ class LocalChatModel(BaseChatModel):
     @property
     def context(self) -> int:
         """Tokens that the model can read and write together."""
-        return int(self.opened.network.config.get_text_config().max_position_embeddings)
+        return int(getattr(self.opened.network.config.get_text_config(), "max_position_embeddings", _CONTEXT))
 
     @property
     def most(self) -> int:
@@ -122,7 +124,7 @@ class LocalChatModel(BaseChatModel):
         read = prompt(messages, tools, self.opened.tokenizer, self.context - self.most)
         sampling = self._sampling(messages, seed)
         counted = _Counted(self.decoder.write(read.tokens, self._grammar(tools), sampling, self.most))
-        parts = pieces(counted) if tools else (Piece(text=text) for text in counted)
+        parts = pieces(counted) if tools else (Piece(text=text) for text in counted if text)
         call = f"call_{hashlib.sha256(f'{len(messages)} {seed} {read.tokens}'.encode()).hexdigest()[:16]}"
         for part in parts:
             chunk = ChatGenerationChunk(message=_message(part, call))

@@ -213,6 +213,26 @@ def test_a_long_conversation_loses_its_oldest_turns(model: LocalChatModel) -> No
     assert model.invoke(long).response_metadata["dropped_turns"] > 0
 
 
+def test_a_conversation_that_goes_on_is_not_read_again(model: LocalChatModel) -> None:
+    talk = [SystemMessage("You prune. " * 10), HumanMessage("Go.")]
+    longer = [*talk, AIMessage("Yes."), HumanMessage("And?")]
+    lengths: list[int] = []
+    hook = model.opened.network.register_forward_pre_hook(
+        lambda network, given, named: lengths.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        fresh = LocalChatModel(opened=model.opened).invoke(longer)
+        first = lengths[0]
+        other = LocalChatModel(opened=model.opened)
+        other.invoke(talk)
+        lengths.clear()
+        again = other.invoke(longer)
+    finally:
+        hook.remove()
+    assert again.content == fresh.content
+    assert lengths[0] < first / 2
+
+
 def test_what_never_fits_loses_its_middle(model: LocalChatModel) -> None:
     read = prompt([SystemMessage("Begin. " + "very " * 400), HumanMessage("The end.")], [], model.opened.tokenizer, 60)
     text = model.opened.tokenizer.decode(read.tokens)

@@ -1,7 +1,8 @@
 """A network writes under a grammar: of the tokens that it finds likely, only those that the grammar allows.
 
 One forward pass per chosen token over a cache of keys and values; what the grammar leaves no choice about is not asked
-for, and costs one pass for as many tokens as there are. llguidance knows which tokens may come next.
+for, and costs one pass for as many tokens as there are. llguidance knows which tokens may come next. A conversation
+grows at its end, so the part of a prompt that the last one began with too is not read again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import codecs
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from tools.edges import reason
@@ -30,6 +32,14 @@ class Sampling:
     seed: int = 0
 
 
+@dataclass
+class _Read:
+    """The tokens that a network has read, and what it keeps of them: keys and values."""
+
+    tokens: list[int] = field(default_factory=list)
+    states: Any = None
+
+
 class Decoder:
     """A network with its tokenizer, ready to write."""
 
@@ -43,6 +53,7 @@ class Decoder:
 
         self.name = name
         self.network = network
+        self._last = _Read()
         ends = network.generation_config.eos_token_id or tokenizer.eos_token_id
         size = max(len(tokenizer), network.get_output_embeddings().weight.shape[0])
         try:
@@ -68,12 +79,12 @@ class Decoder:
         matcher = self._matcher(grammar)
         generator = torch.Generator().manual_seed(sampling.seed)
         text = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        cache: Any = None
-        pending, written = list(prompt), 0
+        read = self._remembered(prompt)
+        pending, written = list(prompt[len(read.tokens) :]), 0
         while written < most and not matcher.is_stopped():
             tokens = matcher.compute_ff_tokens()[: most - written]
             if not tokens:
-                logits, cache = self._forward(pending, cache)
+                logits = self._forward(pending, read)
                 tokens, pending = [self._draw(logits, matcher.compute_logit_bias(), sampling, generator)], []
             if not matcher.consume_tokens(tokens):
                 raise SecateurError(f"{self.name} cannot go on writing: {matcher.get_error()}")
@@ -82,6 +93,22 @@ class Decoder:
             pending += tokens
             written += len(tokens)
             yield len(tokens), text.decode(self.vocabulary.decode_bytes(tokens))
+        self._last = read
+
+    def _remembered(self, prompt: Sequence[int]) -> _Read:
+        """The beginning of a prompt that was read already; its last token is always read anew, for its logits."""
+        from transformers.cache_utils import DynamicLayer
+
+        read, self._last = self._last, _Read()  # whoever writes at the same time reads for himself
+        pairs = zip(read.tokens, prompt[:-1], strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        surplus = len(read.tokens) - shared
+        # Other layers, with a sliding window for example, cannot go back.
+        if not shared or not all(type(layer) is DynamicLayer for layer in read.states.layers):
+            return _Read()
+        if surplus:
+            read.states.crop(-surplus)
+        return _Read(read.tokens[:shared], read.states)
 
     def _matcher(self, grammar: str) -> Any:
         from llguidance import LLMatcher
@@ -92,15 +119,18 @@ class Decoder:
             raise SecateurError(f"{self.name} cannot write under a grammar: {problem}")
         return matcher
 
-    def _forward(self, tokens: Sequence[int], cache: Any) -> tuple[Tensor, Any]:
-        """The logits (vocabulary,) of the next token, and the cache that knows `tokens` too."""
+    def _forward(self, tokens: Sequence[int], read: _Read) -> Tensor:
+        """The logits (vocabulary,) of the token after `tokens`, which are read on the way."""
         import torch
 
         last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.network.forward).parameters else {}
         ids = torch.tensor([list(tokens)], device=self.network.device)
         with torch.inference_mode():
-            output = self.network(input_ids=ids, past_key_values=cache, use_cache=True, **last)
-        return output.logits[0, -1].float().cpu(), output.past_key_values
+            output = self.network(input_ids=ids, past_key_values=read.states, use_cache=True, **last)
+        read.tokens += tokens
+        read.states = output.past_key_values
+        logits: Tensor = output.logits[0, -1]
+        return logits.float().cpu()
 
     def _draw(self, logits: Tensor, allowed: bytes, sampling: Sampling, generator: Any) -> int:
         import torch
