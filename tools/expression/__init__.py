@@ -2,7 +2,8 @@
 
     text -> parse -> Node -> simplify -> Node -> evaluate(terminals) -> tensor
 
-A formula is written in Python's expression syntax and never run as Python. `operators` holds the two languages.
+A formula is written in Python's expression syntax and never run as Python. `operators` holds the two languages,
+`grammar` what a model that writes under a grammar may say in them.
 """
 
 from __future__ import annotations
