@@ -10,10 +10,23 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from agent.evolution.genes import Child, Parent, Pool
 from runs.events import Event, PastCandidate
 from runs.goal import Goal
+from tools.expression import METRIC
 
 if TYPE_CHECKING:
     from agent.history import History
     from tools.workbench import Workbench
+
+
+EXPENSIVE = frozenset({"G", "R"})
+"""Terminals that need back-propagation: left out on a CPU, where they cost more than the rest of a run."""
+
+
+def pool_of(goal: Goal) -> Pool:
+    """What a designer may draw from in a run."""
+    terminals = frozenset(METRIC.terminals) - (EXPENSIVE if goal.device == "cpu" else frozenset())
+    if not goal.compensation_allowed:
+        terminals -= {"D"}
+    return Pool(terminals, goal.compensation_allowed)
 
 
 @dataclass(frozen=True)

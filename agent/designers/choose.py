@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.designers import Designer
+from agent.designers import Designer, pool_of
 from agent.designers.builtin import Builtin
+from agent.evolution.genes import ALLOCATION_TERMINALS
 from agent.recorder import Recorder
 from runs.events import Answered, Note, Recalled
 from runs.goal import Goal
@@ -100,9 +101,13 @@ def chat_model(goal: Goal, home: Path) -> BaseChatModel:
     """
     kind, _, rest = goal.designer.partition(":")
     if kind in ("self", "local"):
+        from agent.designers.calls import Terminals
         from agent.designers.local import LocalChatModel
 
-        return LocalChatModel.open(rest or goal.model, cache=home / "cache", device=goal.device, seed=goal.seed)
+        readable = Terminals(tuple(sorted(pool_of(goal).metric_terminals)), tuple(sorted(ALLOCATION_TERMINALS)))
+        return LocalChatModel.open(
+            rest or goal.model, cache=home / "cache", device=goal.device, seed=goal.seed, terminals=readable
+        )
     if kind == "openai":
         return _openai(rest, goal.seed)
     from langchain.chat_models import init_chat_model

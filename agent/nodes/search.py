@@ -9,9 +9,9 @@ from random import Random
 
 from langgraph.runtime import Runtime
 
-from agent.designers import Situation
+from agent.designers import Situation, pool_of
 from agent.evolution.archive import population
-from agent.evolution.genes import Child, Parent, Pool
+from agent.evolution.genes import Child, Parent
 from agent.screening import Screen
 from agent.state import Context, State
 from runs.budget import BudgetSpent
@@ -27,7 +27,6 @@ from runs.events import (
 from runs.executors import Failed, Outcome
 from runs.goal import Part
 from tools.allocation import units
-from tools.expression import METRIC
 from tools.methods import method
 from tools.recipe import NM, Recipe
 
@@ -38,8 +37,6 @@ PROMOTED = 1 / 3
 """Share of a generation that is measured again on more tokens."""
 CONTROLS = ("wanda", "sparsegpt")
 """Seeds that are always measured to the end, so that everything can be compared with them."""
-EXPENSIVE = frozenset({"G", "R"})
-"""Terminals that need back-propagation: left out on a CPU, where they cost more than the rest of a run."""
 
 
 def rungs(part: Part) -> tuple[int, ...]:
@@ -60,9 +57,6 @@ def kind_of(recipe: Recipe) -> str:
 def situation(context: Context, generation: int) -> Situation:
     """What the designer decides on in this generation."""
     goal, history = context.goal, context.recorder.history
-    terminals = frozenset(METRIC.terminals) - (EXPENSIVE if goal.device == "cpu" else frozenset())
-    if not goal.compensation_allowed:
-        terminals -= {"D"}
     last = history.selected.get(generation - 1)
     members = [history.candidates[name] for name in last.population] if last else []
     return Situation(
@@ -73,7 +67,7 @@ def situation(context: Context, generation: int) -> Situation:
         bench=context.bench,
         population=[_parent(context, candidate) for candidate in members],
         recalled=history.recalled.entries if history.recalled else (),
-        pool=Pool(frozenset(terminals), goal.compensation_allowed),
+        pool=pool_of(goal),
         rng=Random(f"{goal.seed}/{generation}"),
     )
 
