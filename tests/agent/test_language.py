@@ -353,3 +353,20 @@ def test_a_whole_run_and_its_replay_without_a_model(tmp_path: Path, monkeypatch:
     for path in run.home.rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_model_designs_its_own_pruning_with_valid_calls_only(tmp_path: Path) -> None:
+    """A model of one megabyte babbles; under the grammar every call is one of a known tool with valid arguments."""
+    run = create(tmp_path, goal(designer="self", budget=Budget(candidates=10)))
+    work(run)
+    assert run.status() is Status.FINISHED
+    events = run.journal.read()
+    answers = [e for e in events if isinstance(e, Answered)]
+    assert len(answers) > 3
+    for answer in answers:
+        assert not answer.problem
+        (made,) = answer.calls
+        assert made.name in TOOLS
+        assert isinstance(json.loads(made.arguments), dict)
+    told = [m.text for e in events if isinstance(e, Asked) for m in e.messages if m.role == "tool"]
+    assert not [text for text in told if "not a valid tool" in text or "Error invoking tool" in text]
