@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(DEMO_SETTINGS) $(BIN)/secateur prune $(DEMO_MODEL) --sparsity 0.5 --home $(HOME_DIR) $(DEMO_FLAGS)
 
 test: lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
