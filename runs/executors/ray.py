@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CLIENT_PORT = 10001
 """Where a Ray cluster listens for clients unless somebody chose another port."""
+STARTS = 2
+"""Ray gives up on a machine so busy that its own helpers take longer than some seconds, fixed in Ray, to start."""
 OBJECT_STORE = 100 * 2**20
 """Bytes for objects that workers share: recipes and numbers, while Ray would take a third of the memory."""
 
@@ -50,17 +52,16 @@ class Ray:
             raise SecateurError("Ray is already in use by this process: call ray.shutdown() first")
         self.deaths: tuple[type[Exception], ...] = (RayActorError, OutOfMemoryError, NodeDiedError)
         self._ray = ray
-        self._need = {"CPU": float(cpus), "GPU": gpus}
-        if wanted.accelerator is not None:
-            self._need[f"accelerator_type:{wanted.accelerator}"] = 0.001  # what Ray asks for
         self._actor = ray.remote(Seat).options(
             num_cpus=cpus, num_gpus=gpus, accelerator_type=wanted.accelerator, max_restarts=0, max_task_retries=0
         )
         _connect(ray, wanted, cpus)
+        need = needs(cpus, gpus, wanted.accelerator)
         try:
-            self.room = sum(map(self._fitting, ray.nodes()))
+            self.room = sum(fitting(need, node) for node in ray.nodes())
             if self.room == 0:
-                raise SecateurError(f"no node of {wanted.executor} has room for a worker: it needs {self._needs()}")
+                asked = ", ".join(f"{name} {amount:g}" for name, amount in need.items())
+                raise SecateurError(f"no node of {wanted.executor} has what a worker needs: {asked}")
         except BaseException:
             ray.shutdown()
             raise
@@ -71,15 +72,17 @@ class Ray:
     def close(self) -> None:
         self._ray.shutdown()
 
-    def _fitting(self, node: dict[str, Any]) -> int:
-        """How many workers a node can hold when nothing else runs on it."""
-        has = node["Resources"] if node["Alive"] else {}
-        return min(int(has.get(name, 0) / amount) for name, amount in self._need.items() if amount)
 
-    def _needs(self) -> str:
-        kinds = [name.removeprefix("accelerator_type:") for name in self._need if ":" in name]
-        amounts = [f"{amount:g} {name}" for name, amount in self._need.items() if amount and ":" not in name]
-        return ", ".join(amounts) + "".join(f", accelerator type {kind}" for kind in kinds)
+def needs(cpus: int, gpus: float, accelerator: str | None) -> dict[str, float]:
+    """What Ray sets aside for a worker, by Ray's names of it."""
+    found = {"CPU": float(cpus), "GPU": gpus, f"accelerator_type:{accelerator}": 0.001 if accelerator else 0.0}
+    return {name: amount for name, amount in found.items() if amount}
+
+
+def fitting(need: dict[str, float], node: dict[str, Any]) -> int:
+    """How many workers a node of `ray.nodes()` can hold when nothing else runs on it."""
+    has = node["Resources"] if node["Alive"] else {}
+    return min(int(has.get(name, 0) / amount) for name, amount in need.items())
 
 
 class _Actor:
@@ -103,12 +106,19 @@ class _Actor:
 
 def _connect(ray: Any, wanted: Workers, cpus: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if wanted.executor == "ray":
-            cores = max(os.cpu_count() or 1, cpus * (wanted.count or 1))
-            ray.init("local", num_cpus=cores, include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
-        else:
-            has_port = ":" in wanted.executor.removeprefix("ray://")
-            ray.init(wanted.executor if has_port else f"{wanted.executor}:{CLIENT_PORT}", **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise SecateurError(f"{wanted.executor}: Ray cannot be reached or started ({reason(error)})") from error
+    local = wanted.executor == "ray"
+    if local:
+        cores = max(os.cpu_count() or 1, cpus * (wanted.count or 1))
+        more = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+        address = "local"
+    else:
+        more = {}
+        has_port = ":" in wanted.executor.removeprefix("ray://")
+        address = wanted.executor if has_port else f"{wanted.executor}:{CLIENT_PORT}"
+    for left in reversed(range(STARTS if local else 1)):
+        try:
+            ray.init(address, **more, **quiet)
+            return
+        except Exception as error:  # Ray has no class of its own for what can go wrong here
+            if not left:
+                raise SecateurError(f"{wanted.executor}: Ray cannot be reached or started ({reason(error)})") from error

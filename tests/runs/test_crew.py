@@ -17,7 +17,7 @@ from runs.candidate import Candidate
 from runs.executors import Failed, Measured
 from runs.executors.crew import TRIES, Crew
 from runs.executors.processes import Processes
-from runs.executors.ray import Ray
+from runs.executors.ray import Ray, fitting, needs
 from runs.executors.results import Result, Results
 from runs.goal import Workers
 from tests.runs.benches import Scripted
@@ -140,6 +140,11 @@ def test_results_that_cannot_be_kept_or_read_are_one_line(bench: Scripted) -> No
             next(executor.measure(candidates("W"), 8))
 
 
-def test_more_than_a_machine_has_is_one_line() -> None:
-    with pytest.raises(SecateurError, match=r"^no node of ray has room .* 1 CPU, 1 GPU, accelerator type A100$"):
-        Ray(Workers(executor="ray", accelerator="A100"), cpus=1, gpus=1)
+def test_a_node_holds_as_many_workers_as_it_has_of_what_is_scarcest() -> None:
+    resources = {"CPU": 32.0, "GPU": 4.0, "accelerator_type:A100": 1.0, "memory": 1e11}
+    node = {"Alive": True, "Resources": resources}
+    assert fitting(needs(1, 1.0, "A100"), node) == 4
+    assert fitting(needs(1, 0.5, None), node) == 8
+    assert fitting(needs(12, 0.0, None), node) == 2
+    assert fitting(needs(1, 1.0, "H100"), node) == 0
+    assert fitting(needs(1, 0.0, None), {"Alive": False, "Resources": {}}) == 0
