@@ -131,7 +131,8 @@ def test_the_choice_of_a_tool_is_kept(model: LocalChatModel) -> None:
     for choice in ("allocate", {"type": "function", "function": {"name": "allocate"}}):
         bound = model.bind_tools(TOOLS, tool_choice=choice)
         assert {only_call(bound.invoke("Go.", seed=seed))[0] for seed in range(5)} == {"allocate"}
-    assert not model.bind_tools(TOOLS, tool_choice="none").invoke("Go.").tool_calls
+    brief = model.model_copy(update={"max_tokens": 30})
+    assert not brief.bind_tools(TOOLS, tool_choice="none").invoke("Go.").tool_calls
     with pytest.raises(UsageError, match="prune is none of the tools propose"):
         model.bind_tools(TOOLS, tool_choice="prune")
 
@@ -210,7 +211,8 @@ def test_a_long_conversation_loses_its_oldest_turns(model: LocalChatModel) -> No
     assert "Question 0" not in text
     assert read.dropped > 60
     assert read.cut == 0
-    assert model.invoke(long).response_metadata["dropped_turns"] > 0
+    brief = model.model_copy(update={"max_tokens": 30})
+    assert brief.invoke(long).response_metadata["dropped_turns"] > 0
 
 
 def test_a_conversation_that_goes_on_is_not_read_again(model: LocalChatModel) -> None:
@@ -221,9 +223,9 @@ def test_a_conversation_that_goes_on_is_not_read_again(model: LocalChatModel) ->
         lambda network, given, named: lengths.append(named["input_ids"].shape[1]), with_kwargs=True
     )
     try:
-        fresh = LocalChatModel(opened=model.opened).invoke(longer)
+        fresh = LocalChatModel(opened=model.opened, max_tokens=30).invoke(longer)
         first = lengths[0]
-        other = LocalChatModel(opened=model.opened)
+        other = LocalChatModel(opened=model.opened, max_tokens=30)
         other.invoke(talk)
         lengths.clear()
         again = other.invoke(longer)
