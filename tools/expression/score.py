@@ -68,7 +68,8 @@ class _Run:
             case Call(name, arguments):
                 operator = self.language.operators[name]
                 values = [self.value(argument) for argument in arguments]
-                result = operator.apply(*values)
+                # A power by a number, as papers write it: by a tensor, `x ** 0.5` is rounded otherwise.
+                result = operator.apply(values[0], float(values[1])) if name == "**" else operator.apply(*values)
                 if (operator.partial or self.thorough) and not _is_finite(result):
                     raise self.invalid(_complaint(node, values, result))
                 return result
