@@ -21,7 +21,13 @@ from tools.guided.schema import Caps, schema_grammar
 Tool = Mapping[str, Any]
 """`name`, `description` and, as a JSON schema, `parameters`."""
 
-_SIZES = ((LEVELS, Caps()), (4, Caps(text=120, items=6)), (3, Caps(text=60, items=4)), (2, Caps(text=24, items=2)))
+_SIZES = (
+    (LEVELS, Caps()),
+    (4, Caps(text=120, items=6)),
+    (3, Caps(text=60, items=4)),
+    (2, Caps(text=24, items=2)),
+    (2, Caps(text=12, items=1)),
+)
 """Levels of a formula and caps of the rest, from what is wanted to what a model of a short context can hold."""
 
 HEAD = re.compile(r'\{"name": "([^"]+)", "arguments": ')
