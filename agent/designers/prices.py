@@ -39,8 +39,12 @@ LIST: dict[str, Price] = {
     "openai:gpt-5": Price(read=1.25, write=10),
     "openai:gpt-5-mini": Price(read=0.25, write=2),
     "openai:gpt-5-nano": Price(read=0.05, write=0.4),
+    "openai:gpt-5.2": Price(read=1.75, write=14),
+    "openai:gpt-5.4": Price(read=2.5, write=15),
+    "openai:gpt-5.4-mini": Price(read=0.75, write=4.5),
+    "openai:gpt-5.4-nano": Price(read=0.2, write=1.25),
 }
-"""List prices of 2025, from the providers' pages."""
+"""List prices for tokens that no cache knows, as published up to 2026."""
 
 _TABLE: TypeAdapter[dict[str, Price]] = TypeAdapter(dict[str, Price])
 
