@@ -66,12 +66,18 @@ class ProposeAllocation(Arguments):
     why: Why
 
 
+class UnitRate(Arguments):
+    """The sparsity of one unit."""
+
+    unit: Unit
+    sparsity: Rate
+
+
 class ProposeRates(Arguments):
     """Propose a candidate: a base whose sparsity is set anew for some units; the rest is projected to the goal."""
 
     base: CandidateName
-    units: list[Unit] = Field(min_length=1, max_length=12, description="Numbers of units, from 0.")
-    rates: list[Rate] = Field(min_length=1, max_length=12, description="Their sparsities, in the same order.")
+    rates: list[UnitRate] = Field(min_length=1, max_length=12, description="Units are numbered from 0.")
     why: Why
 
 

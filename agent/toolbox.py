@@ -45,6 +45,8 @@ class Toolbox:
         self._home = home
         self.wanted = wanted
         self.refused = 0
+        self.finished = False
+        self._urged = False
         self.drafts: list[Child] = []
         self.notes: list[Reason] = []
 
@@ -77,22 +79,18 @@ class Toolbox:
     @property
     def done(self) -> bool:
         """Whether this step has nothing left to do."""
-        return len(self.drafts) >= self.wanted or self.refused >= REFUSALS
+        return self.finished or len(self.drafts) >= self.wanted or self.refused >= REFUSALS
 
     def _finish(self) -> BaseTool:
-        return self._tool("finish", asking.Finish, lambda a: "done", return_direct=True)
+        return self._tool("finish", asking.Finish, self._end)
 
-    def _tool(
-        self, name: str, schema: type[asking.Arguments], work: Callable[[Any], str], return_direct: bool = False
-    ) -> BaseTool:
+    def _tool(self, name: str, schema: type[asking.Arguments], work: Callable[[Any], str]) -> BaseTool:
         schema = asking.choosing_among(schema, [c.id for c in self._situation.history.ranked()])
 
         def use(**arguments: Any) -> str:
             return self._use(name, schema.model_validate(arguments), work)
 
-        return StructuredTool.from_function(
-            use, name=name, description=schema.__doc__ or name, args_schema=schema, return_direct=return_direct
-        )
+        return StructuredTool.from_function(use, name=name, description=schema.__doc__ or name, args_schema=schema)
 
     def _use(self, name: str, arguments: BaseModel, work: Callable[[Any], str]) -> str:
         """Do it, and say why where it cannot be done; either way the journal tells."""
@@ -139,6 +137,14 @@ class Toolbox:
     def _metric(self, text: str) -> str:
         return drafting.written(text, METRIC, self._situation.pool.metric_terminals)
 
+    def _end(self, a: asking.Finish) -> str:
+        """Small models like to finish before they begin: once they are told what is missing, a second time they may."""
+        if not (self.drafts or self.notes or self._urged):
+            self._urged = True
+            raise UsageError("nothing is proposed or written down yet: do that first, or call finish again")
+        self.finished = True
+        return "done"
+
     def _propose_metric(self, a: asking.ProposeMetric) -> str:
         parent = self._parent(a.base)
         return self._take(drafting.changed(parent, "propose metric", a.why, metric=self._metric(a.expression)))
@@ -160,9 +166,8 @@ class Toolbox:
         )
 
     def _propose_rates(self, a: asking.ProposeRates) -> str:
-        if len(a.units) != len(a.rates):
-            raise UsageError(f"{len(a.units)} units and {len(a.rates)} rates: give one rate for each unit")
-        return self._take(drafting.nudged(self._parent(a.base), dict(zip(a.units, a.rates, strict=True)), a.why))
+        rates = {item.unit: item.sparsity for item in a.rates}
+        return self._take(drafting.nudged(self._parent(a.base), rates, a.why))
 
     def _propose_recipe(self, a: asking.ProposeRecipe) -> str:
         parent, allowed = self._parent(a.base), self._situation.pool.compensation

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 
 from agent.designers import Situation
 from agent.designers.builtin import Builtin
+from agent.designers.random import RandomSearch
 from agent.evolution.genes import OPERATORS, Child, Operator, Parent, Pool, breed, change_compensation, nudge_rates
+from agent.history import History
 from runs.goal import Goal
-from tools.expression import ALLOCATION, METRIC, parse
+from tools.expression import ALLOCATION, METRIC, parse, used_terminals
 from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured, parse_pattern
 
 POOL = Pool(frozenset({"W", "X", "X_abs", "D"}), compensation=True)
@@ -73,7 +77,9 @@ def test_an_n_m_goal_never_gets_an_allocation() -> None:
 
 def situation(pattern: str, compensation: bool) -> Situation:
     goal = Goal.of(model="tiny", sparsity=0.5, pattern=parse_pattern(pattern), compensation_allowed=compensation)
-    return Situation(goal, 0, (), (), Pool(POOL.metric_terminals, compensation), Random(0))
+    bench: Any = None  # the builtin operators look at no model
+    pool = Pool(POOL.metric_terminals, compensation)
+    return Situation(goal, 0, History(), (), bench, (), (), pool, Random(0))
 
 
 def test_seeds_hold_the_references_and_respect_what_is_allowed() -> None:
@@ -88,7 +94,7 @@ def test_seeds_hold_the_references_and_respect_what_is_allowed() -> None:
 
 def test_proposals_are_fresh_and_different() -> None:
     here = situation("unstructured", True)
-    here = Situation(here.goal, 1, (FIRST, SECOND), (), here.pool, Random(1))
+    here = replace(here, generation=1, population=(FIRST, SECOND), rng=Random(1))
     seen: list[Child] = []
 
     def fresh(child: Child) -> bool:
@@ -99,3 +105,15 @@ def test_proposals_are_fresh_and_different() -> None:
     assert len(children) == 6
     assert len({c.recipe.id for c in children}) == 6
     assert all(c in seen for c in children)
+
+
+@pytest.mark.parametrize(("pattern", "compensation"), [("unstructured", True), ("unstructured", False), ("2:4", False)])
+def test_random_search_draws_from_the_same_space_and_looks_at_nothing(pattern: str, compensation: bool) -> None:
+    here = situation(pattern, compensation)
+    drawn = RandomSearch().propose(here, lambda child: True, 12)
+    assert len({child.recipe.id for child in drawn}) == 12
+    for child in drawn:
+        assert child.parents == ()
+        assert child.recipe.pattern == here.goal.pattern
+        assert compensation or child.recipe.compensation.kind == "none"
+        assert used_terminals(parse(child.recipe.metric, METRIC)) <= here.pool.metric_terminals

@@ -130,7 +130,10 @@ def good(request: dict[str, Any], number: int) -> Reply:
             "propose_allocation",
             {"expression": "softmax(z(score_skew) / 2)", "width": 0.07, "granularity": "layer", "base": "c-1", **WHY},
         ),
-        call("propose_rates", {"base": "c-1", "units": [0, 4], "rates": [0.3, 0.6], **WHY}),
+        call(
+            "propose_rates",
+            {"base": "c-1", "rates": [{"unit": 0, "sparsity": 0.3}, {"unit": 4, "sparsity": 0.6}], **WHY},
+        ),
         call("crossover", {"first": "c-1", "second": "c-4", "take": ["allocation"], **WHY}),
         call("finish", WHY),
     ]
