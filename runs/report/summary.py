@@ -83,6 +83,8 @@ class Summary:
     """Divergence of each reference under the protocol of the most faithful trials."""
     rejected: tuple[tuple[str, str], ...]
     """Candidate and reason."""
+    winners: int
+    """Candidates that were measured on the held-out text: more than one where a run was extended."""
     sparsities: dict[str, float]
     """Measured share of zeros of every projection of the winner, in forward order."""
     survey: SurveyDone | None
@@ -119,7 +121,8 @@ class Summary:
             first += f"{beside}."
         else:
             first = f"{winner.name} does not beat {rival.name}: {own} against {number(rival.perplexity)}{beside}."
-        return " ".join([first, *self._limit_held(winner, dense)])
+        again = [f"The held-out text was read for {self.winners} winners in turn."] if self.winners > 1 else []
+        return " ".join([first, *self._limit_held(winner, dense), *again])
 
     def _limit_held(self, winner: Row, dense: Row | None) -> list[str]:
         most, allowed = self.goal.max_perplexity, self.goal.max_perplexity_rise
@@ -186,6 +189,7 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
         finalists=tuple(sorted(_trials(journal, candidates, "perplexity"), key=lambda trial: trial.value)),
         references=_references(journal, max((trial.tokens for trial in trials), default=0)),
         rejected=tuple((event.candidate_id, event.reason) for event in journal if isinstance(event, CandidateRejected)),
+        winners=sum(_is_candidate(name) for name in finals),
         sparsities={} if won is None else won.sparsities,
         survey=next((event for event in reversed(journal) if isinstance(event, SurveyDone)), None),
         versions=started[-1].versions,

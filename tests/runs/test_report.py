@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runs.events import CandidateMeasured, CandidateProposed, RunFailed, RunInterrupted, Thought
+from runs.events import CandidateMeasured, CandidateProposed, Extended, RunFailed, RunInterrupted, Thought
 from runs.goal import Goal
 from runs.report import summary, write
 from runs.report.render import render_html, render_markdown
@@ -111,6 +111,16 @@ def test_every_moment_of_a_run_can_be_reported(story: Any) -> None:
         assert render_html(result).count("<h1>") == 1
         assert render_markdown(result).startswith("# tiny")
         assert result.as_json()["run"] == "calm-heron-7"
+
+
+def test_a_second_winner_is_told_of_and_the_first_is_no_reference(story: Any) -> None:
+    story.whole()
+    assert "in turn" not in summary(story.events).verdict
+    story.events.append(Extended(candidates=1))
+    story.propose("c-4", "W").measure("c-4", 0.7).final("c-4", 40.0, "W").finish("c-4")
+    found = summary(story.events)
+    assert [row.name for row in found.table] == ["dense", "wanda", "c-4"]
+    assert found.verdict.endswith("The held-out text was read for 2 winners in turn.")
 
 
 def test_the_state_is_that_of_the_last_engine(story: Any) -> None:
