@@ -61,14 +61,16 @@ class Screen:
         return None
 
     def likeness(self, name: str) -> dict[str, float]:
-        """Rank correlation of a known candidate's metric with those of the others in its comparison group."""
+        """Rank correlation of a known candidate's metric with the other metrics of its comparison group; those that
+        count as one with it say nothing and are left out."""
         import torch
 
         one = self._known.get(name)
         if one is None:
             return {}
         others = {k: s for k, s in self._known.items() if k != name and s.treatment[0] == one.treatment[0]}
-        return {k: float(torch.corrcoef(torch.stack([one.probe, s.probe]))[0, 1]) for k, s in others.items()}
+        found = {k: float(torch.corrcoef(torch.stack([one.probe, s.probe]))[0, 1]) for k, s in others.items()}
+        return {k: value for k, value in found.items() if value <= SAME_RANKING}
 
     def _try(self, recipe: Recipe) -> tuple[_Signature | None, str]:
         import torch
