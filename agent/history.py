@@ -115,6 +115,10 @@ class History:
         """The candidates of all earlier generations, in order."""
         return [c for c in self.candidates.values() if c.generation < generation]
 
+    def alive_before(self, generation: int) -> list[Candidate]:
+        """Those of them that were not rejected."""
+        return [c for c in self.before(generation) if c.id not in self.rejected]
+
     def fitness(self, name: str) -> tuple[int, float]:
         """Sorts candidates, best first: more tokens before fewer, then the lower divergence."""
         measured = self.divergences.get(name)

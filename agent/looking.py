@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.expression import NAMED_METRICS, parse, used_terminals
-from tools.expression.operators import METRIC
 
 if TYPE_CHECKING:
     from agent.designers import Situation
@@ -54,10 +52,9 @@ def metric_effect(situation: Situation, metric: str) -> str:
     bench, goal = situation.bench, situation.goal
     mine = bench.probe(metric)
     lines = [f"{metric}: rank correlation within rows, on a fixed probe of the dense weights"]
-    for name, formula in NAMED_METRICS.items():
-        if used_terminals(parse(formula, METRIC)) <= situation.pool.metric_terminals:
-            both = torch.stack([mine, bench.probe(formula)])
-            lines.append(f"  {name} ({formula}): {float(torch.corrcoef(both)[0, 1]):.4f}")
+    for name, formula in situation.pool.named_metrics.items():
+        both = torch.stack([mine, bench.probe(formula)])
+        lines.append(f"  {name} ({formula}): {float(torch.corrcoef(both)[0, 1]):.4f}")
     lines.append(f"share of the weights pruned at sparsity {goal.sparsity:g} that Wanda would keep, by matrix:")
     wanda = bench.probe_ranks("W * X")
     for name, ranks in bench.probe_ranks(metric).items():
@@ -78,6 +75,12 @@ def memories(home: Path, words: str) -> str:
     return "\n".join(lines)
 
 
+def divergences(history: History, name: str) -> str:
+    """What a candidate measured at every fidelity; nothing where it was not measured."""
+    found = history.divergences.get(name, {})
+    return ", ".join(f"KL {m.value:.4f} over {tokens:,} tokens" for tokens, m in sorted(found.items()))
+
+
 def side_by_side(history: History, names: Sequence[str]) -> str:
     """One line per candidate: numbers at every fidelity, recipe, parents.
 
@@ -89,8 +92,7 @@ def side_by_side(history: History, names: Sequence[str]) -> str:
         if name not in history.candidates:
             raise UsageError(f"{name} is not known. Candidates are c-1 to c-{len(history.candidates)}.")
         candidate = history.candidates[name]
-        found = history.divergences.get(name, {})
-        numbers = ", ".join(f"KL {m.value:.4f} over {tokens:,} tokens" for tokens, m in sorted(found.items()))
+        numbers = divergences(history, name)
         fate = history.rejected.get(name)
         parents = f" from {', '.join(candidate.parents)}" if candidate.parents else ""
         lines.append(

@@ -17,11 +17,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from agent.chain import Chain, chain
 from agent.designers import Situation
 from agent.history import History
+from agent.looking import divergences
 from runs.candidate import Candidate
 from runs.events import PastCandidate
-from runs.thoughts import ThoughtGraph, gain, thought_graph
+from runs.thoughts import ThoughtGraph, gain_over_parent, thought_graph
 from tools.allocation import units
-from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS, NAMED_METRICS, parse, used_terminals
+from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS
 from tools.recipe import NM
 
 SHOWN = 6
@@ -90,7 +91,6 @@ def draw_template(situation: Situation) -> Template:
 def opening(situation: Situation) -> str:
     """The system prompt: the task, the language of formulas, the rules."""
     readable = situation.pool.metric_terminals
-    metrics = {n: f for n, f in NAMED_METRICS.items() if used_terminals(parse(f, METRIC)) <= readable}
     architecture = situation.bench.model.architecture
     return _render(
         "system",
@@ -98,7 +98,7 @@ def opening(situation: Situation) -> str:
         terminals={name: METRIC.terminals[name].meaning for name in METRIC.terminals if name in readable},
         operators={name: op.meaning for name, op in METRIC.operators.items() if name.isidentifier()},
         layer_terminals={name: stat.meaning for name, stat in ALLOCATION.terminals.items()},
-        metrics=metrics,
+        metrics=situation.pool.named_metrics,
         allocations=NAMED_ALLOCATIONS,
         allocates=not isinstance(situation.goal.pattern, NM),
         compensation=situation.pool.compensation,
@@ -140,9 +140,7 @@ def _refused(history: History) -> list[str]:
 
 
 def _line(history: History, candidate: Candidate) -> str:
-    found = history.divergences[candidate.id]
-    numbers = ", ".join(f"KL {m.value:.4f} over {tokens:,} tokens" for tokens, m in sorted(found.items()))
-    return f"{candidate.id}: {numbers}: {candidate.recipe}"
+    return f"{candidate.id}: {divergences(history, candidate.id)}: {candidate.recipe}"
 
 
 def _spelled(history: History, graph: ThoughtGraph, found: Chain) -> dict[str, object]:
@@ -167,9 +165,9 @@ def _edits(history: History, generation: int) -> list[str]:
     """What the last generation's edits did."""
     lines = []
     for child in history.generation(generation):
-        parent = history.candidates.get(child.parents[0]) if child.parents else None
-        saved = None if parent is None else gain(child, parent, history.divergences)
-        if parent is not None and saved is not None:
+        saved = gain_over_parent(child, history.candidates, history.divergences)
+        if saved is not None:
+            parent = history.candidates[child.parents[0]]
             verdict = f"{'saved' if saved > 0 else 'cost'} {abs(saved):.4f}"
             lines.append(f"{parent.id} -> {child.id} {verdict}: {parent.recipe} -> {child.recipe}. Idea: {child.why}")
     return lines

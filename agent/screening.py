@@ -7,9 +7,11 @@ fixed probe of the weights alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runs.candidate import Candidate
 from tools.errors import SecateurError
 from tools.recipe import Recipe
 
@@ -41,9 +43,12 @@ class _Signature:
 class Screen:
     """Remembers the signatures of all candidates of a run."""
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Workbench, known: Iterable[Candidate]) -> None:
+        """`known`: the candidates that new ones must differ from."""
         self._bench = bench
         self._known: dict[str, _Signature] = {}
+        for candidate in known:
+            self.admit(candidate.id, candidate.recipe)
 
     def admit(self, name: str, recipe: Recipe) -> None:
         """Take a candidate into account; one that cannot be planned is not comparable to anything."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.tools import BaseTool, StructuredTool
 
 from agent import asking, drafting, looking
-from agent.designers import Reason, Situation
+from agent.designers import Reason, Situation, parent_of
 from agent.evolution.genes import Child, Parent
 from agent.recorder import Recorder
 from agent.screening import Screen
@@ -42,6 +42,7 @@ class Toolbox:
         self._situation = situation
         self._screen = screen
         self._record = record
+        self._choice = [c.id for c in situation.history.ranked()]
         self._home = home
         self.wanted = wanted
         self.refused = 0
@@ -85,7 +86,7 @@ class Toolbox:
         return self._tool("finish", asking.Finish, self._end)
 
     def _tool(self, name: str, schema: type[asking.Arguments], work: Callable[[Any], str]) -> BaseTool:
-        schema = asking.choosing_among(schema, [c.id for c in self._situation.history.ranked()])
+        schema = asking.choosing_among(schema, self._choice)
 
         def use(**arguments: Any) -> str:
             return self._use(name, schema.model_validate(arguments), work)
@@ -123,16 +124,12 @@ class Toolbox:
         )
 
     def _parent(self, name: str) -> Parent:
-        history, bench = self._situation.history, self._situation.bench
+        history = self._situation.history
         candidate = history.candidates.get(name)
         if candidate is None or name in history.rejected:
             known = ", ".join(c.id for c in history.ranked()[:8])
             raise UsageError(f"{name} is not a measured candidate. The best are {known}.")
-        if isinstance(candidate.recipe.pattern, NM):
-            return Parent(name, candidate.recipe)
-        sparsity = bench.ready(candidate.recipe).sparsity
-        members = units(bench.model.architecture, candidate.recipe.allocation.granularity)
-        return Parent(name, candidate.recipe, tuple(sparsity[unit.projections[0].name] for unit in members))
+        return parent_of(candidate, self._situation.bench)
 
     def _metric(self, text: str) -> str:
         return drafting.written(text, METRIC, self._situation.pool.metric_terminals)

@@ -89,6 +89,14 @@ def gain(
     return divergences[parent.id][tokens].value - divergences[child.id][tokens].value
 
 
+def gain_over_parent(
+    child: Candidate, candidates: Mapping[str, Candidate], divergences: Mapping[str, Mapping[int, Measurement]]
+) -> float | None:
+    """The gain over the first parent; None where there is none or the two cannot be compared."""
+    first = candidates.get(child.parents[0]) if child.parents else None
+    return None if first is None else gain(child, first, divergences)
+
+
 class _Fold:
     def __init__(self) -> None:
         self.thoughts: dict[str, Thought] = {}
@@ -139,8 +147,7 @@ class _Fold:
         return text
 
     def _gain(self, candidate: Candidate) -> float | None:
-        first = self.candidates.get(candidate.parents[0]) if candidate.parents else None
-        return None if first is None else gain(candidate, first, self.divergences)
+        return gain_over_parent(candidate, self.candidates, self.divergences)
 
     def _edges(self) -> Iterator[Edge]:
         for name, thought in self.thoughts.items():

@@ -8,9 +8,12 @@ from random import Random
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent.evolution.genes import Child, Parent, Pool
+from runs.candidate import Candidate
 from runs.events import Event, PastCandidate
 from runs.goal import Goal
+from tools.allocation import units
 from tools.expression import METRIC
+from tools.recipe import NM
 
 if TYPE_CHECKING:
     from agent.history import History
@@ -27,6 +30,16 @@ def pool_of(goal: Goal) -> Pool:
     if not goal.compensation_allowed:
         terminals -= {"D"}
     return Pool(terminals, goal.compensation_allowed)
+
+
+def parent_of(candidate: Candidate, bench: Workbench) -> Parent:
+    """A candidate as operators and tools see it, with what its allocation comes to on the bench's model."""
+    recipe = candidate.recipe
+    if isinstance(recipe.pattern, NM):
+        return Parent(candidate.id, recipe)
+    sparsity = bench.ready(recipe).sparsity
+    members = units(bench.model.architecture, recipe.allocation.granularity)
+    return Parent(candidate.id, recipe, tuple(sparsity[unit.projections[0].name] for unit in members))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from agent.evolution.genes import Child, breed
 from agent.evolution.trees import tournament
 from agent.history import History
 from runs.events import PastCandidate
-from runs.thoughts import gain
+from runs.thoughts import gain_over_parent
 from tools.methods import method
 from tools.recipe import NM, Allocation, Compensation, Recipe
 
@@ -98,8 +98,7 @@ def _adapted(past: PastCandidate, situation: Situation) -> Child | None:
 def _about_edits(history: History, generation: int) -> Iterator[Reason]:
     """What the edits of a generation did, where child and parent were measured alike."""
     for child in history.generation(generation):
-        first = history.candidates.get(child.parents[0]) if child.parents else None
-        saved = None if first is None else gain(child, first, history.divergences)
+        saved = gain_over_parent(child, history.candidates, history.divergences)
         if saved is not None:
             word = "helped" if saved > 0 else "hurt"
             yield Reason(f"{child.operator} {word} by {abs(saved):.4f} nats: {child.why}", about=(child.id,))

@@ -102,10 +102,7 @@ class LanguageModel:
         return replace(child, designer=self.name, template=template, thoughts=own)
 
     def _box(self, situation: Situation, wanted: int) -> Toolbox:
-        screen = Screen(situation.bench)
-        for known in situation.history.before(situation.generation):
-            if known.id not in situation.history.rejected:
-                screen.admit(known.id, known.recipe)
+        screen = Screen(situation.bench, situation.history.alive_before(situation.generation))
         return Toolbox(situation, screen, self._line.record, self._home, wanted)
 
     def _given_up(self, situation: Situation) -> bool:

@@ -54,9 +54,6 @@ class Line:
     """Answers of another run that is replayed."""
     native_calls: bool = True
 
-    def answer(self, call: str) -> Answered | None:
-        return self.record.history.answers.get(call) or self.known.get(call)
-
 
 class Recorded(BaseChatModel):
     """One conversation over a `Line`; its calls are `topic/1`, `topic/2`, and so on."""
@@ -86,8 +83,8 @@ class Recorded(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         line, call = self.line, f"{self.topic}/{len(self.asked) + 1}"
-        answer = line.answer(call)
-        if answer is None or call not in line.record.history.answers:
+        answer = line.record.history.answers.get(call)
+        if answer is None:
             fresh = messages[self.asked[-1] if self.asked else 0 :]
             line.record(
                 Asked(
@@ -97,7 +94,7 @@ class Recorded(BaseChatModel):
                     tools=tuple(tool.name for tool in self.tools),
                 )
             )
-            answer = answer or self._ask(call, messages)
+            answer = line.known.get(call) or self._ask(call, messages)
             line.record(answer)
         self.asked.append(len(messages))
         if answer.problem:

@@ -13,7 +13,16 @@ from random import Random
 from typing import Literal
 
 from agent.evolution.trees import crossover, mutate
-from tools.expression import ALLOCATION, METRIC, Language, format_expression, parse, simplify
+from tools.expression import (
+    ALLOCATION,
+    METRIC,
+    NAMED_METRICS,
+    Language,
+    format_expression,
+    parse,
+    simplify,
+    used_terminals,
+)
 from tools.recipe import NM, Allocation, Compensation, Granularity, Group, Recipe, Unstructured
 
 GRANULARITIES: tuple[Granularity, ...] = ("block", "layer", "projection")
@@ -52,6 +61,11 @@ class Pool:
     metric_terminals: frozenset[str]
     compensation: bool
     """Whether OBS may be used."""
+
+    @property
+    def named_metrics(self) -> dict[str, str]:
+        """The published metrics that read nothing else."""
+        return {n: f for n, f in NAMED_METRICS.items() if used_terminals(parse(f, METRIC)) <= self.metric_terminals}
 
 
 Operator = Callable[[Parent, Parent, Pool, Random], Child | None]

@@ -6,6 +6,7 @@ Lessons are drawn from all candidates measured so far; the designer adds its obs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from langgraph.runtime import Runtime
 
@@ -27,18 +28,7 @@ def reason(state: State, runtime: Runtime[Context]) -> State:
     found = [*_lessons(context, generation), *context.designer.reason(situation(context, generation))]
     for number, thought in enumerate(found, first):
         if f"t-{number}" not in record.history.thoughts:
-            record(
-                Thought(
-                    id=f"t-{number}",
-                    kind=thought.kind,
-                    text=thought.text,
-                    about=thought.about,
-                    supports=thought.supports,
-                    contradicts=thought.contradicts,
-                    topic=thought.topic,
-                    generation=generation,
-                )
-            )
+            record(Thought(id=f"t-{number}", generation=generation, **asdict(thought)))
     return state
 
 

@@ -9,9 +9,9 @@ from random import Random
 
 from langgraph.runtime import Runtime
 
-from agent.designers import Situation, pool_of
+from agent.designers import Situation, parent_of, pool_of
 from agent.evolution.archive import population
-from agent.evolution.genes import Child, Parent
+from agent.evolution.genes import Child
 from agent.screening import Screen
 from agent.state import Context, State
 from runs.budget import BudgetSpent
@@ -26,7 +26,6 @@ from runs.events import (
 )
 from runs.executors import Failed, Outcome
 from runs.goal import Part
-from tools.allocation import units
 from tools.methods import method
 from tools.recipe import NM, Recipe
 
@@ -65,20 +64,11 @@ def situation(context: Context, generation: int) -> Situation:
         history=history,
         events=context.recorder.events,
         bench=context.bench,
-        population=[_parent(context, candidate) for candidate in members],
+        population=[parent_of(candidate, context.bench) for candidate in members],
         recalled=history.recalled.entries if history.recalled else (),
         pool=pool_of(goal),
         rng=Random(f"{goal.seed}/{generation}"),
     )
-
-
-def _parent(context: Context, candidate: Candidate) -> Parent:
-    recipe = candidate.recipe
-    if isinstance(recipe.pattern, NM):
-        return Parent(candidate.id, recipe)
-    sparsity = context.bench.ready(recipe).sparsity
-    members = units(context.bench.model.architecture, recipe.allocation.granularity)
-    return Parent(candidate.id, recipe, tuple(sparsity[unit.projections[0].name] for unit in members))
 
 
 def design(state: State, runtime: Runtime[Context]) -> State:
@@ -86,9 +76,7 @@ def design(state: State, runtime: Runtime[Context]) -> State:
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
     record.stage("search")
-    screen = Screen(context.bench)
-    for known in history.before(generation):
-        screen.admit(known.id, known.recipe)
+    screen = Screen(context.bench, history.before(generation))
     here = situation(context, generation)
     room = _room(context, generation)
     if generation == 0:
@@ -128,10 +116,7 @@ def screen(state: State, runtime: Runtime[Context]) -> State:
     """Reject what is invalid, repeats a known candidate, or no longer fits the budget."""
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
-    gate = Screen(context.bench)
-    for known in history.before(generation):
-        if known.id not in history.rejected:
-            gate.admit(known.id, known.recipe)
+    gate = Screen(context.bench, history.alive_before(generation))
     room = _room(context, generation)
     for candidate in history.generation(generation):
         if candidate.id in history.rejected:
