@@ -29,6 +29,15 @@ AllocationText = Annotated[
 Width = Annotated[float, Field(gt=0, le=0.3, description="Half the spread of the keep ratios around their mean.")]
 Unit = Annotated[int, Field(ge=0, le=9999)]
 Rate = Annotated[float, Field(ge=0, le=1, description="Share of weights to remove.")]
+FormulaOrRates = Annotated[
+    Annotated[str, Field(max_length=200)] | Annotated[list[Rate], Field(max_length=2000)],
+    Field(
+        description="A priority per unit, who has more keeps more weights; or a list with the sparsity of every unit, "
+        "which is projected to the goal.",
+        # A decoder that follows a grammar writes formulas: a list as long as the model is deep has no short bound.
+        json_schema_extra={"grammar": "allocation", "maxLength": 200},
+    ),
+]
 
 
 class Arguments(BaseModel):
@@ -56,10 +65,10 @@ class ProposeMetric(Arguments):
 
 
 class ProposeAllocation(Arguments):
-    """Propose a candidate: a base with another allocation expression. A temperature is a division inside softmax, the
-    direction a minus sign."""
+    """Propose a candidate: a base with another allocation. A temperature is a division inside softmax, the direction
+    a minus sign."""
 
-    expression: AllocationText
+    expression: FormulaOrRates
     width: Width
     granularity: Granularity
     base: CandidateName

@@ -53,37 +53,28 @@ def changed(parent: Parent, operator: str, why: str, others: Sequence[Parent] = 
 
 
 def allocation(
-    goal: Goal,
-    *,
-    expression: str | None,
-    rates: Sequence[float] | None,
-    width: float,
-    granularity: Granularity,
-    units: int,
+    goal: Goal, asked: str | Sequence[float], *, width: float, granularity: Granularity, units: int
 ) -> Allocation:
     """An allocation from either form.
 
     Args:
-        rates: one sparsity per unit; their mean may miss the goal, the projection makes it exact.
+        asked: an expression, or one sparsity per unit; their mean may miss the goal, the projection makes it exact.
+        width: of an expression.
         units: how many units that granularity has on this model.
 
     Raises:
-        UsageError: the pattern leaves nothing to allocate, both forms or none are given, or a form is malformed.
+        UsageError: the pattern leaves nothing to allocate, or what is asked is malformed.
     """
     if isinstance(goal.pattern, NM):
         raise UsageError(f"{goal.pattern} leaves nothing to allocate: propose a metric instead")
-    if (expression is None) == (rates is None):
-        raise UsageError("give either an expression or rates")
     try:
-        if rates is not None:
-            if len(rates) != units:
-                raise UsageError(f"{len(rates)} rates for {units} units of granularity {granularity}: give {units}")
-            return Allocation(expression=None, vector=tuple(rates), granularity=granularity)
-        if expression == "uniform":
+        if not isinstance(asked, str):
+            if len(asked) != units:
+                raise UsageError(f"{len(asked)} rates for {units} units of granularity {granularity}: give {units}")
+            return Allocation(expression=None, vector=tuple(asked), granularity=granularity)
+        if asked == "uniform":
             return Allocation()
-        if width <= 0:
-            raise UsageError("width 0 means uniform: give a width above 0, for example 0.1")
-        tidy = format_expression(simplify(parse(expression or "", ALLOCATION), ALLOCATION, "matrix"))
+        tidy = format_expression(simplify(parse(asked, ALLOCATION), ALLOCATION, "matrix"))
         return Allocation(expression=tidy, width=width, granularity=granularity)
     except ValidationError as error:
         raise UsageError(first_problem(error)) from error

@@ -8,7 +8,7 @@ that can be called are those listed here, whatever a model asks for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 REFUSALS = 8
 """Refused proposals before a step ends."""
+LOOKS = 3
+"""Looks in one step beyond the number of drafts wanted; then only tools that propose or write down are left."""
 LONGEST = 6000
 """Characters of a tool's answer; a model of any size reads this."""
 
@@ -48,17 +50,18 @@ class Toolbox:
         self.refused = 0
         self.finished = False
         self._urged = False
+        self._looked: set[tuple[str, str]] = set()
         self.drafts: list[Child] = []
         self.notes: list[Reason] = []
 
     def looking(self) -> list[BaseTool]:
         """Read-only tools."""
         return [
-            self._tool("layer_statistics", asking.LayerStatistic, self._layer_statistics),
-            self._tool("inspect_layers", asking.InspectLayers, self._inspect_layers),
-            self._tool("try_metric", asking.TryMetric, self._try_metric),
-            self._tool("recall", asking.Recall, self._recall),
-            self._tool("compare", asking.Compare, self._compare),
+            self._look("layer_statistics", asking.LayerStatistic, self._layer_statistics),
+            self._look("inspect_layers", asking.InspectLayers, self._inspect_layers),
+            self._look("try_metric", asking.TryMetric, self._try_metric),
+            self._look("recall", asking.Recall, self._recall),
+            self._look("compare", asking.Compare, self._compare),
         ]
 
     def noting(self) -> list[BaseTool]:
@@ -82,6 +85,10 @@ class Toolbox:
         """Whether this step has nothing left to do."""
         return self.finished or len(self.drafts) >= self.wanted or self.refused >= REFUSALS
 
+    @property
+    def looked_enough(self) -> bool:
+        return len(self._looked) >= self.wanted + LOOKS
+
     def _finish(self) -> BaseTool:
         return self._tool("finish", asking.Finish, self._end)
 
@@ -92,6 +99,18 @@ class Toolbox:
             return self._use(name, schema.model_validate(arguments), work)
 
         return StructuredTool.from_function(use, name=name, description=schema.__doc__ or name, args_schema=schema)
+
+    def _look(self, name: str, schema: type[asking.Arguments], work: Callable[[Any], str]) -> BaseTool:
+        """A read-only tool. Small models like to ask the same again, which tells them nothing."""
+
+        def once(arguments: BaseModel) -> str:
+            asked = (name, arguments.model_dump_json())
+            if asked in self._looked:
+                raise UsageError("you asked exactly this before, its answer stands above: ask otherwise, or propose")
+            self._looked.add(asked)
+            return work(arguments)
+
+        return self._tool(name, schema, once)
 
     def _use(self, name: str, arguments: BaseModel, work: Callable[[Any], str]) -> str:
         """Do it, and say why where it cannot be done; either way the journal tells."""
@@ -151,15 +170,10 @@ class Toolbox:
         found = self._allocation(a.expression, a.width, a.granularity)
         return self._take(drafting.changed(parent, "propose allocation", a.why, allocation=found))
 
-    def _allocation(self, expression: str, width: float, granularity: Granularity) -> Allocation:
+    def _allocation(self, asked: str | Sequence[float], width: float, granularity: Granularity) -> Allocation:
         members = units(self._situation.bench.model.architecture, granularity)
         return drafting.allocation(
-            self._situation.goal,
-            expression=expression,
-            rates=None,
-            width=width,
-            granularity=granularity,
-            units=len(members),
+            self._situation.goal, asked, width=width, granularity=granularity, units=len(members)
         )
 
     def _propose_rates(self, a: asking.ProposeRates) -> str:

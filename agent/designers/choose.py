@@ -78,7 +78,7 @@ def replayed(goal: Goal) -> tuple[list[Answered], Recalled | None]:
 
 def _line(goal: Goal, record: Recorder, home: Path) -> Line:
     from agent.designers.prices import price_of
-    from agent.designers.recorded import Line
+    from agent.designers.recorded import Line, Way
 
     name = goal.designer
     if name.startswith("replay:"):
@@ -90,7 +90,8 @@ def _line(goal: Goal, record: Recorder, home: Path) -> Line:
         raise UsageError(f"the price of {name} is not known, so money cannot be capped: name it in {home}/prices.toml")
     if price is None and name.startswith("openai:") and not os.environ.get("OPENAI_BASE_URL"):
         record(Note(text=f"the price of {name} is not known: money is not counted. Name it in {home}/prices.toml"))
-    return Line(name, chat_model(goal, home), record, price)
+    ways = [Way.NATIVE, Way.SCHEMA, Way.TEXT] if name.startswith("openai:") else [Way.NATIVE, Way.TEXT]
+    return Line(name, chat_model(goal, home), record, price, ways=ways)
 
 
 def chat_model(goal: Goal, home: Path) -> BaseChatModel:

@@ -23,6 +23,17 @@ def without_calls(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) ->
     return merge_message_runs([*(_plain(message) for message in messages), HumanMessage(rule)])
 
 
+def call_schema(tools: Sequence[BaseTool]) -> dict[str, Any]:
+    """The `response_format` of the OpenAI protocol under which an answer is one call of one of the tools."""
+    functions = [convert_to_openai_tool(tool)["function"] for tool in tools]
+    calls = [_object_of(name={"const": one["name"]}, arguments=one["parameters"]) for one in functions]
+    return {"type": "json_schema", "json_schema": {"name": "call", "schema": {"anyOf": calls}}}
+
+
+def _object_of(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
 def _plain(message: BaseMessage) -> BaseMessage:
     match message:
         case AIMessage(tool_calls=calls) if calls:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -20,7 +21,7 @@ from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from agent.designers.plain_calls import calls_in, without_calls
+from agent.designers.plain_calls import call_schema, calls_in, without_calls
 from agent.designers.prices import Price
 from agent.recorder import Recorder
 from runs.events import Answered, Asked, Message, Note, Spoke, ToolCall
@@ -41,6 +42,15 @@ class Unusable(SecateurError):
     """The model does not answer, and trying again did not help."""
 
 
+class Way(StrEnum):
+    """How a model is asked to call tools."""
+
+    NATIVE = "tool calls"
+    SCHEMA = "JSON by schema"
+    """Structured output: the server holds the answer to the schema of one call."""
+    TEXT = "JSON in text"
+
+
 @dataclass
 class Line:
     """What the calls of one run share: the model, where it is recorded, what it costs, whether it knows tool calls."""
@@ -52,7 +62,13 @@ class Line:
     price: Price | None
     known: Mapping[str, Answered] = field(default_factory=dict)
     """Answers of another run that is replayed."""
-    native_calls: bool = True
+    ways: list[Way] = field(default_factory=lambda: [Way.NATIVE, Way.TEXT])
+    """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
+
+    def plainer(self, why: str) -> None:
+        """Go on to the next way of calling tools."""
+        gone = self.ways.pop(0)
+        self.record(Note(text=f"{self.name} {why}: asked for {self.ways[0]} instead of {gone}"))
 
 
 class Recorded(BaseChatModel):
@@ -132,22 +148,26 @@ class Recorded(BaseChatModel):
 
     def _listen(self, call: str, messages: list[BaseMessage]) -> AIMessageChunk:
         """Stream one answer to its end, or to where it is long enough."""
-        if not self.tools or self.line.native_calls:
+        line = self.line
+        while True:
             try:
-                return self._stream_whole(call, messages, self._with_tools())
+                return self._stream_whole(call, *self._table(messages))
             except Exception as error:
-                if not self.tools or _status(error) not in _NO_TOOLS_HERE:
+                if not self.tools or len(line.ways) < 2 or _status(error) not in _NO_TOOLS_HERE:
                     raise
-                self.line.record(Note(text=f"{self.line.name} knows no tool calls ({_said(error)}): asked in text"))
-                self.line.native_calls = False
-        return self._stream_whole(call, without_calls(messages, self.tools), self.line.model)
+                line.plainer(f"knows no {line.ways[0]} ({_said(error)})")
 
-    def _with_tools(self) -> Any:
-        assert self.line.model is not None
+    def _table(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], Any]:
+        """What is sent to which model, so that it can call the tools in the way that it knows."""
+        model, way = self.line.model, self.line.ways[0]
+        assert model is not None
         if not self.tools:
-            return self.line.model
-        more = {} if self.choice is None else {"tool_choice": self.choice}
-        return self.line.model.bind_tools(list(self.tools), **more)
+            return messages, model
+        if way is Way.NATIVE:
+            more = {} if self.choice is None else {"tool_choice": self.choice}
+            return messages, model.bind_tools(list(self.tools), **more)
+        form = {"extra_body": {"response_format": call_schema(self.tools)}} if way is Way.SCHEMA else {}
+        return without_calls(messages, self.tools), model.bind(**form)
 
     def _stream_whole(self, call: str, messages: list[BaseMessage], model: Any) -> AIMessageChunk:
         start, whole = time.perf_counter(), None
@@ -173,6 +193,8 @@ class Recorded(BaseChatModel):
         ]
         if not calls and self.tools:
             calls = calls_in(text, {tool.name for tool in self.tools}, call)
+            if calls and self.line.ways[:2] == [Way.NATIVE, Way.SCHEMA]:
+                self.line.plainer("wrote a call as text")
         usage: Mapping[str, Any] = whole.usage_metadata or {}
         read, written = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
         money = self.line.price.of(read, written) if self.line.price else 0.0

@@ -107,13 +107,13 @@ def _one_line(text: str) -> str:
 
 def _kind(schema: Mapping[str, Any]) -> str:
     """What values an argument has, in a word or two."""
+    if "grammar" in schema:
+        return f"{schema['grammar']} formula"
     if "enum" in schema or "const" in schema:
         return " | ".join(json.dumps(value) for value in schema.get("enum", [schema.get("const")]))
     for key in ("anyOf", "oneOf", "allOf"):
         if key in schema:
             return " | ".join(_kind(one) for one in schema[key])
-    if "grammar" in schema:
-        return f"{schema['grammar']} formula"
     kind = str(schema.get("type", "value"))
     if kind == "array":
         return f"list of {_kind(schema.get('items', {}))}"

@@ -256,23 +256,50 @@ def test_a_designer_that_stays_unusable_is_replaced_visibly(name: str, at_work: 
     assert {e.name for e in context.recorder.events if isinstance(e, ToolUsed)} <= TOOLS
 
 
+def proposing(number: int) -> str:
+    proposal = {"expression": f"W * X ** 0.{number}", "base": "c-1", **WHY}
+    return json.dumps({"name": "propose_metric", "arguments": proposal})
+
+
+FINISHING = '{"name": "finish", "arguments": {"why": "x"}}'
+
+
 def test_a_model_without_tool_calls_is_asked_in_text(at_work: Any) -> None:
     def no_tools(request: dict[str, Any], number: int) -> Reply:
-        if "tools" in request:
+        if "tools" in request or "response_format" in request:
             return Reply(status=400)
         told = request["messages"][-1]["content"]
         assert '{"name": "<tool>", "arguments": {...}}' in told
-        if "write_thought" in told:
-            return say('{"name": "finish", "arguments": {"why": "x"}}')
-        if number < 5:
-            proposal = {"expression": f"W * X ** 0.{number}", "base": "c-1", **WHY}
-            return say(f"Here: ```json\n{json.dumps({'name': 'propose_metric', 'arguments': proposal})}\n```")
-        return say('{"name": "finish", "arguments": {"why": "x"}}')
+        if "write_thought" in told or number > 6:
+            return say(FINISHING)
+        return say(f"Here: ```json\n{proposing(number)}\n```")
 
     context = at_work(no_tools)
     made = generation(context)
     assert {event.candidate.designer for event in made} == {"openai:test"}
-    assert any("knows no tool calls" in e.text for e in context.recorder.events if isinstance(e, Note))
+    notes = " ".join(e.text for e in context.recorder.events if isinstance(e, Note))
+    assert "knows no tool calls" in notes
+    assert "knows no JSON by schema" in notes
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refused", "written as text"])
+def test_structured_output_stands_in_for_tool_calls(refuses: bool, at_work: Any) -> None:
+    """The server takes tools badly or not at all, but holds an answer to a schema; it is asked so from then on."""
+    schemas = []
+
+    def structured(request: dict[str, Any], number: int) -> Reply:
+        if "tools" in request:
+            return Reply(status=422) if refuses else say(FINISHING)
+        schemas.append(request["response_format"]["json_schema"]["schema"])
+        names = {one["properties"]["name"]["const"] for one in schemas[-1]["anyOf"]}
+        return say(proposing(number) if "propose_metric" in names and number < 6 else FINISHING)
+
+    made = generation(at_work(structured))
+    assert {event.candidate.designer for event in made} == {"openai:test"}
+    assert schemas
+    for one in schemas[0]["anyOf"]:
+        assert one["required"] == ["name", "arguments"]
+        assert "$ref" not in json.dumps(one)
 
 
 def test_no_secret_is_written_anywhere(at_work: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
+from agent.asking import FormulaOrRates
 from agent.designers.calls import Piece, Terminals, pieces
 from agent.designers.local import LocalChatModel
 from agent.designers.transcript import prompt
@@ -48,7 +49,7 @@ class Propose(BaseModel):
 class Allocate(BaseModel):
     """Propose an allocation."""
 
-    allocation: Annotated[str, Field(max_length=200, json_schema_extra={"grammar": "allocation"})]
+    allocation: FormulaOrRates
     width: Annotated[float, Field(gt=0, le=0.5)]
 
 

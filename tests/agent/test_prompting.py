@@ -81,33 +81,14 @@ def test_rates_are_set_unit_by_unit() -> None:
         nudged(BASE, {3: 0.3}, "because")
 
 
-def test_allocations_say_what_is_wrong_with_them() -> None:
-    def of(**changes: object) -> Allocation:
-        given: dict[str, object] = {
-            "expression": "skew",
-            "rates": None,
-            "width": 0.1,
-            "granularity": "block",
-            "units": 3,
-        }
-        return allocation(GOAL, **(given | changes))  # type: ignore[arg-type]
+def test_allocations_are_expressions_or_a_sparsity_per_unit() -> None:
+    def of(asked: str | list[float], goal: Goal = GOAL) -> Allocation:
+        return allocation(goal, asked, width=0.1, granularity="block", units=3)
 
-    assert of() == Allocation(expression="skew", width=0.1)
-    assert of(expression="uniform") == Allocation()
-    assert of(expression=None, rates=[0.4, 0.5, 0.6]).vector == (0.4, 0.5, 0.6)
-    for changes, says in (
-        ({"rates": [0.5]}, "either"),
-        ({"expression": None, "rates": [0.5]}, "1 rates for 3 units"),
-        ({"width": 0.0}, "width 0"),
-    ):
-        with pytest.raises(UsageError, match=says):
-            of(**changes)
+    assert of("skew") == Allocation(expression="skew", width=0.1)
+    assert of("uniform") == Allocation()
+    assert of([0.4, 0.5, 0.6]).vector == (0.4, 0.5, 0.6)
+    with pytest.raises(UsageError, match="1 rates for 3 units"):
+        of([0.5])
     with pytest.raises(UsageError, match="nothing to allocate"):
-        allocation(
-            Goal.of(model="tiny", sparsity=0.5, pattern={"kind": "n:m", "n": 2, "m": 4}),
-            expression="skew",
-            rates=None,
-            width=0.1,
-            granularity="block",
-            units=3,
-        )
+        of("skew", Goal.of(model="tiny", sparsity=0.5, pattern={"kind": "n:m", "n": 2, "m": 4}))

@@ -5,7 +5,7 @@ leave out. What a schema leaves open is closed here: strings are printable ASCII
 and the lists' lengths are capped, numbers lie within a million and have few decimals. All of that narrows the schema,
 so what is written is valid under it.
 
-A string with the extra key `grammar` follows the grammar of that name instead.
+What has the extra key `grammar` is written as a string that follows the grammar of that name.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class _Builder:
         """What derives the values of one schema; `open_references` are those that it is part of."""
         if "$ref" in schema:
             return self._referenced(schema, open_references)
+        if "grammar" in schema:
+            return self._formula(schema)
         if "const" in schema or "enum" in schema:
             values = [schema["const"]] if "const" in schema else schema["enum"]
             return self._rule([(Literal(json.dumps(value)),) for value in values])
@@ -122,14 +124,15 @@ class _Builder:
             rest = self._rule([item, (Literal("]"),)] if index >= least else [item])
         return self._rule([(Literal("["), rest)])
 
+    def _formula(self, schema: Schema) -> Symbol:
+        known = self.grammars[schema["grammar"]]
+        grammar = next((one for one in known if one.longest <= schema.get("maxLength", math.inf)), None)
+        if grammar is None:
+            raise ValueError(f"{self.name}: {json.dumps(schema)} allows less than the grammar that it names")
+        self.rules.update(grammar.rules)
+        return self._rule([(Literal('"'), grammar.start, Literal('"'))])
+
     def _string(self, schema: Schema) -> Symbol:
-        if "grammar" in schema:
-            known = self.grammars[schema["grammar"]]
-            grammar = next((one for one in known if one.longest <= schema.get("maxLength", math.inf)), None)
-            if grammar is None:
-                raise ValueError(f"{self.name}: {json.dumps(schema)} allows less than the grammar that it names")
-            self.rules.update(grammar.rules)
-            return self._rule([(Literal('"'), grammar.start, Literal('"'))])
         least = int(schema.get("minLength", 0))
         most = min(schema.get("maxLength", math.inf), max(self.caps.text, least))
         if "pattern" in schema or "format" in schema:
