@@ -30,7 +30,7 @@ Width = Annotated[float, Field(gt=0, le=0.3, description="Half the spread of the
 Unit = Annotated[int, Field(ge=0, le=9999)]
 Rate = Annotated[float, Field(ge=0, le=1, description="Share of weights to remove.")]
 FormulaOrRates = Annotated[
-    Annotated[str, Field(max_length=200)] | Annotated[list[Rate], Field(max_length=2000)],
+    Annotated[str, Field(max_length=200)] | list[Rate],
     Field(
         description="A priority per unit, who has more keeps more weights; or a list with the sparsity of every unit, "
         "which is projected to the goal.",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REFUSALS = 8
 """Refused proposals before a step ends."""
+LOOKING = frozenset({"layer_statistics", "inspect_layers", "try_metric", "recall", "compare"})
 LOOKS = 3
 """Looks in one step beyond the number of drafts wanted; then only tools that propose or write down are left."""
 LONGEST = 6000
@@ -49,19 +50,19 @@ class Toolbox:
         self.wanted = wanted
         self.refused = 0
         self.finished = False
-        self._urged = False
-        self._looked: set[tuple[str, str]] = set()
+        self._asked: set[tuple[str, str]] = set()
+        self._stale: set[str] = set()
         self.drafts: list[Child] = []
         self.notes: list[Reason] = []
 
     def looking(self) -> list[BaseTool]:
         """Read-only tools."""
         return [
-            self._look("layer_statistics", asking.LayerStatistic, self._layer_statistics),
-            self._look("inspect_layers", asking.InspectLayers, self._inspect_layers),
-            self._look("try_metric", asking.TryMetric, self._try_metric),
-            self._look("recall", asking.Recall, self._recall),
-            self._look("compare", asking.Compare, self._compare),
+            self._tool("layer_statistics", asking.LayerStatistic, self._layer_statistics),
+            self._tool("inspect_layers", asking.InspectLayers, self._inspect_layers),
+            self._tool("try_metric", asking.TryMetric, self._try_metric),
+            self._tool("recall", asking.Recall, self._recall),
+            self._tool("compare", asking.Compare, self._compare),
         ]
 
     def noting(self) -> list[BaseTool]:
@@ -85,9 +86,13 @@ class Toolbox:
         """Whether this step has nothing left to do."""
         return self.finished or len(self.drafts) >= self.wanted or self.refused >= REFUSALS
 
-    @property
-    def looked_enough(self) -> bool:
-        return len(self._looked) >= self.wanted + LOOKS
+    def offered(self, name: str) -> bool:
+        """Whether a tool is on the table: not one that was only asked the same again, nor a look after enough looks,
+        nor the end before anything is proposed, written down or at least tried."""
+        if name == "finish":
+            return bool(self.drafts or self.notes or self.refused > 1)
+        looks = sum(asked in LOOKING for asked, _ in self._asked)
+        return name not in self._stale and (name not in LOOKING or looks < self.wanted + LOOKS)
 
     def _finish(self) -> BaseTool:
         return self._tool("finish", asking.Finish, self._end)
@@ -100,34 +105,30 @@ class Toolbox:
 
         return StructuredTool.from_function(use, name=name, description=schema.__doc__ or name, args_schema=schema)
 
-    def _look(self, name: str, schema: type[asking.Arguments], work: Callable[[Any], str]) -> BaseTool:
-        """A read-only tool. Small models like to ask the same again, which tells them nothing."""
-
-        def once(arguments: BaseModel) -> str:
-            asked = (name, arguments.model_dump_json())
-            if asked in self._looked:
-                raise UsageError("you asked exactly this before, its answer stands above: ask otherwise, or propose")
-            self._looked.add(asked)
-            return work(arguments)
-
-        return self._tool(name, schema, once)
-
     def _use(self, name: str, arguments: BaseModel, work: Callable[[Any], str]) -> str:
         """Do it, and say why where it cannot be done; either way the journal tells."""
-        start = time.perf_counter()
+        start, text = time.perf_counter(), arguments.model_dump_json()
         try:
+            self._once(name, text)
             answer = work(arguments)
         except SecateurError as error:
             self.refused += 1
             answer = f"refused: {error}"
         answer = answer if len(answer) <= LONGEST else answer[: LONGEST - 1] + "…"
-        generation, text = self._situation.generation, arguments.model_dump_json()
+        generation = self._situation.generation
         if (generation, name, text) not in self._record.history.used:
             taken = time.perf_counter() - start
             self._record(
                 ToolUsed(name=name, arguments=text, result=answer, seconds=round(taken, 3), generation=generation)
             )
         return answer
+
+    def _once(self, name: str, arguments: str) -> None:
+        """Small models go in circles: what was asked before is not answered, and its tool is taken off the table."""
+        if (name, arguments) in self._asked and name != "finish":
+            self._stale.add(name)
+            raise UsageError("you asked exactly this before, its answer stands above: do something else")
+        self._asked.add((name, arguments))
 
     def _take(self, child: Child) -> str:
         """Make a child a draft if it is new and can be measured."""
@@ -154,10 +155,8 @@ class Toolbox:
         return drafting.written(text, METRIC, self._situation.pool.metric_terminals)
 
     def _end(self, a: asking.Finish) -> str:
-        """Small models like to finish before they begin: once they are told what is missing, a second time they may."""
-        if not (self.drafts or self.notes or self._urged):
-            self._urged = True
-            raise UsageError("nothing is proposed or written down yet: do that first, or call finish again")
+        if not self.offered("finish"):
+            raise UsageError("nothing is proposed or written down yet: do that first")
         self.finished = True
         return "done"
 

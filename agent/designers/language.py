@@ -39,7 +39,7 @@ SILENT_GENERATIONS = 2
 
 
 class Insist(AgentMiddleware[Any, Any, Any]):
-    """Asks again where an answer calls no tool, or calls one in broken JSON; ends what only looks."""
+    """Asks again where an answer calls no tool, or calls one in broken JSON; takes away what leads nowhere."""
 
     def __init__(self, box: Toolbox) -> None:
         super().__init__()
@@ -59,11 +59,8 @@ class Insist(AgentMiddleware[Any, Any, Any]):
         return {"messages": [HumanMessage(f"{what}. Call one of the tools, or finish.")], "jump_to": "model"}
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
-        """After enough looks only tools that propose or write down are on the table."""
-        if self._box.looked_enough:
-            looks = {tool.name for tool in self._box.looking()}
-            request = request.override(tools=[tool for tool in request.tools if tool.name not in looks])
-        return handler(request)
+        """Only the tools that are still on the table."""
+        return handler(request.override(tools=[tool for tool in request.tools if self._box.offered(tool.name)]))
 
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, merge_message_runs
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, merge_message_runs
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -14,13 +14,16 @@ from runs.events import ToolCall
 
 
 def without_calls(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> list[BaseMessage]:
-    """A conversation for a model that has no tool calls of its own: calls and results as text, the tools described."""
+    """A conversation for a model that has no tool calls of its own: calls and results as text.
+
+    The tools are described before the conversation, so that a server can keep what it has read of a growing one.
+    """
     described = [json.dumps(convert_to_openai_tool(tool)["function"], ensure_ascii=False) for tool in tools]
     rule = (
         "Answer with exactly one JSON object and nothing else, which calls one of these tools:\n"
         '{"name": "<tool>", "arguments": {...}}\n\n' + "\n".join(described)
     )
-    return merge_message_runs([*(_plain(message) for message in messages), HumanMessage(rule)])
+    return merge_message_runs([SystemMessage(rule), *(_plain(message) for message in messages)])
 
 
 def call_schema(tools: Sequence[BaseTool]) -> dict[str, Any]:

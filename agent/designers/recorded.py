@@ -32,6 +32,8 @@ WAIT = wait_exponential_jitter(initial=1, max=30)
 LONGEST_ANSWER = 24_000
 """Characters after which an answer is cut off: a model that does not stop is stopped."""
 LONGEST_SECONDS = 600.0
+PASSAGE, CIRCLES = 60, 8
+"""Characters that, said so many times, end an answer."""
 PIECE_SECONDS = 0.25
 """Speech goes to the journal in pieces of this length."""
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429})
@@ -64,11 +66,19 @@ class Line:
     """Answers of another run that is replayed."""
     ways: list[Way] = field(default_factory=lambda: [Way.NATIVE, Way.TEXT])
     """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
+    silent: int = 0
+    """Answers in a row without a native call, while that is the way."""
 
     def plainer(self, why: str) -> None:
         """Go on to the next way of calling tools."""
         gone = self.ways.pop(0)
         self.record(Note(text=f"{self.name} {why}: asked for {self.ways[0]} instead of {gone}"))
+
+    def heard(self, *, native: bool, text: bool) -> None:
+        """Who writes its calls as text, or none at all twice, is held to a schema where there is one."""
+        self.silent = 0 if native else self.silent + 1
+        if self.ways[:2] == [Way.NATIVE, Way.SCHEMA] and not native and (text or self.silent > 1):
+            self.plainer("wrote a call as text" if text else "called no tool")
 
 
 class Recorded(BaseChatModel):
@@ -80,6 +90,8 @@ class Recorded(BaseChatModel):
     topic: str
     tools: tuple[Any, ...] = ()
     choice: Any = None
+    described: dict[str, Any] = Field(default_factory=dict)
+    """Every tool that was on the table so far: in text they stay described, so that the text keeps its beginning."""
     asked: list[int] = Field(default_factory=list)
     """Messages that each call so far had."""
 
@@ -89,6 +101,7 @@ class Recorded(BaseChatModel):
 
     def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any) -> Runnable[Any, AIMessage]:
         """The same conversation with tools on the table."""
+        self.described.update({tool.name: tool for tool in tools if tool.name not in self.described})
         return self.model_copy(update={"tools": tuple(tools), "choice": tool_choice})
 
     def _generate(
@@ -167,7 +180,7 @@ class Recorded(BaseChatModel):
             more = {} if self.choice is None else {"tool_choice": self.choice}
             return messages, model.bind_tools(list(self.tools), **more)
         form = {"extra_body": {"response_format": call_schema(self.tools)}} if way is Way.SCHEMA else {}
-        return without_calls(messages, self.tools), model.bind(**form)
+        return without_calls(messages, list(self.described.values())), model.bind(**form)
 
     def _stream_whole(self, call: str, messages: list[BaseMessage], model: Any) -> AIMessageChunk:
         start, whole = time.perf_counter(), None
@@ -175,8 +188,10 @@ class Recorded(BaseChatModel):
         for chunk in model.stream(messages):
             whole = chunk if whole is None else whole + chunk
             speech.hear(chunk)
-            if speech.length > LONGEST_ANSWER or time.perf_counter() - start > LONGEST_SECONDS:
-                self.line.record(Note(text=f"{self.line.name} did not stop and was cut off"))
+            endless = speech.length > LONGEST_ANSWER or time.perf_counter() - start > LONGEST_SECONDS
+            if endless or speech.circling:
+                what = "did not stop" if endless else "went in circles"
+                self.line.record(Note(text=f"{self.line.name} {what} and was cut off"))
                 break
         speech.flush()
         return AIMessageChunk(content="") if whole is None else whole
@@ -191,10 +206,10 @@ class Recorded(BaseChatModel):
             ToolCall(name=c["name"] or "", arguments=c["args"] or "", id=c["id"] or f"{call}/bad{i}")
             for i, c in enumerate(whole.invalid_tool_calls)
         ]
-        if not calls and self.tools:
-            calls = calls_in(text, {tool.name for tool in self.tools}, call)
-            if calls and self.line.ways[:2] == [Way.NATIVE, Way.SCHEMA]:
-                self.line.plainer("wrote a call as text")
+        if self.tools:
+            called = bool(calls)
+            calls = calls or calls_in(text, {tool.name for tool in self.tools}, call)
+            self.line.heard(native=called, text=bool(calls))
         usage: Mapping[str, Any] = whole.usage_metadata or {}
         read, written = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
         money = self.line.price.of(read, written) if self.line.price else 0.0
@@ -217,13 +232,23 @@ class _Speech:
         self._call, self._record = call, record
         self._waiting: dict[bool, str] = {True: "", False: ""}
         self._last = time.perf_counter()
-        self.length = 0
+        self._said = ""
+
+    @property
+    def length(self) -> int:
+        return len(self._said)
+
+    @property
+    def circling(self) -> bool:
+        """Whether the last passage was said many times before, as small models do who find no end."""
+        last = self._said[-PASSAGE:]
+        return len(last) == PASSAGE and self._said.count(last) >= CIRCLES
 
     def hear(self, chunk: AIMessageChunk) -> None:
         for thinking, text in ((True, _thinking(chunk)), (False, _text(chunk))):
             self._waiting[thinking] += text
-            self.length += len(text)
-        self.length += sum(len(c["args"] or "") for c in chunk.tool_call_chunks)
+            self._said += text
+        self._said += "".join(c["args"] or "" for c in chunk.tool_call_chunks)
         if time.perf_counter() - self._last >= PIECE_SECONDS:
             self.flush()
 

@@ -20,6 +20,7 @@ class Reply:
     deltas: list[dict[str, Any]] = field(default_factory=list)
     drop: bool = False
     endless: str = ""
+    """Said again and again, with another number for {n} each time."""
     raw: bytes | None = None
     usage: dict[str, int] | None = None
 
@@ -86,7 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
             for delta in reply.deltas:
                 self._event({"choices": [{"index": 0, "delta": delta}]})
             while reply.endless:
-                self._event({"choices": [{"index": 0, "delta": {"content": reply.endless}}]})
+                said = reply.endless.replace("{n}", str(time.perf_counter_ns()))
+                self._event({"choices": [{"index": 0, "delta": {"content": said}}]})
                 time.sleep(0.0005)
             if reply.drop:
                 return

@@ -238,7 +238,8 @@ NEVER_GOOD: dict[str, Reply] = {
     "500": Reply(status=500),
     "a dropped stream": Reply(deltas=[{"content": "I wo"}], drop=True, raw=b""),
     "empty answers": Reply(),
-    "endless text": Reply(endless="and so on " * 40),
+    "endless text": Reply(endless="and so on until {n} " * 20),
+    "text that goes in circles": Reply(endless="Removing these weights could cost the most because of the scale. "),
     "unknown tools": call("rm", {"path": "/"}),
     "finishing at once": call("finish", WHY),
     "the same again": call("propose_metric", {"expression": "W * X", "base": "c-1", **WHY}),
@@ -257,20 +258,29 @@ def test_a_designer_that_stays_unusable_is_replaced_visibly(name: str, at_work: 
 
 
 def proposing(number: int) -> str:
-    proposal = {"expression": f"W * X ** 0.{number}", "base": "c-1", **WHY}
+    proposal = {"expression": f"W * X ** {number / 20}", "base": "c-1", **WHY}
     return json.dumps({"name": "propose_metric", "arguments": proposal})
 
 
 FINISHING = '{"name": "finish", "arguments": {"why": "x"}}'
 
 
+@pytest.mark.parametrize(
+    ("endless", "says"), [("until {n} ", "did not stop and was"), ("and so on ", "went in circles and was")]
+)
+def test_an_answer_without_end_is_cut_off(endless: str, says: str, at_work: Any) -> None:
+    context = at_work(hostile(lambda r, n: Reply(endless=endless), 1))
+    generation(context)
+    assert any(f"{says} cut off" in e.text for e in context.recorder.events if isinstance(e, Note))
+
+
 def test_a_model_without_tool_calls_is_asked_in_text(at_work: Any) -> None:
     def no_tools(request: dict[str, Any], number: int) -> Reply:
         if "tools" in request or "response_format" in request:
             return Reply(status=400)
-        told = request["messages"][-1]["content"]
+        told = request["messages"][0]["content"]
         assert '{"name": "<tool>", "arguments": {...}}' in told
-        if "write_thought" in told or number > 6:
+        if "write_thought" in told or number > 14:
             return say(FINISHING)
         return say(f"Here: ```json\n{proposing(number)}\n```")
 
@@ -292,7 +302,7 @@ def test_structured_output_stands_in_for_tool_calls(refuses: bool, at_work: Any)
             return Reply(status=422) if refuses else say(FINISHING)
         schemas.append(request["response_format"]["json_schema"]["schema"])
         names = {one["properties"]["name"]["const"] for one in schemas[-1]["anyOf"]}
-        return say(proposing(number) if "propose_metric" in names and number < 6 else FINISHING)
+        return say(proposing(number) if "propose_metric" in names and number < 14 else FINISHING)
 
     made = generation(at_work(structured))
     assert {event.candidate.designer for event in made} == {"openai:test"}

@@ -53,7 +53,7 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[Way, float, Goal]]:
                         sparsity=target,
                         calibration=Calibration(source=chosen.calibration, windows=chosen.windows),
                         test_text=chosen.text,
-                        evaluation=Evaluation(search=search, selection=search, test=Part(length=1024), finalists=1),
+                        evaluation=Evaluation(search=search, selection=search, test=Part(), finalists=1),
                         designer=way.designer,
                         prompting=way.prompting,
                         compensation_allowed=chosen.compensation,
