@@ -37,6 +37,8 @@ class History:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     divergences: dict[str, dict[int, Measurement]] = field(default_factory=dict)
     """Candidate -> tokens read -> measurement on the search text."""
+    rates: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Candidate -> sparsity of every block."""
     selections: dict[str, Measurement] = field(default_factory=dict)
     """Finalist -> perplexity on the selection text, in final form."""
     references: dict[tuple[str, int], Measurement] = field(default_factory=dict)
@@ -90,8 +92,9 @@ class History:
         match event:
             case CandidateProposed(candidate=candidate):
                 self.candidates[candidate.id] = candidate
-            case CandidateMeasured(candidate_id=name, measurement=m) if m.kind == "divergence":
+            case CandidateMeasured(candidate_id=name, measurement=m, rates=rates) if m.kind == "divergence":
                 self.divergences.setdefault(name, {})[m.tokens] = m
+                self.rates[name] = rates
             case CandidateMeasured(candidate_id=name, measurement=m):
                 self.selections[name] = m
             case ReferenceMeasured(name=name, measurement=m):

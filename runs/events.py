@@ -132,6 +132,8 @@ class CandidateMeasured(Happened):
     candidate_id: str
     recipe_id: str
     measurement: Measurement
+    rates: tuple[float, ...] = ()
+    """Sparsity of every block; none where the pattern prescribes it."""
 
 
 class Selected(Happened):

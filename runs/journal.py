@@ -56,7 +56,7 @@ class Journal:
 
     def read(self) -> list[Event]:
         """All events, oldest first; none when the file does not exist yet."""
-        return list(self._from(0)[0])
+        return list(self.since(0)[0])
 
     def follow(self, *, until: Callable[[], bool], poll: float = 0.2) -> Iterator[Event]:
         """Yield the events that are there and then new ones as they come, looking every `poll` seconds.
@@ -66,13 +66,13 @@ class Journal:
         offset = 0
         while True:
             over = until()  # asked before reading, so that the last events of a writer that just left are not missed
-            events, offset = self._from(offset)
+            events, offset = self.since(offset)
             yield from events
             if over:
                 return
             time.sleep(poll)
 
-    def _from(self, offset: int) -> tuple[list[Event], int]:
+    def since(self, offset: int) -> tuple[list[Event], int]:
         """Events of the complete lines after byte `offset`, and where those lines end."""
         try:
             with self.path.open("rb") as file:

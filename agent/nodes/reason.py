@@ -16,7 +16,6 @@ from agent.principles import Principle, principles
 from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import Thought
-from tools.recipe import NM
 
 
 def reason(state: State, runtime: Runtime[Context]) -> State:
@@ -39,7 +38,7 @@ def _lessons(context: Context, generation: int) -> list[Reason]:
     measured = [c for c in history.before(generation) if fewest in history.divergences.get(c.id, {})]
     fitness = {c.id: history.divergences[c.id][fewest].value for c in measured}
     before = {t.topic: t.text for t in history.thoughts_before(generation) if t.kind == "lesson"}
-    found = principles(measured, fitness, {c.id: _rates(context, c) for c in measured})
+    found = principles(measured, fitness, {c.id: history.rates.get(c.id, ()) for c in measured})
     return [
         Reason(p.text, kind="lesson", topic=p.feature, about=_holders(measured, fitness))
         for p in found
@@ -55,14 +54,3 @@ def _holders(measured: Sequence[Candidate], fitness: dict[str, float]) -> tuple[
     """The best and the worst candidate that a principle is drawn from; all of them would clutter the graph."""
     order = sorted(measured, key=lambda c: fitness[c.id])
     return (order[0].id, order[-1].id)
-
-
-def _rates(context: Context, candidate: Candidate) -> tuple[float, ...]:
-    """Sparsity of every block under the candidate's allocation; nothing where the pattern prescribes it."""
-    if isinstance(candidate.recipe.pattern, NM):
-        return ()
-    bench = context.bench
-    wanted = bench.ready(candidate.recipe).sparsity
-    architecture = bench.model.architecture
-    blocks = [architecture.of_block(block) for block in range(architecture.n_blocks)]
-    return tuple(sum(wanted[p.name] * p.size for p in b) / sum(p.size for p in b) for b in blocks)

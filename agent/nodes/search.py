@@ -168,9 +168,21 @@ def _record(context: Context, outcome: Outcome) -> None:
         record(CandidateRejected(candidate_id=candidate.id, reason=outcome.reason, stage="measure"))
         return
     found = outcome.measurement
-    record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=found))
+    rates = _rates(context, candidate)
+    record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=found, rates=rates))
     if (name := _control(context, candidate)) is not None:
         record(ReferenceMeasured(name=name, recipe=candidate.recipe, measurement=found))
+
+
+def _rates(context: Context, candidate: Candidate) -> tuple[float, ...]:
+    """Sparsity of every block under the candidate's allocation; nothing where the pattern prescribes it."""
+    if isinstance(candidate.recipe.pattern, NM):
+        return ()
+    bench = context.bench
+    wanted = bench.ready(candidate.recipe).sparsity
+    architecture = bench.model.architecture
+    blocks = [architecture.of_block(block) for block in range(architecture.n_blocks)]
+    return tuple(sum(wanted[p.name] * p.size for p in b) / sum(p.size for p in b) for b in blocks)
 
 
 def _out_of_time(context: Context) -> str:
