@@ -183,8 +183,14 @@ class Recipe(Frozen):
     def id(self) -> str:
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
 
+    @property
+    def yaml(self) -> str:
+        """As a file that `load` and `--recipe` take."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
+
     def save(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        path.write_text(self.yaml, encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Recipe:

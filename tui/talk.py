@@ -19,7 +19,6 @@ from runs.goal import Goal
 from runs.run import Run, Status, list_runs
 from tools.edges import aside
 from tools.errors import SecateurError
-from tui.comparison import comparison
 from tui.goal import build
 from tui.settings import Settings, load
 from tui.working import start
@@ -27,16 +26,15 @@ from tui.working import start
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from runs.report import Summary
-
 HELP = """You can say, for example:
   prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
   why not 2:4?      explain c-12        what did you learn?
   go on for ten more minutes            continue what we did on smollm2 yesterday
   export it to ./pruned                 stop      bye"""
 
-Carry = Callable[[Run], "Summary"]
-"""Works on a run until it ends, showing it; raises KeyboardInterrupt where the person breaks it off."""
+Carry = Callable[[Run], str]
+"""Works on a run, or lets it be worked on; returns what to say of it. Raises KeyboardInterrupt where the person breaks
+it off."""
 
 
 class Talk:
@@ -53,6 +51,11 @@ class Talk:
         self._plan: Callable[[], str] | None = None
         self._before: list[str] = []
         self.listener: BaseChatModel | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a plan waits for a yes."""
+        return self._plan is not None
 
     def say(self, text: str) -> str:
         """Take one line; returns the answer."""
@@ -81,6 +84,8 @@ class Talk:
         return language.read(text, self._before, self.listener)[0]
 
     def _act(self, intent: Intent, text: str) -> str:
+        if self.run is not None and self.run.engine is not None and not isinstance(intent, Leave):
+            return self._beside(self.run, intent, text)
         match intent:
             case Prune():
                 return self._prune(intent)
@@ -99,6 +104,17 @@ class Talk:
                 return "Bye." + (f" `secateur chat --run {self.run.id}` takes this up again." if self.run else "")
             case _:
                 return self._completed(text) or HELP
+
+    def _beside(self, run: Run, intent: Intent, text: str) -> str:
+        """A word while an engine works: it goes to the designer, and a question is answered from what is measured."""
+        run.say(text)
+        match intent:
+            case Question():
+                return self._about(intent.text)
+            case Stop():
+                return "It ends after this step and concludes with the best so far."
+            case _:
+                return "The designer hears it at its next step."
 
     def _completed(self, text: str) -> str | None:
         """A bare word answers the question for the model."""
@@ -174,7 +190,7 @@ class Talk:
 
     def _work(self, run: Run) -> str:
         try:
-            return comparison(self._carry(run), run)
+            return self._carry(run)
         except KeyboardInterrupt:
             return f'Interrupted. "resume {run.id}" goes on where it stopped.'
 
@@ -240,7 +256,7 @@ class Talk:
 
     def _remember(self, text: str, reply: str) -> None:
         """Keep both with the run, so that the conversation can be read and taken up again."""
-        if self.run is None or self.run.engine is not None:
+        if self.run is None or self.run.engine is not None or self.run.status() is Status.NEW:
             return
         self.run.say(text)
         for said in self.run.unheard(self.run.journal.read()):

@@ -115,6 +115,7 @@ class RunView:
     _changed: set[int] = field(default_factory=set)
     _speech: dict[str, int] = field(default_factory=dict)
     _cards: dict[str, int] = field(default_factory=dict)
+    _echoed: list[str] = field(default_factory=list)
 
     @property
     def run(self) -> str:
@@ -142,9 +143,23 @@ class RunView:
         found, self._changed = sorted(self._changed), set()
         return found
 
+    def echo(self, words: Words) -> None:
+        """Show words at once; the journal may bring them later, and then they are not shown again."""
+        self._add(words)
+        self._echoed.append(words.text)
+
+    def follow_on(self, other: RunView) -> None:
+        """Begin with what was said before there was a run."""
+        self.entries += other.entries
+        self._echoed += other._echoed
+
     def observe(self, event: Event) -> None:
         """Take one event."""
         self.last = event.at
+        if isinstance(event, Said | Replied) and event.text in self._echoed:
+            self._echoed.remove(event.text)
+            self.history.observe(event)
+            return
         if isinstance(event, Spoke):
             self._hear(event)
             return
@@ -207,7 +222,7 @@ class RunView:
                 self._add(Card(candidate))
             case CandidateMeasured(candidate_id=name, measurement=measured):
                 if measured.kind == "divergence":
-                    self.best.append(min(measured.value, *self.best[-1:]))
+                    self.best.append(min([measured.value, *self.best[-1:]]))
                 self._touch(name)
             case CandidateRejected(candidate_id=name):
                 self._touch(name)
@@ -228,7 +243,7 @@ class RunView:
         self.entries.append(entry)
 
     def _tell(self, step: Step) -> None:
-        if step.name != "search" and step.text:
+        if step.name not in ("search", "save") and step.text:
             self._add(Words(step.name, f"{step.text}   {step.seconds or 0.0:.1f} s"))
 
     def _said(self, call: str) -> Speech:

@@ -8,6 +8,7 @@ import pytest
 
 from runs.events import Replied, Said
 from runs.run import Run, Status, list_runs
+from tui.comparison import comparison
 from tui.settings import load
 from tui.talk import Talk
 from tui.working import carry_out
@@ -15,9 +16,13 @@ from tui.working import carry_out
 SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
 
 
+def carry(run: Run) -> str:
+    return comparison(carry_out(run), run)
+
+
 @pytest.fixture
 def talk(tmp_path: Path) -> Talk:
-    return Talk(load(tmp_path / "home", {**SMALL, "finalists": 1, "candidates": 4}), carry_out)
+    return Talk(load(tmp_path / "home", {**SMALL, "finalists": 1, "candidates": 4}), carry)
 
 
 def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
@@ -42,7 +47,7 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert sum(isinstance(event, Replied) for event in events) == len(said)
     assert "judged by run" in talk.say("prune tiny to 60 %")
     assert talk.say("no") == "Nothing was started."
-    later = Talk(talk.settings, carry_out)
+    later = Talk(talk.settings, carry)
     assert f"Run {run.id}: tiny → 50 % unstructured, finished" in later.say("continue what we did on tiny today")
     assert "No run fits" in later.say("continue what we did on tiny yesterday")
     assert "goes on for 1 candidates more" in later.say("go on for 1 candidate")

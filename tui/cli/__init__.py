@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tui.cli import chat, doctor, memory, models, prune, runs
+from tui.cli import chat, doctor, memory, models, options, prune, runs, screen
 from tui.cli.edge import complain, exit_code, hush
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.command("chat")(chat.chat)
 app.command("prune")(prune.prune)
 app.command("resume")(prune.resume)
+app.command("watch")(screen.watch)
+app.command("serve")(screen.serve)
 app.add_typer(runs.app, name="runs")
 app.command("stats")(models.stats)
 app.command("evaluate")(models.evaluate)
@@ -44,8 +46,15 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    home: options.Home = None,
+    designer: Annotated[str | None, typer.Option("--designer", metavar="D", help="As in prune.")] = None,
+    threads: options.Threads = None,
 ) -> None:
-    if context.invoked_subcommand is None:
+    if context.invoked_subcommand is not None:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        screen.full(home, designer=designer, threads=threads)
+    else:
         print(context.get_help())
 
 

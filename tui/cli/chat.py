@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from runs.events import Event
-    from runs.report import Summary
     from runs.run import Run
     from tui.settings import Settings
 
@@ -95,8 +94,9 @@ class _Lines:
         except KeyboardInterrupt:
             return None
 
-    def carry(self, run: Run) -> Summary:
-        """Work on a run, shown as it goes; a terminal's lines are handed to it."""
+    def carry(self, run: Run) -> str:
+        """Work on a run, shown as it goes; a terminal's lines are handed to it. Returns its table."""
+        from tui.comparison import comparison
         from tui.plain import Plain
         from tui.working import carry_out
 
@@ -109,4 +109,4 @@ class _Lines:
                     if line := self._typed.get():
                         run.say(line)
 
-            return carry_out(run, listen)
+            return comparison(carry_out(run, listen), run)

@@ -1,0 +1,358 @@
+"""The full-screen app: talk on the left, panes on the right, a line at the top that says where things stand.
+
+It never works on a model: engines are processes of their own (`tui.engine`), and what a person sees is folded from
+their journals (`tui.view`). Closing it leaves what runs running.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on, work
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Footer, Static, TabbedContent
+
+from runs.run import Run, list_runs, open_run
+from tools.errors import SecateurError
+from tui.attached import Attached
+from tui.commands import COMMANDS, parse
+from tui.details import candidate_screen
+from tui.doing import Doing
+from tui.engine import launch, pause
+from tui.panes.pane import OpenCandidate, Pane
+from tui.panes.runs import RunsPane
+from tui.settings import Settings
+from tui.themes import HIGH_CONTRAST
+from tui.view import RunView, Words
+from tui.widgets.conversation import Conversation
+from tui.widgets.prompt import Prompt
+from tui.widgets.status import StatusLine
+from tui.widgets.welcome import EXAMPLE, Welcome
+
+if TYPE_CHECKING:
+    from tui.talk import Talk
+
+TICK = 0.1
+"""Seconds between looks into the journal."""
+SLOW = 10
+"""Every so many looks: the pane, the clock, whether the engine lives."""
+TWICE = 2.0
+"""Seconds within which the second Ctrl+C leaves."""
+NARROW = 100
+"""Columns from which the panes stand beside the conversation."""
+
+
+class SecateurApp(App[None]):
+    """One conversation, one run at a time."""
+
+    TITLE = "secateur"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW, "-wide")]  # noqa: RUF012 (Textual declares it so)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "step_back", "Pause", id="app.back"),
+        Binding("f1", "slash('help')", "Help", id="app.help"),
+        *(Binding(f"f{n + 1},alt+{n}", f"pane({n})", f"Pane {n}", show=False, id=f"app.pane{n}") for n in range(1, 7)),
+        Binding("ctrl+c", "leave", "Leave", show=False, priority=True, id="app.leave"),
+        Binding("ctrl+q", "quit", "Quit", show=False, id="app.quit"),
+    ]
+
+    def __init__(self, settings: Settings, *, watch: Run | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.attached: Attached | None = None
+        self._watch = watch
+        self._talk: Talk | None = None
+        self._lobby = RunView()
+        """What is said before there is a run."""
+        self._doing = Doing(self)
+        self._ticks = 0
+        self._left = 0.0
+        self._endpoints: list[str] | None = None
+
+    @property
+    def view(self) -> RunView:
+        """What is shown now."""
+        return self._lobby if self.attached is None else self.attached.view
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine()
+        with Horizontal(id="body", classes="idle"):
+            with Vertical(id="talk"):
+                yield Welcome(markup=False)
+                yield Conversation()
+                yield Static(id="unread", markup=False)
+            yield Vertical(id="side")
+        yield Prompt()
+        yield Footer(compact=True)
+
+    async def on_mount(self) -> None:
+        self.register_theme(HIGH_CONTRAST)
+        self.theme = "textual-dark"
+        self.query_one(StatusLine).show(None, "● ready")
+        self.query_one(Prompt).line.focus()
+        if self._watch is None:
+            self._welcome()
+        self.call_after_refresh(self._furnish)
+
+    async def _furnish(self) -> None:
+        """The panes, which nobody sees in the first instant."""
+        from tui.panes.all import panes
+
+        await self.query_one("#side").mount(panes(self.settings))
+        await self.query_one(Conversation).open(self._lobby)
+        self.set_interval(TICK, self._tick)
+        if self._watch is not None:
+            self.attach(self._watch, watching=True)
+        else:
+            self._look_for_endpoints()
+
+    def _welcome(self) -> None:
+        welcome = self.query_one(Welcome)
+        welcome.display = self.attached is None and not self._lobby.entries
+        if welcome.display:
+            welcome.show(self.settings, list_runs(self.settings.home), self._endpoints)
+
+    @work(thread=True, group="endpoints")
+    def _look_for_endpoints(self) -> None:
+        from tui.endpoints import found
+
+        self._endpoints = found()
+        self.call_from_thread(self._welcome)
+
+    # Talking
+
+    @property
+    def talk(self) -> Talk:
+        """The conversation's mind; made when the first word is said, as it takes a moment to import."""
+        if self._talk is None:
+            from tui.talk import Talk
+
+            self._talk = Talk(self.settings, self._begin)
+            self._talk.run = None if self.attached is None else self.attached.run
+        return self._talk
+
+    @on(Prompt.Sent)
+    def _heard(self, event: Prompt.Sent) -> None:
+        text = event.text
+        if text.startswith("/"):
+            self.slash(text)
+            return
+        if not text:
+            if self._talk is not None and self._talk.asks:
+                text = "yes"
+            elif self.attached is None and not self._lobby.entries:
+                text = EXAMPLE
+            else:
+                return
+        if self.attached is not None and self.attached.watching:
+            self.tell("note", f"this run is only watched; /open {self.attached.run.id} lets you talk to it")
+            return
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Say something to the program; it answers when it has thought."""
+        self.tell("you", text)
+        self._answer(text)
+
+    @work(thread=True, group="talk")
+    def _answer(self, text: str) -> None:
+        reply = self.talk.say(text)
+        over = self.talk.over
+        if reply:
+            self.call_from_thread(self.tell, "secateur", reply)
+        self.call_from_thread(self.query_one(Prompt).offer, "Enter starts, no does not" if self.talk.asks else "")
+        if over:
+            self.call_from_thread(self.exit)
+
+    def _begin(self, run: Run) -> str:
+        """Let an engine work on a run; called by the talk, beside the screen."""
+        engine = launch(run, self.settings.values.threads)
+        self.call_from_thread(self.attach, run, engine=engine, keep=self.attached is None)
+        return f"Run {run.id} begins."
+
+    def tell(self, label: str, text: str) -> None:
+        """Say something in the conversation that the journal does not hold, or not yet."""
+        self.view.echo(Words(label, text))
+        self._welcome()
+
+    # Looking at a run
+
+    @work(group="attach")
+    async def attach(self, run: Run, *, engine: Any = None, watching: bool = False, keep: bool = False) -> None:
+        """Show a run from its beginning; `keep`: what was said before it stays above."""
+        attached = Attached(run, watching, engine)
+        if keep:
+            attached.view.follow_on(self._lobby)
+        worker = self.run_worker(attached.read, thread=True, group="read")
+        await worker.wait()
+        attached.rang = attached.view.state in ("finished", "failed")
+        self.attached = attached
+        if self._talk is not None:
+            self._talk.run = run
+        self.query_one(Welcome).display = False
+        self.query_one("#body").remove_class("idle")
+        await self.query_one(Conversation).open(attached.view)
+        self._show_all()
+
+    async def _tick(self) -> None:
+        self._ticks += 1
+        attached = self.attached
+        fresh = 0 if attached is None else attached.read()
+        before = self.view.generation, self.view.state
+        if self._ticks % SLOW == 0 and attached is not None and (problem := attached.look()):
+            self.view.echo(Words("error", problem))
+        await self.query_one(Conversation).catch_up()
+        if self._ticks % SLOW == 0:
+            self._show_all()
+        elif fresh:
+            self.query_one(StatusLine).show(self.view)
+        if (self.view.generation, self.view.state) != before or self._ticks % SLOW == 0:
+            await self.query_one(Conversation).redraw_cards()
+        self._ring()
+
+    def _show_all(self) -> None:
+        status = self.query_one(StatusLine)
+        if self.attached is None:
+            status.show(None, "● ready")
+        else:
+            status.show(self.view)
+        if (pane := self.pane) is not None:
+            pane.show(self.view)
+
+    def _ring(self) -> None:
+        """The bell, once, where a run that was seen at work ends."""
+        attached = self.attached
+        if attached is not None and not attached.rang and attached.view.state in ("finished", "failed"):
+            attached.rang = True
+            self.bell()
+
+    @property
+    def pane(self) -> Pane | None:
+        """The pane that is visible."""
+        side = self.query_one("#side")
+        tabs = side.query(TabbedContent)
+        shown = tabs.first().active_pane if side.display and tabs else None
+        found = [] if shown is None else list(shown.query(Pane))
+        return found[0] if found else None
+
+    @on(TabbedContent.TabActivated)
+    def _turned(self) -> None:
+        self._show_all()
+
+    @on(OpenCandidate)
+    def _open_candidate(self, event: OpenCandidate) -> None:
+        self.show_candidate(event.candidate)
+
+    def show_candidate(self, name: str) -> None:
+        """One candidate over everything; the pane of layers shows it too."""
+        from tui.panes.layers import LayersPane
+
+        if name not in self.view.history.candidates:
+            self.tell("note", f"{name} is not a candidate of this run")
+            return
+        for pane in self.query(LayersPane):
+            pane.choose(name)
+        self.push_screen(candidate_screen(self.view, name))
+
+    @on(RunsPane.Wanted)
+    def _wanted(self, event: RunsPane.Wanted) -> None:
+        self.slash(f"/{event.command} {' '.join(event.runs)}")
+
+    @on(Conversation.Unread)
+    def _unread(self, event: Conversation.Unread) -> None:
+        line = self.query_one("#unread", Static)
+        line.display = event.count > 0
+        line.update(f"↓ {event.count} new: End")
+
+    # Keys
+
+    def action_pane(self, number: int) -> None:
+        """Show a pane; again closes it where it lies over the conversation."""
+        body, tabs = self.query_one("#body"), self.query("#side TabbedContent")
+        if not tabs:
+            return
+        content: TabbedContent = tabs.first(TabbedContent)
+        chosen = f"pane-{number}"
+        if self.screen.has_class("-narrow") and body.has_class("open") and content.active == chosen:
+            self.action_step_back()
+            return
+        body.add_class("open")
+        content.active = chosen
+        self._show_all()
+        if (pane := self.pane) is not None:
+            (pane.query("DataTable, Tree, Input, VerticalScroll").first() if len(pane.query("*")) else pane).focus()
+
+    def action_step_back(self) -> None:
+        """Close what lies over the conversation, else stop the run softly."""
+        body = self.query_one("#body")
+        line = self.query_one(Prompt).line
+        if body.has_class("open") or self.focused is not line:
+            body.remove_class("open")
+            line.focus()
+        elif line.value:
+            line.value = ""
+        elif self.attached is not None and self.attached.working and not self.attached.watching:
+            self.slash("/pause")
+
+    def action_leave(self) -> None:
+        """Ctrl+C copies what is selected; twice it leaves."""
+        if self.screen.get_selected_text():
+            self.screen.action_copy_text()
+            return
+        if time.monotonic() - self._left < TWICE:
+            self.exit()
+            return
+        self._left = time.monotonic()
+        going = self.attached is not None and self.attached.working
+        self.notify("Ctrl+C again leaves" + ("; the run goes on" if going else ""), timeout=TWICE)
+
+    def action_slash(self, line: str) -> None:
+        self.slash(f"/{line}")
+
+    def slash(self, text: str) -> None:
+        """Carry out a slash command; what is wrong with it is told in one line."""
+        command, arguments = parse(text)
+        if command is None:
+            self.tell("note", f"{text.split()[0]} is not a command; /help lists them")
+            return
+        try:
+            getattr(self._doing, f"command_{command.name}")(*arguments[: 1 if not command.takes else None])
+        except TypeError:
+            self.tell("note", f"it is used as {command.usage}: {command.does}")
+        except SecateurError as error:
+            self.tell("error", str(error))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for command in COMMANDS:
+            if not command.takes or command.takes.startswith("["):
+                yield SystemCommand(command.usage, command.does, lambda name=command.name: self.slash(f"/{name}"))
+
+    def named(self, name: str | None) -> Run:
+        """A run by its id, or the one that is shown.
+
+        Raises:
+            SecateurError: there is none.
+        """
+        if name is not None:
+            return open_run(self.settings.home, name)
+        if self.attached is None:
+            raise SecateurError("no run is open: /runs lists them")
+        return self.attached.run
+
+    async def leave_run(self) -> None:
+        """Back to the first screen; an engine goes on without a watcher."""
+        self.attached, self._lobby, self._talk = None, RunView(), None
+        await self.query_one(Conversation).open(self._lobby)
+        self.query_one("#body").add_class("idle")
+        self._welcome()
+        self._show_all()
+
+    def stop_softly(self) -> None:
+        pause(self.named(None))

@@ -1,0 +1,46 @@
+"""A run that the app looks at: its events read bit by bit, and the engine if it was started here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runs.run import Run
+from tui.engine import Engine
+from tui.view import RunView
+
+
+@dataclass
+class Attached:
+    """Reads what is new whenever it is asked; nothing is written to a run from here."""
+
+    run: Run
+    watching: bool = False
+    """Whether it is only looked at: nothing typed reaches it."""
+    engine: Engine | None = None
+    view: RunView = field(default_factory=RunView)
+    rang: bool = False
+    """Whether the end was told."""
+    _offset: int = 0
+
+    def read(self) -> int:
+        """Take what the journal has that is new; returns how many events that were."""
+        events, self._offset = self.run.journal.since(self._offset)
+        for event in events:
+            self.view.observe(event)
+        return len(events)
+
+    @property
+    def working(self) -> bool:
+        """Whether somebody works on it, or is about to."""
+        return self.run.engine is not None or (self.engine is not None and not self.engine.gone)
+
+    def look(self) -> str:
+        """Notice an engine that died; returns why, where it was started here and failed."""
+        if self.view.state in ("working", "new") and not self.working:
+            self.read()  # what it wrote last
+            if self.view.state == "working":
+                self.view.state = "interrupted"
+        if self.engine is None or not self.engine.gone:
+            return ""
+        problem, self.engine = self.engine.problem, None
+        return problem

@@ -1,0 +1,77 @@
+"""`secateur` alone, `secateur watch` and `secateur serve`: the full-screen app."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tools.errors import UsageError
+from tui.cli import options
+from tui.cli.edge import settings
+
+if TYPE_CHECKING:
+    from runs.run import Run
+
+
+def full(home: Path | None, **given: Any) -> None:
+    """Open the app."""
+    found = settings(home, **given)
+    from tui.app import SecateurApp
+
+    SecateurApp(found).run()
+
+
+def watch(
+    run: options.RunName,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the full screen.")] = False,
+    home: options.Home = None,
+) -> None:
+    """Follow a run that another process is doing, or look at one that is over.
+
+    Nothing that is typed reaches the run. Where there is no terminal, lines are printed.
+    """
+    found = settings(home)
+    from runs.run import open_run
+
+    chosen = open_run(found.home, run)
+    if plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        _print(chosen)
+        return
+    from tui.app import SecateurApp
+
+    SecateurApp(found, watch=chosen).run()
+
+
+def _print(run: Run) -> None:
+    from runs.report import summary
+    from tui.comparison import comparison
+    from tui.plain import Plain
+
+    with Plain() as printer:
+        for event in run.follow():
+            printer(event)
+    print(comparison(summary(run.journal.read()), run))
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; others than localhost can steer runs.")] = (
+        "localhost"
+    ),
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8111,
+    home: options.Home = None,
+) -> None:
+    """Show the app in a browser.
+
+    Whoever reaches the address can start runs and read files of yours through models: keep it local.
+    """
+    found = settings(home)
+    try:
+        from textual_serve.server import Server
+    except ImportError as error:
+        raise UsageError("secateur serve needs the package textual-serve: pip install textual-serve") from error
+    command = [sys.executable, "-m", "secateur", "--home", str(found.home)]
+    Server(shlex.join(command), host=host, port=port, title="secateur").serve()

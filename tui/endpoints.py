@@ -1,0 +1,27 @@
+"""Servers of language models that run on this machine, on the ports where they usually do."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+
+_USUAL = {"Ollama": 11434, "vLLM": 8000, "llama.cpp": 8080}
+_PATIENCE = 0.3
+"""Seconds for each."""
+
+
+def found() -> list[str]:
+    """Base URLs of those that answer, with the name of a model they serve."""
+    return list(_answering())
+
+
+def _answering() -> Iterator[str]:
+    for kind, port in _USUAL.items():
+        base = f"http://127.0.0.1:{port}/v1"
+        try:
+            with urllib.request.urlopen(f"{base}/models", timeout=_PATIENCE) as reply:
+                models = json.load(reply)["data"]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # nothing there, or nothing of the kind
+        yield f"{kind} at {base}" + (f" ({models[0]['id']})" if models else "")

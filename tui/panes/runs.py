@@ -1,0 +1,137 @@
+"""All runs of the home: open, resume, compare, remove."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import DataTable, Static
+
+from runs.report import summary
+from runs.report.summary import number
+from runs.run import Run, list_runs
+from tui.panes.pane import Pane
+from tui.settings import Settings
+from tui.view import RunView
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the list shows of a run."""
+
+    id: str
+    when: str
+    status: str
+    goal: str
+    dense: str
+    result: str
+
+
+def known(run: Run) -> Known:
+    """Read a run for the list.
+
+    Raises:
+        SecateurError: its files are damaged.
+    """
+    events = run.journal.read()
+    found = summary(events) if events else None
+    values = [None, None] if found is None else [found.dense, found.winner]
+    dense, result = ("·" if row is None else number(row.perplexity) for row in values)
+    when = datetime.fromtimestamp(run.created).strftime("%m-%d %H:%M")
+    return Known(run.id, when, str(run.status(events)), str(run.goal), dense, result)
+
+
+class RunsPane(Pane):
+    """Space marks runs to compare."""
+
+    NAME = "Runs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "ask('resume')", "Resume", id="runs.resume"),
+        Binding("space", "mark", "Mark", id="runs.mark"),
+        Binding("c", "compare", "Compare marked", id="runs.compare"),
+        Binding("delete", "ask('remove')", "Remove", id="runs.remove"),
+    ]
+    DEFAULT_CSS = """
+    RunsPane DataTable { height: 1fr; }
+    RunsPane #told { height: auto; color: $text-muted; padding: 0 1; }
+    """
+
+    class Wanted(Message):
+        """The person wants a command carried out on runs."""
+
+        def __init__(self, command: str, runs: Sequence[str]) -> None:
+            super().__init__()
+            self.command = command
+            self.runs = runs
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._home = settings.home
+        self._marked: set[str] = set()
+        self._known: dict[tuple[str, float], Known] = {}
+
+    def compose(self) -> ComposeResult:
+        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Static("Enter opens, r resumes, space marks, c compares what is marked, Delete removes", id="told")
+
+    def on_mount(self) -> None:
+        self.query_one(DataTable).add_columns("", "run", "when", "status", "dense", "result", "goal")
+
+    def show(self, view: RunView) -> None:
+        self._read()
+
+    @work(thread=True, exclusive=True)
+    def _read(self) -> None:
+        """Read what changed; a finished run is read once."""
+        found = []
+        for run in reversed(list_runs(self._home)):
+            try:
+                key = (run.id, run.journal.path.stat().st_mtime if run.journal.path.exists() else 0.0)
+                if key not in self._known or self._known[key].status == "working":
+                    self._known[key] = known(run)
+                found.append(self._known[key])
+            except Exception as error:  # a damaged run is told of and can still be removed
+                found.append(Known(run.id, "", "damaged", " ".join(str(error).split()), "·", "·"))
+        self.app.call_from_thread(self._fill, found)
+
+    def _fill(self, found: list[Known]) -> None:
+        table = self.query_one(DataTable)
+        at = self._at
+        table.clear()
+        for one in found:
+            cells = ("✓" if one.id in self._marked else " ", one.id, one.when, one.status)
+            numbers = (f"{one.dense:>7}", f"{one.result:>7}")
+            table.add_row(*(Text(cell) for cell in (*cells, *numbers, one.goal)), key=one.id)
+        if at and any(one.id == at for one in found):
+            table.move_cursor(row=table.get_row_index(at))
+
+    @property
+    def _at(self) -> str | None:
+        table = self.query_one(DataTable)
+        if not table.row_count:
+            return None
+        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+
+    @on(DataTable.RowSelected)
+    def _open(self, event: DataTable.RowSelected) -> None:
+        event.stop()
+        self.post_message(self.Wanted("open", [str(event.row_key.value)]))
+
+    def action_ask(self, command: str) -> None:
+        if (at := self._at) is not None:
+            self.post_message(self.Wanted(command, [at]))
+
+    def action_mark(self) -> None:
+        if (at := self._at) is not None:
+            self._marked ^= {at}
+            self._read()
+
+    def action_compare(self) -> None:
+        self.post_message(self.Wanted("compare", sorted(self._marked)))
