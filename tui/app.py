@@ -201,6 +201,8 @@ class SecateurApp(App[None]):
         self._show_all()
 
     async def _tick(self) -> None:
+        if not self.query(Conversation):  # the app is being closed
+            return
         self._ticks += 1
         attached = self.attached
         fresh = 0 if attached is None else attached.read()

@@ -18,7 +18,7 @@ _SHOWN = 8
 INVITATION = "say what you want, / for commands"
 
 
-class Line(Input):
+class PromptLine(Input):
     """The input; up and down walk through what was said before, tab completes a command."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -59,7 +59,7 @@ class Prompt(Vertical):
     Prompt #hints { color: $text-muted; background: $surface; }
     Prompt Horizontal { height: 1; padding: 0 1; background: $surface; }
     Prompt #sign { width: 2; color: $accent; text-style: bold; }
-    Prompt Line { width: 1fr; background: $surface; }
+    Prompt PromptLine { width: 1fr; background: $surface; }
     """
 
     class Sent(Message):
@@ -73,11 +73,11 @@ class Prompt(Vertical):
         yield Static(id="hints")
         with Horizontal():
             yield Static("›", id="sign")
-            yield Line()
+            yield PromptLine()
 
     @property
-    def line(self) -> Line:
-        return self.query_one(Line)
+    def line(self) -> PromptLine:
+        return self.query_one(PromptLine)
 
     def offer(self, text: str) -> None:
         """What Enter on an empty line would do, if anything."""

@@ -1,0 +1,145 @@
+"""What a screen shows of a run, without a screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runs.events import Answered, Asked, Extended, Replied, RunInterrupted, Said, Spoke, Thought, ToolUsed
+from tui.commands import COMMANDS, matching, parse
+from tui.details import candidate_text
+from tui.doing import Doing
+from tui.panes.candidates import rows
+from tui.view import Card, RunView, Speech, ToolLine, Words
+from tui.widgets.status import parts
+
+
+def seen(events: list[Any]) -> RunView:
+    view = RunView()
+    for event in events:
+        view.observe(event)
+    return view
+
+
+def test_a_run_becomes_a_conversation(story: Any) -> None:
+    view = seen(story.whole().events)
+    assert [type(entry) for entry in view.entries].count(Card) == 3
+    labels = [entry.label for entry in view.entries if isinstance(entry, Words)]
+    assert labels == ["selected", "saved", "secateur"]
+    assert view.state == "finished"
+    assert view.best == [1.0, 0.8, 0.8]
+    assert view.outcome("c-2") == "KL 0.800 over 2,048 tokens, KL 0.900 over 16,384 tokens, 41.9 on the held-out text"
+    assert view.outcome("c-3") == "rejected: duplicate of c-1"
+
+
+def test_only_what_changed_is_drawn_again(story: Any) -> None:
+    story.start().propose("c-1", "W").propose("c-2", "W * X")
+    view = seen(story.events)
+    assert view.drain() == [0, 1]
+    assert view.drain() == []
+    story.measure("c-2", 0.5)
+    view.observe(story.events[-1])
+    assert view.drain() == [1]
+
+
+def test_speech_is_heard_piece_by_piece_and_ends_with_the_whole_answer(story: Any) -> None:
+    view = seen(story.start().events)
+    view.observe(Asked(call="1/design/1", model="m", messages=()))
+    assert view.doing == "designing"
+    for piece in ("Block 0 ", "is skewed"):
+        view.observe(Spoke(call="1/design/1", text=piece))
+    view.observe(Spoke(call="1/design/1", text="hm", thinking=True))
+    (speech,) = view.entries
+    assert speech == Speech("1/design/1", thinking="hm", text="Block 0 is skewed")
+    view.observe(Answered(call="1/design/1", text="Block 0 is skewed, so spare it.", thinking="hm", tokens_in=5))
+    assert speech == Speech("1/design/1", thinking="hm", text="Block 0 is skewed, so spare it.", done=True)
+    assert view.doing == "starting"
+    assert view.spent.tokens == 5
+    # Asked again after a crash, it speaks from the start.
+    view.observe(Spoke(call="1/design/1", text="Anew"))
+    assert (speech.text, speech.done) == ("Anew", False)
+
+
+def test_what_was_echoed_is_not_shown_twice(story: Any) -> None:
+    view = seen(story.start().events)
+    view.echo(Words("you", "spare block 0"))
+    view.observe(Said(text="spare block 0"))
+    view.observe(Said(text="spare block 0"))
+    view.observe(Replied(text="done"))
+    assert [entry.text for entry in view.entries if isinstance(entry, Words)] == [
+        "spare block 0",
+        "spare block 0",
+        "done",
+    ]
+    assert view.history.said == ["spare block 0", "spare block 0"]
+
+
+def test_a_tool_reads_like_a_call() -> None:
+    tool = ToolUsed(name="layer_statistics", arguments='{"name": "skew"}', result="0: 2.2", seconds=0.2, generation=1)
+    (line,) = seen([tool]).entries
+    assert isinstance(line, ToolLine)
+    assert line.call == 'layer_statistics(name="skew")'
+
+
+def test_the_state_follows_the_journal(story: Any) -> None:
+    view = seen(story.start().events)
+    view.observe(RunInterrupted())
+    assert view.state == "interrupted"
+    view.observe(story.start().events[-1])
+    assert view.state == "working"
+
+
+def test_the_table_has_the_references_and_marks_rough_numbers(story: Any) -> None:
+    found = {row.name: row for row in rows(seen(story.whole().events))}
+    assert set(found) == {"c-1", "c-2", "magnitude", "wanda", "dense"}
+    assert found["c-1"].cells[1].strip() == "(1.00)"
+    assert found["c-2"].cells[0] == "★ c-2"
+    assert found["wanda"].perplexity == 50.9
+    order = sorted(found.values(), key=lambda row: row.key(1))
+    assert [row.name for row in order][:2] == ["dense", "c-2"]
+
+
+def test_a_candidate_is_told_in_full_with_the_protocol(story: Any) -> None:
+    view = seen(story.whole().events)
+    text = candidate_text(view, "c-2").plain
+    for part in ("sqr(W) * X", "16,384 tokens of builtin/search", "41.9", "4 windows of 512", "float32 on cpu"):
+        assert part in text
+
+
+def test_the_status_line_leaves_out_whole_parts_and_keeps_the_state(story: Any) -> None:
+    view = seen(story.whole().events)
+    wide, state = parts(view, 160)
+    assert state == "✔ finished"
+    assert "tiny → 50 % unstructured" in wide
+    assert "run calm-heron-7" in wide
+    for width in range(30, 160):
+        left, right = parts(view, width)
+        assert right == state
+        assert len(left) + len(right) <= width or left == "secateur"
+        assert all(part in wide for part in left.split("   "))
+
+
+def test_money_and_extended_budgets_are_counted(story: Any) -> None:
+    story.whole()
+    view = seen([*story.events, Answered(call="1/design/1", money=0.25), Extended(candidates=3)])
+    assert "$0.25" in parts(view, 200)[0]
+
+
+def test_thoughts_are_told_with_their_kind() -> None:
+    (entry,) = seen([Thought(id="t-1", kind="lesson", text="spare [block] 0")]).entries
+    assert entry == Words("lesson", "spare [block] 0", source="t-1")
+
+
+def test_every_command_is_done_and_found_by_its_beginning() -> None:
+    for command in COMMANDS:
+        assert callable(getattr(Doing, f"command_{command.name}"))
+        assert parse(f"/{command.name} a b")[0] == command
+        assert command in matching(f"/{command.name[:2]}")
+    assert {name.removeprefix("command_") for name in vars(Doing) if name.startswith("command_")} == {
+        command.name for command in COMMANDS
+    }
+    found, arguments = parse("/comp one two")
+    assert found is not None
+    assert (found.name, arguments) == ("compare", ["one", "two"])
+    assert parse("/c")[0] is None  # candidates, compare or copy
+    assert parse("/")[0] is None
+    assert matching("prune") == []
