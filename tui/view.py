@@ -207,7 +207,7 @@ class RunView:
                 self._add(Card(candidate))
             case CandidateMeasured(candidate_id=name, measurement=measured):
                 if measured.kind == "divergence":
-                    self.best.append(min(measured.value, *self.best[-1:]))
+                    self.best.append(min([measured.value, *self.best[-1:]]))
                 self._touch(name)
             case CandidateRejected(candidate_id=name):
                 self._touch(name)
