@@ -94,6 +94,10 @@ class Ledger:
         ended = isinstance(event, RunFinished | RunFailed | RunInterrupted)
         self._last = None if ended else event.at
 
+    def stand_still(self) -> None:
+        """Nobody works any more, though no event said so."""
+        self._last = None
+
     @property
     def spent(self) -> Spent:
         """What was spent up to now, the time since the last event included."""

@@ -8,14 +8,17 @@ from pydantic import AfterValidator, Field
 
 from tools.recipe import Frozen, Recipe
 
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+_CONTROLS = {code: "?" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"} | {ord("\r"): None}
 
 
-# Terminals and models hand on broken characters as lone surrogates, which a line of the journal cannot carry.
-Text = Annotated[str, AfterValidator(_encodable)]
-"""Free text that a person or a model wrote; what is no character becomes `?`."""
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().translate(_CONTROLS)
+
+
+# Terminals and models hand on broken characters as lone surrogates, which a line of the journal cannot carry; control
+# characters would act on the terminal of whoever reads the journal.
+Text = Annotated[str, AfterValidator(_plain)]
+"""Free text that a person or a model wrote; what is no character, or commands a terminal, becomes `?`."""
 
 
 class Candidate(Frozen):

@@ -199,6 +199,17 @@ class SecateurApp(App[None]):
         self.query_one("#body").remove_class("idle")
         await self.query_one(Conversation).open(attached.view)
         self._show_all()
+        self._find_others(run)
+
+    @work(thread=True, group="others")
+    def _find_others(self, run: Run) -> None:
+        """What other runs made of the same model, to be compared with."""
+        from tui.comparison import results
+        from tui.panes.progress import ProgressPane
+
+        points = results(self.settings.home, run)
+        for pane in self.query(ProgressPane):
+            self.call_from_thread(pane.compare_with, points)
 
     async def _tick(self) -> None:
         if not self.query(Conversation):  # the app is being closed
@@ -288,7 +299,10 @@ class SecateurApp(App[None]):
         content.active = chosen
         self._show_all()
         if (pane := self.pane) is not None:
-            (pane.query("DataTable, Tree, Input, VerticalScroll").first() if len(pane.query("*")) else pane).focus()
+            for widget in pane.query("*"):
+                if widget.focusable:
+                    widget.focus()
+                    return
 
     def action_step_back(self) -> None:
         """Close what lies over the conversation, else stop the run softly."""

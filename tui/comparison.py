@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from runs.report import Row, Summary
+from runs.goal import Goal
+from runs.report import Row, Summary, summary
 from runs.report.summary import number, pattern_word
+from runs.run import Run, list_runs
+from tools.errors import SecateurError
 from tools.recipe import Recipe
 
-if TYPE_CHECKING:
-    from runs.run import Run
 
-
-def comparison(summary: Summary, run: Run) -> str:
+def comparison(found: Summary, run: Run) -> str:
     """Table, verdict, model and report; before the end of a run only what it has come to."""
-    lines = [*_table(summary), f"  {summary.verdict}"]
-    if summary.recipe is not None:
-        lines.append(f"  {_speed(summary.recipe)}")
-    if summary.output is not None:
-        lines.append(f"  model   {summary.output}       checked: {summary.verified}")
+    lines = [*_table(found), f"  {found.verdict}"]
+    if found.recipe is not None:
+        lines.append(f"  {_speed(found.recipe)}")
+    if found.output is not None:
+        lines.append(f"  model   {found.output}       checked: {found.verified}")
     if run.report_html.exists():
         lines.append(f"  report  {run.report_html}")
     return "\n".join(lines)
@@ -30,6 +30,25 @@ def side_by_side(summaries: Sequence[Summary]) -> str:
     width = max(len(summary.run) for summary in summaries)
     head = f"  {'run':<{width}}  {'dense':>8}  {'result':>8}  {'sparsity':>8}  {'candidates':>10}  what was asked"
     return "\n".join([head, *(_run_line(summary, width) for summary in summaries)])
+
+
+def results(home: Path, run: Run) -> list[tuple[str, float, float]]:
+    """Run, sparsity and perplexity of what other runs made of the same model, measured on the same text."""
+    found = []
+    for other in list_runs(home):
+        if other.id == run.id:
+            continue
+        try:
+            if _alike(other.goal, run.goal) and (winner := summary(other.journal.read()).winner) is not None:
+                found.append((other.id, winner.sparsity, winner.perplexity))
+        except SecateurError:
+            continue  # the list of runs tells of damage
+    return found
+
+
+def _alike(one: Goal, other: Goal) -> bool:
+    wanted = (other.model, other.test_text, other.evaluation.test)
+    return (one.model, one.test_text, one.evaluation.test) == wanted
 
 
 def _table(summary: Summary) -> list[str]:

@@ -9,6 +9,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateRejected,
     Event,
+    Extended,
     FinalMeasured,
     Progress,
     Recalled,
@@ -20,7 +21,7 @@ from runs.events import (
     Stage,
     SurveyDone,
 )
-from runs.goal import Goal
+from runs.goal import Budget, Goal
 from runs.report.summary import number
 from tools.measurement import Measurement
 
@@ -63,6 +64,8 @@ class Tally:
 
     run: str = ""
     goal: Goal | None = None
+    budget: Budget = field(default_factory=Budget)
+    """What may be spent; of minutes, those of the search at hand."""
     steps: list[Step] = field(default_factory=list)
     measured: dict[str, Measurement] = field(default_factory=dict)
     """Last divergence of every candidate by its id; finalists get a perplexity too, which is another matter."""
@@ -82,6 +85,7 @@ class Tally:
         self._last = event.at
         match event:
             case RunStarted(run=run, goal=goal):
+                self.budget = self.budget if self.run else goal.budget
                 self.run, self.goal = run, goal
                 self._search_began, self._measured_before = None, len(self.measured)
                 return self._end(event)
@@ -93,6 +97,9 @@ class Tally:
                 self.measured[name] = measurement
             case CandidateRejected(stage="measure"):
                 self.failed += 1
+            case Extended(candidates=more, minutes=longer):
+                done = len(self.measured) + self.failed
+                self.budget = Budget(candidates=None if more is None else done + more, minutes=longer)
             case _:
                 self._note(event)
         return None
@@ -145,7 +152,7 @@ class Tally:
     @property
     def wanted(self) -> int | None:
         """How many candidates the budget allows."""
-        return None if self.goal is None else self.goal.budget.candidates
+        return self.budget.candidates
 
     @property
     def search(self) -> str:
@@ -162,19 +169,13 @@ class Tally:
     def eta(self) -> float | None:
         """Seconds until the search has spent its budget, judged by its pace so far."""
         step = self.step
-        if (
-            step is None
-            or step.name != "search"
-            or self.goal is None
-            or self._search_began is None
-            or self._last is None
-        ):
+        if step is None or step.name != "search" or self._search_began is None or self._last is None:
             return None
         spent = (self._last - self._search_began).total_seconds()
         ends = []
         done = len(self.measured) + self.failed - self._measured_before
         if self.wanted and done > 0:
             ends.append(spent / done * max(0, self.wanted - done - self._measured_before))
-        if self.goal.budget.minutes is not None:
-            ends.append(max(0.0, 60 * self.goal.budget.minutes - spent))
+        if self.budget.minutes is not None:
+            ends.append(max(0.0, 60 * self.budget.minutes - spent))
         return min(ends) if ends else None

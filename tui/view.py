@@ -126,6 +126,16 @@ class RunView:
         return self._ledger.spent
 
     @property
+    def budget(self) -> Budget:
+        """What may be spent on the whole, with what a person allowed since."""
+        return self._ledger.budget
+
+    def died(self) -> None:
+        """The engine is gone and had no time to say so."""
+        self.state, self.asking = "interrupted", False
+        self._ledger.stand_still()
+
+    @property
     def generation(self) -> int:
         return max(self.history.selected, default=-1) + 1
 
@@ -163,6 +173,8 @@ class RunView:
         if isinstance(event, Spoke):
             self._hear(event)
             return
+        if isinstance(event, RunStarted) and not self.events:
+            self._ledger.budget = event.goal.budget
         self.events.append(event)
         self._ledger.observe(event)
         self.history.observe(event)

@@ -130,7 +130,7 @@ class CandidatesPane(Pane):
         if found != self._rows:
             self._fill(found)
         curve = view.best
-        self.query_one("#curve", Sparkline).data = [-value for value in curve]
+        self.query_one("#curve", Sparkline).data = curve
         last = f"best KL {number(curve[0])} → {number(curve[-1])}" if curve else "nothing is measured yet"
         sort = f"sorted by {COLUMNS[self._column]} (s)"
         self.query_one("#caption", Static).update(

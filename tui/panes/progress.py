@@ -82,8 +82,7 @@ class ProgressPane(Pane):
         if self._view is None or not self.is_mounted:
             return
         self.query_one("#stage", Static).update(_stage(self._view, self.size.width))
-        goal = self._view.tally.goal
-        spent = budget(self._view.spent, Budget() if goal is None else goal.budget, self.size.width)
+        spent = budget(self._view.spent, self._view.budget, self.size.width)
         self.query_one("#spent", Static).update(spent)
         self._draw_best([value for value in self._view.best if math.isfinite(value)])
         self._draw_plot(_points(self._view, self._others))
