@@ -126,7 +126,7 @@ class Doing:
         self._app.say(f"export it to {folder}")
 
     def command_copy(self, *what: str) -> None:
-        names = [word for word in what if word != "recipe"] or [self._app.view.tally.best or ""]
+        names = [word for word in what if word != "recipe"] or [self._app.view.leader or ""]
         candidate = self._app.view.history.candidates.get(names[0])
         if candidate is None:
             raise UsageError("name a candidate of this run, as c-3")

@@ -108,6 +108,8 @@ class RunView:
     """Lowest divergence after each measured candidate."""
     state: str = "new"
     """`new`, `working`, `finished`, `failed` or `interrupted`, as the journal tells."""
+    winner: str | None = None
+    """Of a run that came to its end."""
     asking: bool = False
     """Whether an LLM is thinking now."""
     last: datetime | None = None
@@ -134,6 +136,11 @@ class RunView:
         """The engine is gone and had no time to say so."""
         self.state, self.asking = "interrupted", False
         self._ledger.stand_still()
+
+    @property
+    def leader(self) -> str | None:
+        """The winner, or who leads the search."""
+        return self.winner or self.tally.best
 
     @property
     def generation(self) -> int:
@@ -187,9 +194,11 @@ class RunView:
         """The state of the run."""
         match event:
             case RunStarted():
-                self.state, self.asking = "working", False
-            case RunFinished():
-                self.state = "finished"
+                self.state, self.asking, self.winner = "working", False, None
+            case RunFinished(best=best):
+                self.state, self.winner = "finished", best
+                for name in self._cards:
+                    self._touch(name)
             case RunFailed():
                 self.state = "failed"
             case RunInterrupted():

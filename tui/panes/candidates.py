@@ -79,7 +79,7 @@ def rows(view: RunView) -> list[Row]:
             perplexity = history.selections.get(candidate.id)
             final = history.finals.get(candidate.id)
             value = final.measurement.value if final else perplexity.value if perplexity else None
-            leads = view.tally.best == candidate.id
+            leads = view.leader == candidate.id
             kl = measured[tokens].value
             found.append(Row(candidate.id, leads, kl, tokens, tokens == most, value, candidate.recipe))
     return [*found, *_references(view)]

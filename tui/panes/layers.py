@@ -110,7 +110,7 @@ class LayersPane(Pane):
     @property
     def _shown(self) -> str | None:
         """The candidate that is shown."""
-        return self.candidate or (None if self._view is None else self._view.tally.best)
+        return self.candidate or (None if self._view is None else self._view.leader)
 
     def _projections(self, block: int) -> list[tuple[str, float]]:
         """Measured share of zeros of the block's projections, where the model was pruned for good."""
@@ -156,7 +156,7 @@ def _header(view: RunView, name: str | None) -> Content:
     candidate = view.history.candidates.get(name or "")
     if candidate is None:
         return Content("No candidate is measured yet: these are the statistics of the dense model.")
-    lead = "  leads" if candidate.id == view.tally.best else ""
+    lead = "  leads" if candidate.id == view.leader else ""
     lines = [_allocated(candidate.recipe), candidate.why]
     if candidate.id not in view.history.rates:
         lines.append(f"Rates of the blocks come with the first measurement: {view.outcome(candidate.id)}.")

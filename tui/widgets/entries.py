@@ -74,7 +74,7 @@ class Line(Static):
         state = "rejected" if name in view.history.rejected else "KL -"
         if found:
             state = f"KL {number(found[max(found)].value)}"
-        mark = "★" if view.tally.best == name else " "
+        mark = "★" if view.leader == name else " "
         what = self._hanging(describe(candidate.recipe), LABEL + 10)
         return Content.assemble(_label(f"{mark} {name}"), f"{state:<10}{what}")
 
@@ -119,7 +119,7 @@ def _saved(card: Card, view: RunView) -> str:
 def _card(card: Card, view: RunView) -> Content:
     candidate = card.candidate
     parents = f"child of {', '.join(candidate.parents)}" if candidate.parents else candidate.operator
-    best = "   ★ leads" if view.tally.best == candidate.id else ""
+    best = "   ★ leads" if view.leader == candidate.id else ""
     rows = [f"\n{describe(candidate.recipe)}"]
     rows += [f"\nwhy  {candidate.why}"] if candidate.why else []
     rows.append(f"\n{view.outcome(candidate.id)}   {_saved(card, view)}".rstrip())
