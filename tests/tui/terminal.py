@@ -111,6 +111,8 @@ class Terminal:
         self._changed = threading.Condition()
         self._pieces: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
         self._arrived = 0.0
+        self._seen = 0.0
+        self._awaited: Callable[[Display], object] | None = None
         self._ended = False
         self._code: int | None = None
         self._master, slave = pty.openpty()
@@ -197,14 +199,16 @@ class Terminal:
         Raises:
             AssertionError: it did not come in time, or the command ended; the message shows the screen.
         """
-        deadline = time.monotonic() + timeout
         with self._changed:
-            while not condition(self._display):
-                if self._ended:
-                    raise AssertionError(self._report(f"{what} never came: the command ended"))
-                if not self._changed.wait(deadline - time.monotonic()):
-                    raise AssertionError(self._report(f"{what} did not come within {timeout:g} s"))
-            return self._arrived
+            if condition(self._display):
+                return self._arrived
+            self._awaited = condition
+            over = self._changed.wait_for(lambda: self._awaited is None or self._ended, timeout)
+            seen, self._awaited = self._awaited is None, None
+            if not seen:
+                reason = "never came: the command ended" if over else f"did not come within {timeout:g} s"
+                raise AssertionError(self._report(f"{what} {reason}"))
+            return self._seen
 
     def wait(self, timeout: float = 10.0) -> int:
         """Wait until the command has ended and all that it wrote is on the screen; returns its exit code.
@@ -264,6 +268,9 @@ class Terminal:
             with self._changed:
                 self._stream.feed(whole)
                 self._arrived, self._ended = arrived, not data
+                # Looked at here, as whoever waits would not get its turn before all that came meanwhile is drawn.
+                if self._awaited is not None and self._awaited(self._display):
+                    self._awaited, self._seen = None, arrived
                 self._changed.notify_all()
             if not data:
                 return
