@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from runs.events import CandidateMeasured
@@ -149,7 +150,7 @@ def echoes(terminal: Terminal, seconds: float) -> tuple[list[float], float]:
         if due - begun > seconds:
             break
         sent = terminal.type(TYPED[count - 1])
-        found.append(terminal.wait_until(lambda display, n=count: typed(display, TYPED[:n]), 10, "the echo") - sent)
+        found.append(terminal.wait_until(partial(typed, text=TYPED[:count]), 10, "the echo") - sent)
         if count == len(TYPED):
             terminal.press(*["backspace"] * count)
             terminal.wait_until(lambda display: not typed(display, TYPED[0]), 10, "an empty prompt")

@@ -285,7 +285,12 @@ def _spawn(command: Sequence[str], terminal: str, environment: Mapping[str, str]
     actions = [(os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0), *((os.POSIX_SPAWN_DUP2, 0, fd) for fd in (1, 2))]
     # A shell without job control starts background jobs with the signal ignored, and that is inherited.
     return os.posix_spawnp(
-        command[0], command, environment, file_actions=actions, setsid=True, setsigdef=[signal.SIGINT, signal.SIGHUP]
+        command[0],
+        list(command),
+        environment,
+        file_actions=actions,
+        setsid=True,
+        setsigdef=[signal.SIGINT, signal.SIGHUP],
     )
 
 
