@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 _CHUNK = 1 << 16
+_HEAD = 80
+"""Bytes of a line that hold its time and its kind."""
 
 
 class Journal:
@@ -72,8 +74,13 @@ class Journal:
                 return
             time.sleep(poll)
 
-    def since(self, offset: int) -> tuple[list[Event], int]:
-        """Events of the complete lines after byte `offset`, and where those lines end."""
+    def since(self, offset: int, *, settled: bool = False) -> tuple[list[Event], int]:
+        """Events of the complete lines after byte `offset`, and where those lines end.
+
+        Args:
+            settled: leave out what later lines say again: pieces of speech whose answer is there, progress that was
+                passed. They are most of a long journal.
+        """
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
@@ -82,7 +89,7 @@ class Journal:
             return [], offset
         complete = data[: data.rfind(b"\n") + 1]
         lines = complete.split(b"\n")[:-1]
-        events = [event for line in lines if (event := self._parse(line)) is not None]
+        events = [event for line in (_settled(lines) if settled else lines) if (event := self._parse(line)) is not None]
         return events, offset + len(complete)
 
     def _parse(self, line: bytes) -> Event | None:
@@ -93,6 +100,24 @@ class Journal:
             if problem["type"] not in _UNKNOWN_KIND:
                 logger.warning("%s: a damaged line was skipped (%s)", self.path, problem["msg"])
             return None
+
+
+def _settled(lines: list[bytes]) -> list[bytes]:
+    """Without speech that was answered and progress that was passed, told by the kind near the line's beginning."""
+    kept, answered, passed = [], False, False
+    for line in reversed(lines):
+        head = line[:_HEAD]
+        if b'"spoke"' in head:
+            if answered:
+                continue
+        elif b'"progress"' in head:
+            if passed:
+                continue
+            passed = True
+        elif b'"answered"' in head:
+            answered = True
+        kept.append(line)
+    return kept[::-1]
 
 
 @contextmanager

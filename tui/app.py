@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 TICK = 0.1
 """Seconds between looks into the journal."""
+DRAW = 5
+"""Every so many looks the conversation is drawn: laying it out costs more than anything else."""
 SLOW = 10
 """Every so many looks: the pane, the clock, whether the engine lives."""
 TWICE = 2.0
@@ -72,7 +74,13 @@ class SecateurApp(App[None]):
         """What is said before there is a run."""
         self._doing = Doing(self)
         self._ticks = 0
+        self._echoed = False
         self._left = 0.0
+        self._status = StatusLine()
+        self._conversation = Conversation()
+        self._prompt = Prompt()
+        self._side = Vertical(id="side")
+        self._tabs: TabbedContent | None = None
         self._endpoints: list[str] | None = None
 
     @property
@@ -81,21 +89,21 @@ class SecateurApp(App[None]):
         return self._lobby if self.attached is None else self.attached.view
 
     def compose(self) -> ComposeResult:
-        yield StatusLine()
+        yield self._status
         with Horizontal(id="body", classes="idle"):
             with Vertical(id="talk"):
                 yield Welcome(markup=False)
-                yield Conversation()
+                yield self._conversation
                 yield Static(id="unread", markup=False)
-            yield Vertical(id="side")
-        yield Prompt()
+            yield self._side
+        yield self._prompt
         yield Footer(compact=True)
 
     async def on_mount(self) -> None:
         self.register_theme(HIGH_CONTRAST)
         self.theme = "textual-dark"
-        self.query_one(StatusLine).show(None, "● ready")
-        self.query_one(Prompt).line.focus()
+        self._status.show(None, "● ready")
+        self._prompt.line.focus()
         if self._watch is None:
             self._welcome()
         self.call_after_refresh(self._furnish)
@@ -104,8 +112,9 @@ class SecateurApp(App[None]):
         """The panes, which nobody sees in the first instant."""
         from tui.panes.all import panes
 
-        await self.query_one("#side").mount(panes(self.settings))
-        await self.query_one(Conversation).open(self._lobby)
+        self._tabs = panes(self.settings)
+        await self._side.mount(self._tabs)
+        await self._conversation.open(self._lobby)
         self.set_interval(TICK, self._tick)
         if self._watch is not None:
             self.attach(self._watch, watching=True)
@@ -166,7 +175,7 @@ class SecateurApp(App[None]):
         over = self.talk.over
         if reply:
             self.call_from_thread(self.tell, "secateur", reply)
-        self.call_from_thread(self.query_one(Prompt).offer, "Enter starts, no does not" if self.talk.asks else "")
+        self.call_from_thread(self._prompt.offer, "Enter starts, no does not" if self.talk.asks else "")
         if over:
             self.call_from_thread(self.exit)
 
@@ -179,6 +188,7 @@ class SecateurApp(App[None]):
     def tell(self, label: str, text: str) -> None:
         """Say something in the conversation that the journal does not hold, or not yet."""
         self.view.echo(Words(label, text))
+        self._echoed = True
         self._welcome()
 
     # Looking at a run
@@ -197,7 +207,7 @@ class SecateurApp(App[None]):
             self._talk.run = run
         self.query_one(Welcome).display = False
         self.query_one("#body").remove_class("idle")
-        await self.query_one(Conversation).open(attached.view)
+        await self._conversation.open(attached.view)
         self._show_all()
         self._find_others(run)
 
@@ -212,7 +222,7 @@ class SecateurApp(App[None]):
             self.call_from_thread(pane.compare_with, points)
 
     async def _tick(self) -> None:
-        if not self.query(Conversation):  # the app is being closed
+        if not self._conversation.is_attached:  # the app is being closed
             return
         self._ticks += 1
         attached = self.attached
@@ -220,21 +230,22 @@ class SecateurApp(App[None]):
         before = self.view.generation, self.view.state
         if self._ticks % SLOW == 0 and attached is not None and (problem := attached.look()):
             self.view.echo(Words("error", problem))
-        await self.query_one(Conversation).catch_up()
+        if self._ticks % DRAW == 0 or self._echoed:
+            self._echoed = False
+            await self._conversation.catch_up()
         if self._ticks % SLOW == 0:
             self._show_all()
-        elif fresh:
-            self.query_one(StatusLine).show(self.view)
+        elif fresh and self._ticks % DRAW == 0:
+            self._status.show(self.view)
         if (self.view.generation, self.view.state) != before or self._ticks % SLOW == 0:
-            await self.query_one(Conversation).redraw_cards()
+            await self._conversation.redraw_cards()
         self._ring()
 
     def _show_all(self) -> None:
-        status = self.query_one(StatusLine)
         if self.attached is None:
-            status.show(None, "● ready")
+            self._status.show(None, "● ready")
         else:
-            status.show(self.view)
+            self._status.show(self.view)
         if (pane := self.pane) is not None:
             pane.show(self.view)
 
@@ -248,11 +259,10 @@ class SecateurApp(App[None]):
     @property
     def pane(self) -> Pane | None:
         """The pane that is visible."""
-        side = self.query_one("#side")
-        tabs = side.query(TabbedContent)
-        shown = tabs.first().active_pane if side.display and tabs else None
-        found = [] if shown is None else list(shown.query(Pane))
-        return found[0] if found else None
+        if self._tabs is None or not self._side.display or (shown := self._tabs.active_pane) is None:
+            return None
+        found = shown.children[0]
+        return found if isinstance(found, Pane) else None
 
     @on(TabbedContent.TabActivated)
     def _turned(self) -> None:
@@ -287,10 +297,9 @@ class SecateurApp(App[None]):
 
     def action_pane(self, number: int) -> None:
         """Show a pane; again closes it where it lies over the conversation."""
-        body, tabs = self.query_one("#body"), self.query("#side TabbedContent")
-        if not tabs:
+        body, content = self.query_one("#body"), self._tabs
+        if content is None:
             return
-        content: TabbedContent = tabs.first(TabbedContent)
         chosen = f"pane-{number}"
         if self.screen.has_class("-narrow") and body.has_class("open") and content.active == chosen:
             self.action_step_back()
@@ -307,7 +316,7 @@ class SecateurApp(App[None]):
     def action_step_back(self) -> None:
         """Close what lies over the conversation, else stop the run softly."""
         body = self.query_one("#body")
-        line = self.query_one(Prompt).line
+        line = self._prompt.line
         if body.has_class("open") or self.focused is not line:
             body.remove_class("open")
             line.focus()
@@ -365,7 +374,7 @@ class SecateurApp(App[None]):
     async def leave_run(self) -> None:
         """Back to the first screen; an engine goes on without a watcher."""
         self.attached, self._lobby, self._talk = None, RunView(), None
-        await self.query_one(Conversation).open(self._lobby)
+        await self._conversation.open(self._lobby)
         self.query_one("#body").add_class("idle")
         self._welcome()
         self._show_all()

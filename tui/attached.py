@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 
 from runs.run import Run
@@ -24,9 +25,23 @@ class Attached:
 
     def read(self) -> int:
         """Take what the journal has that is new; returns how many events that were."""
+        if not self._offset:
+            return self._read_all()
         events, self._offset = self.run.journal.since(self._offset)
         for event in events:
             self.view.observe(event)
+        return len(events)
+
+    def _read_all(self) -> int:
+        """The first look. Nothing of it is garbage, which the collector would search again and again."""
+        gc.disable()
+        try:
+            events, self._offset = self.run.journal.since(0, settled=True)
+            for event in events:
+                self.view.observe(event)
+            gc.freeze()
+        finally:
+            gc.enable()
         return len(events)
 
     @property

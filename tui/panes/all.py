@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textual.widget import Widget
 from textual.widgets import TabbedContent, TabPane
 
 from tui.panes.candidates import CandidatesPane
@@ -17,7 +16,7 @@ from tui.settings import Settings
 KINDS: tuple[type[Pane], ...] = (CandidatesPane, LayersPane, ThoughtsPane, ProgressPane, RunsPane, MemoryPane)
 
 
-def panes(settings: Settings) -> Widget:
+def panes(settings: Settings) -> TabbedContent:
     """All panes; F2 to F7 and Alt+1 to Alt+6 open them."""
     made = [
         CandidatesPane(),

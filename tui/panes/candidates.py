@@ -116,6 +116,8 @@ class CandidatesPane(Pane):
         super().__init__()
         self._column = 1
         self._rows: list[Row] = []
+        self._drawn = 0
+        """Points of the curve."""
 
     def compose(self) -> ComposeResult:
         yield DataTable(cursor_type="row", zebra_stripes=True)
@@ -130,7 +132,9 @@ class CandidatesPane(Pane):
         if found != self._rows:
             self._fill(found)
         curve = view.best
-        self.query_one("#curve", Sparkline).data = curve
+        if len(curve) != self._drawn:
+            self._drawn = len(curve)
+            self.query_one("#curve", Sparkline).data = list(curve)
         last = f"best KL {number(curve[0])} → {number(curve[-1])}" if curve else "nothing is measured yet"
         sort = f"sorted by {COLUMNS[self._column]} (s)"
         self.query_one("#caption", Static).update(

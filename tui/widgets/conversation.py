@@ -16,9 +16,9 @@ from tui.panes.pane import OpenCandidate
 from tui.view import Card, RunView
 from tui.widgets.entries import Line, Said, widget_of
 
-WINDOW = 150
+WINDOW = 40
 """Entries that stay mounted; each costs time on every layout, so a long run would become slow."""
-SURPLUS = 50
+SURPLUS = 20
 """More than so many beyond the window are unmounted together."""
 
 

@@ -8,6 +8,7 @@ import textwrap
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
 from runs.candidate import Candidate
@@ -39,6 +40,7 @@ class Line(Static):
         """Whether the person opened what would be closed, or the other way round."""
         self._view: RunView | None = None
         self._width = 0
+        self._drawn: Content | None = None
 
     def on_resize(self) -> None:
         if self._view is not None and self._width != self.size.width:
@@ -47,19 +49,25 @@ class Line(Static):
     def show(self, view: RunView) -> None:
         """Draw the entry as the view knows it now."""
         self._view, self._width = view, self.size.width
+        content = self._content(view)
+        if content != self._drawn:  # drawing the same again would lay out the whole conversation
+            self._drawn = content
+            self.update(content)
+
+    def _content(self, view: RunView) -> Content:
         match self.entry:
             case Words() as words:
                 self.add_class(words.label if words.label in ("you", "error") else "other")
                 self.set_class(words.label not in ("you", "secateur", "error"), "dim")
-                self.update(Content.assemble(_label(words.label), self._hanging(words.text)))
+                return Content.assemble(_label(words.label), self._hanging(words.text))
             case ToolLine() as tool:
                 self.add_class("dim")
-                self.update(_tool(tool, self.toggled))
+                return _tool(tool, self.toggled)
             case Card() as card:
                 live = view.state == "working" and card.candidate.generation >= view.generation
                 opened = live != self.toggled
                 self.set_class(opened, "card")
-                self.update(_card(card, view) if opened else self._folded(card.candidate, view))
+                return _card(card, view) if opened else self._folded(card.candidate, view)
 
     def _hanging(self, text: str, indent: int = LABEL) -> str:
         """The text wrapped so that it stands beside its label."""
@@ -127,11 +135,17 @@ def _card(card: Card, view: RunView) -> Content:
 
 
 class Said(Vertical):
-    """What the designer's LLM says: its reasoning, dim and folded once it is done, and its answer as Markdown."""
+    """What the designer's LLM says: its reasoning, dim and folded once it is done, and its answer as Markdown.
+
+    A paragraph becomes Markdown when it is complete. The one that is being spoken is plain text, as Markdown that
+    changes several times a second costs the better part of a core.
+    """
 
     DEFAULT_CSS = """
     Said { height: auto; padding: 0 1 0 2; }
-    Said > Static { height: auto; color: $text-muted; }
+    Said > Static { height: auto; text-wrap: nowrap; }
+    Said > .reasoning { color: $text-muted; }
+    Said > .tail { padding: 0 0 0 2; }
     Said Markdown { height: auto; margin: 0; padding: 0 0 0 2; background: transparent; }
     Said.cursor { background: $accent 20%; }
     """
@@ -141,10 +155,14 @@ class Said(Vertical):
         self.entry = entry
         self.toggled = False
         self._written = ""
+        """What is Markdown already."""
+        self._reasoning, self._tail = Flow(classes="reasoning"), Flow(classes="tail")
+        self._markdown = Markdown()
 
     def compose(self) -> ComposeResult:
-        yield Static(markup=False)
-        yield Markdown()
+        yield self._reasoning
+        yield self._markdown
+        yield self._tail
 
     @property
     def copied(self) -> str:
@@ -156,18 +174,36 @@ class Said(Vertical):
         if not self.is_mounted:
             return
         opened = entry.done == self.toggled
-        head = f"{'▾' if opened else '▸'} thinking  {entry.call}"
-        reasoning = f"\n{entry.thinking}" if opened and entry.thinking else ""
-        self.query_one(Static).update(Content.assemble((head, "bold"), reasoning))
-        markdown = self.query_one(Markdown)
-        markdown.display = bool(entry.text) and (opened or not entry.done or not entry.thinking)
-        if entry.text.startswith(self._written):
-            fresh = entry.text[len(self._written) :]
-            if fresh:
-                await markdown.append(fresh)
-        else:
-            await markdown.update(entry.text)
-        self._written = entry.text
+        sign = "▾" if opened else "▸"
+        self._reasoning.write(f"{sign} thinking  {entry.call}", entry.thinking if opened else "")
+        shown = bool(entry.text) and (opened or not entry.done or not entry.thinking)
+        complete = entry.text if entry.done else entry.text[: entry.text.rfind("\n\n") + 1]
+        self._markdown.display = shown and bool(complete)
+        self._tail.display = shown and complete != entry.text
+        self._tail.write("", entry.text[len(complete) :].strip("\n"))
+        if complete != self._written:
+            if complete.startswith(self._written):
+                await self._markdown.append(complete[len(self._written) :])
+            else:
+                await self._markdown.update(complete)
+            self._written = complete
+
+
+class Flow(Static):
+    """Text that grows: wrapped here, so that only another number of lines makes a new layout."""
+
+    def __init__(self, *, classes: str) -> None:
+        super().__init__(markup=False, classes=classes)
+        self._lines: list[str] = []
+
+    def write(self, head: str, text: str) -> None:
+        """`head` is a line of its own, if it is any."""
+        width = max(20, self.parent.size.width - 4 if isinstance(self.parent, Widget) else 20)
+        wrapped = [part for line in text.splitlines() for part in textwrap.wrap(line, width) or [""]]
+        lines = [*([head] if head else []), *wrapped]
+        if lines != self._lines:
+            self.update(Content("\n".join(lines)), layout=len(lines) != len(self._lines))
+            self._lines = lines
 
 
 def widget_of(entry: Entry) -> Line | Said:

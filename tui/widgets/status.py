@@ -33,7 +33,7 @@ class StatusLine(Static):
         width = max(20, self.size.width or self.app.size.width - 2)
         left, right = ("secateur", self._note) if self._view is None else parts(self._view, width)
         gap = max(1, width - len(left) - len(right))
-        self.update(Content.assemble((left[:8], "bold"), left[8:], " " * gap, (right, "bold")))
+        self.update(Content.assemble((left[:8], "bold"), left[8:], " " * gap, (right, "bold")), layout=False)
 
 
 def parts(view: RunView, width: int) -> tuple[str, str]:
