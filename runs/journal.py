@@ -78,8 +78,8 @@ class Journal:
         """Events of the complete lines after byte `offset`, and where those lines end.
 
         Args:
-            settled: leave out what later lines say again: pieces of speech whose answer is there, progress that was
-                passed. They are most of a long journal.
+            settled: leave out what later lines say again: questions and pieces of speech whose answer is there,
+                progress that was passed. They are most of a long journal.
         """
         try:
             with self.path.open("rb") as file:
@@ -103,11 +103,14 @@ class Journal:
 
 
 def _settled(lines: list[bytes]) -> list[bytes]:
-    """Without speech that was answered and progress that was passed, told by the kind near the line's beginning."""
+    """Without questions and speech that were answered and progress that was passed.
+
+    The kind is told by the line's beginning.
+    """
     kept, answered, passed = [], False, False
     for line in reversed(lines):
         head = line[:_HEAD]
-        if b'"spoke"' in head:
+        if b'"spoke"' in head or b'"asked"' in head:
             if answered:
                 continue
         elif b'"progress"' in head:

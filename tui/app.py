@@ -15,7 +15,7 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, Static, TabbedContent
+from textual.widgets import Footer, Input, Static, TabbedContent
 
 from runs.run import Run, list_runs, open_run
 from tools.errors import SecateurError
@@ -24,8 +24,7 @@ from tui.commands import COMMANDS, parse
 from tui.details import candidate_screen
 from tui.doing import Doing
 from tui.engine import launch, pause
-from tui.panes.pane import OpenCandidate, Pane
-from tui.panes.runs import RunsPane
+from tui.panes.pane import OpenCandidate, Pane, Wanted
 from tui.settings import Settings
 from tui.themes import HIGH_CONTRAST
 from tui.view import RunView, Words
@@ -39,10 +38,11 @@ if TYPE_CHECKING:
 
 TICK = 0.1
 """Seconds between looks into the journal."""
-DRAW = 5
-"""Every so many looks the conversation is drawn: laying it out costs more than anything else."""
-SLOW = 10
-"""Every so many looks: the pane, the clock, whether the engine lives."""
+DRAW, PATIENCE = 5, 25
+"""Looks from one drawing of the conversation to the next, and while the person types: laying it out costs more than
+anything else, and what is typed comes first."""
+TYPING = 0.5
+"""Seconds after a key for which the person counts as typing."""
 TWICE = 2.0
 """Seconds within which the second Ctrl+C leaves."""
 NARROW = 100
@@ -75,6 +75,9 @@ class SecateurApp(App[None]):
         self._doing = Doing(self)
         self._ticks = 0
         self._echoed = False
+        self._drawn = 0
+        self._typed = 0.0
+        self._folded = (0, "")
         self._left = 0.0
         self._status = StatusLine()
         self._conversation = Conversation()
@@ -106,20 +109,27 @@ class SecateurApp(App[None]):
         self._prompt.line.focus()
         if self._watch is None:
             self._welcome()
-        self.call_after_refresh(self._furnish)
+        self.call_after_refresh(lambda: self.run_worker(self._furnish()))
 
     async def _furnish(self) -> None:
-        """The panes, which nobody sees in the first instant."""
+        """What nobody sees in the first instant: the run, then the panes."""
+        if self._watch is not None:
+            await self.attach(self._watch, watching=True).wait()
+        else:
+            await self._conversation.open(self._lobby)
+        self.set_interval(TICK, self._tick)
+        self.call_after_refresh(self._mount_panes)
+
+    async def _mount_panes(self) -> None:
         from tui.panes.all import panes
 
         self._tabs = panes(self.settings)
         await self._side.mount(self._tabs)
-        await self._conversation.open(self._lobby)
-        self.set_interval(TICK, self._tick)
-        if self._watch is not None:
-            self.attach(self._watch, watching=True)
-        else:
+        self._show_all()
+        if self.attached is None:
             self._look_for_endpoints()
+        else:
+            self._find_others(self.attached.run)
 
     def _welcome(self) -> None:
         welcome = self.query_one(Welcome)
@@ -163,6 +173,14 @@ class SecateurApp(App[None]):
             self.tell("note", f"this run is only watched; /open {self.attached.run.id} lets you talk to it")
             return
         self.say(text)
+
+    @on(Input.Changed)
+    def _note_typing(self) -> None:
+        self._typed = time.monotonic()
+
+    @property
+    def _typing(self) -> bool:
+        return time.monotonic() - self._typed < TYPING
 
     def say(self, text: str) -> None:
         """Say something to the program; it answers when it has thought."""
@@ -225,21 +243,26 @@ class SecateurApp(App[None]):
         if not self._conversation.is_attached:  # the app is being closed
             return
         self._ticks += 1
-        attached = self.attached
-        fresh = 0 if attached is None else attached.read()
-        before = self.view.generation, self.view.state
-        if self._ticks % SLOW == 0 and attached is not None and (problem := attached.look()):
-            self.view.echo(Words("error", problem))
-        if self._ticks % DRAW == 0 or self._echoed:
-            self._echoed = False
+        before = self.view.state
+        if self.attached is not None:
+            self.attached.read()
+        if self._echoed or self.view.state != before:
             await self._conversation.catch_up()
-        if self._ticks % SLOW == 0:
-            self._show_all()
-        elif fresh and self._ticks % DRAW == 0:
-            self._status.show(self.view)
-        if (self.view.generation, self.view.state) != before or self._ticks % SLOW == 0:
-            await self._conversation.redraw_cards()
+            self._echoed = False
+        if self._ticks - self._drawn >= (PATIENCE if self._typing else DRAW):
+            self._drawn = self._ticks
+            await self._draw()
         self._ring()
+
+    async def _draw(self) -> None:
+        """Everything that may have changed."""
+        if self.attached is not None and (problem := self.attached.look()):
+            self.view.echo(Words("error", problem))
+        await self._conversation.catch_up()
+        if (self.view.generation, self.view.state) != self._folded:  # cards fold when their generation is over
+            self._folded = self.view.generation, self.view.state
+            await self._conversation.redraw_cards()
+        self._show_all()
 
     def _show_all(self) -> None:
         if self.attached is None:
@@ -283,8 +306,8 @@ class SecateurApp(App[None]):
             pane.choose(name)
         self.push_screen(candidate_screen(self.view, name))
 
-    @on(RunsPane.Wanted)
-    def _wanted(self, event: RunsPane.Wanted) -> None:
+    @on(Wanted)
+    def _wanted(self, event: Wanted) -> None:
         self.slash(f"/{event.command} {' '.join(event.runs)}")
 
     @on(Conversation.Unread)

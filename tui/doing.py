@@ -12,7 +12,7 @@ from tools.errors import SecateurError, UsageError
 from tui.commands import COMMANDS
 from tui.details import Confirm, Reading
 from tui.engine import launch
-from tui.panes.all import KINDS
+from tui.panes.pane import ORDER
 
 if TYPE_CHECKING:
     from tui.app import SecateurApp
@@ -65,7 +65,7 @@ class Doing:
         self._app.run_worker(self._app.leave_run())
 
     def _pane(self, kind: str) -> None:
-        self._app.action_pane(1 + [one.NAME.lower() for one in KINDS].index(kind))
+        self._app.action_pane(1 + ORDER.index(kind))
 
     def command_candidates(self) -> None:
         self._pane("candidates")

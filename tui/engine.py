@@ -6,6 +6,7 @@ An engine that was started here lives on when the app is closed; a run is worked
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,9 @@ from typing import IO
 
 from runs.run import Run
 from tools.errors import SecateurError
+
+POLITENESS = 10
+"""Added to the niceness of an engine, so that the screen keeps answering where it takes all cores."""
 
 
 @dataclass
@@ -46,7 +50,8 @@ class Engine:
 def launch(run: Run, threads: int | None = None) -> Engine:
     """Start a process that works on a run to its end."""
     more = [] if threads is None else ["--threads", str(threads)]
-    command = [sys.executable, "-m", "secateur", "resume", run.id, "--home", str(run.home), *more]
+    polite = ["nice", "-n", str(POLITENESS)] if shutil.which("nice") else []
+    command = [*polite, sys.executable, "-m", "secateur", "resume", run.id, "--home", str(run.home), *more]
     said = tempfile.TemporaryFile()  # noqa: SIM115 (it outlives this function, with the process)
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runs.candidate import Candidate
 from runs.report import plots
@@ -57,6 +56,9 @@ def render_card(found: Summary, origin: str) -> str:
 
 def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: str) -> str:
     graph = graph or ThoughtGraph()
+    # Here, since summaries are read wherever a screen is opened, and reports are written once.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=template.endswith(".html.j2"),

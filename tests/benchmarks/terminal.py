@@ -28,6 +28,7 @@ from runs.goal import Goal
 from runs.run import Run, create, list_runs, remove
 from tests.benchmarks.long_run import TOKENS_PER_SECOND, speak, write
 from tests.tui.terminal import Display, Terminal
+from tui.engine import POLITENESS
 
 SECATEUR = str(Path(sys.executable).with_name("secateur"))
 SIZE = (120, 40)
@@ -87,11 +88,14 @@ def opening(folder: Path, times: int) -> list[float]:
 
 @contextmanager
 def pruning(model: str, home: Path) -> Iterator[Run]:
-    """A run that measures candidates for the length of the block, and whose designer never stops to speak."""
+    """A run that measures candidates for the length of the block, and whose designer never stops to speak.
+
+    Its engine is as polite as one that the app starts.
+    """
     known = {run.id for run in list_runs(home)}
     limits = ["--candidates", "100000", "--minutes", "60"]
     engine = subprocess.Popen(
-        [SECATEUR, "prune", model, "--sparsity", "0.5", "--home", str(home), *limits],
+        ["nice", "-n", str(POLITENESS), SECATEUR, "prune", model, "--sparsity", "0.5", "--home", str(home), *limits],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

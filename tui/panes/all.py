@@ -7,13 +7,10 @@ from textual.widgets import TabbedContent, TabPane
 from tui.panes.candidates import CandidatesPane
 from tui.panes.layers import LayersPane
 from tui.panes.memory import MemoryPane
-from tui.panes.pane import Pane
 from tui.panes.progress import ProgressPane
 from tui.panes.runs import RunsPane
 from tui.panes.thoughts import ThoughtsPane
 from tui.settings import Settings
-
-KINDS: tuple[type[Pane], ...] = (CandidatesPane, LayersPane, ThoughtsPane, ProgressPane, RunsPane, MemoryPane)
 
 
 def panes(settings: Settings) -> TabbedContent:

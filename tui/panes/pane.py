@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.containers import Vertical
 from textual.message import Message
 
 from tui.view import RunView
+
+ORDER = ("candidates", "layers", "thoughts", "progress", "runs", "memory")
+"""The panes from left to right."""
 
 
 class OpenCandidate(Message):
@@ -16,6 +20,15 @@ class OpenCandidate(Message):
     def __init__(self, candidate: str) -> None:
         super().__init__()
         self.candidate = candidate
+
+
+class Wanted(Message):
+    """The person wants a command carried out on runs."""
+
+    def __init__(self, command: str, runs: Sequence[str]) -> None:
+        super().__init__()
+        self.command = command
+        self.runs = runs
 
 
 class Pane(Vertical):

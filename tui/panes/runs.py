@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -11,13 +10,12 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widgets import DataTable, Static
 
 from runs.report import summary
 from runs.report.summary import number
 from runs.run import Run, list_runs
-from tui.panes.pane import Pane
+from tui.panes.pane import Pane, Wanted
 from tui.settings import Settings
 from tui.view import RunView
 
@@ -62,14 +60,6 @@ class RunsPane(Pane):
     RunsPane DataTable { height: 1fr; }
     RunsPane #told { height: auto; color: $text-muted; padding: 0 1; }
     """
-
-    class Wanted(Message):
-        """The person wants a command carried out on runs."""
-
-        def __init__(self, command: str, runs: Sequence[str]) -> None:
-            super().__init__()
-            self.command = command
-            self.runs = runs
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -122,11 +112,11 @@ class RunsPane(Pane):
     @on(DataTable.RowSelected)
     def _open(self, event: DataTable.RowSelected) -> None:
         event.stop()
-        self.post_message(self.Wanted("open", [str(event.row_key.value)]))
+        self.post_message(Wanted("open", [str(event.row_key.value)]))
 
     def action_ask(self, command: str) -> None:
         if (at := self._at) is not None:
-            self.post_message(self.Wanted(command, [at]))
+            self.post_message(Wanted(command, [at]))
 
     def action_mark(self) -> None:
         if (at := self._at) is not None:
@@ -134,4 +124,4 @@ class RunsPane(Pane):
             self._read()
 
     def action_compare(self) -> None:
-        self.post_message(self.Wanted("compare", sorted(self._marked)))
+        self.post_message(Wanted("compare", sorted(self._marked)))

@@ -8,7 +8,9 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.events import Click
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widget import AwaitMount
 from textual.widgets import Static
 
@@ -37,6 +39,9 @@ class Conversation(VerticalScroll):
     Conversation { height: 1fr; scrollbar-size-vertical: 1; }
     Conversation #earlier { color: $text-muted; padding: 0 2; text-style: italic; }
     """
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
+    """Longer text moves the scroll bar, which needs no second layout."""
 
     class Unread(Message):
         """So many entries came while the person reads further up."""

@@ -8,6 +8,8 @@ import textwrap
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.geometry import Size
+from textual.reactive import Reactive
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
@@ -150,6 +152,9 @@ class Said(Vertical):
     Said.cursor { background: $accent 20%; }
     """
 
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
+    """Nothing here scrolls: another size must not lay everything out a second time."""
+
     def __init__(self, entry: Speech) -> None:
         super().__init__()
         self.entry = entry
@@ -175,13 +180,14 @@ class Said(Vertical):
             return
         opened = entry.done == self.toggled
         sign = "▾" if opened else "▸"
-        self._reasoning.write(f"{sign} thinking  {entry.call}", entry.thinking if opened else "")
+        preview = "" if opened else "  " + " ".join((entry.text or entry.thinking).split())[:60]
+        self._reasoning.write(f"{sign} thinking  {entry.call}{preview}", entry.thinking if opened else "")
         shown = bool(entry.text) and (opened or not entry.done or not entry.thinking)
         complete = entry.text if entry.done else entry.text[: entry.text.rfind("\n\n") + 1]
         self._markdown.display = shown and bool(complete)
         self._tail.display = shown and complete != entry.text
         self._tail.write("", entry.text[len(complete) :].strip("\n"))
-        if complete != self._written:
+        if shown and complete != self._written:
             if complete.startswith(self._written):
                 await self._markdown.append(complete[len(self._written) :])
             else:
@@ -191,6 +197,8 @@ class Said(Vertical):
 
 class Flow(Static):
     """Text that grows: wrapped here, so that only another number of lines makes a new layout."""
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
 
     def __init__(self, *, classes: str) -> None:
         super().__init__(markup=False, classes=classes)
