@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.events import Note, Progress, RunStarted, decode, encode
+from runs.events import Answered, Asked, Note, Progress, RunStarted, Spoke, decode, encode
 from runs.journal import Journal
 from tools.errors import SecateurError
 
-ODD_TEXT = 'line one\nline two\r\u2028 "quoted" \\ \x00 ü 🌱 {"event": "note"}'
+ODD_TEXT = 'line one\nline two\u2028 "quoted" \\ ü 🌱 {"event": "note"}'
 
 
 def texts(journal: Journal) -> list[str]:
@@ -163,3 +163,27 @@ def test_times_are_utc(story: Any) -> None:
     assert isinstance(story.start().events[0], RunStarted)
     assert Note(text="x").at.utcoffset() is not None
     assert encode(Note(text="x")).split(b'"')[3].endswith(b"Z")
+
+
+def test_text_never_commands_a_terminal() -> None:
+    note = Note(text="a\x1b[2Jb\x00c\r\nd\te\x9bf")
+    assert note.text == "a?[2Jb?c\nd\te?f"
+
+
+def test_what_later_lines_say_again_is_left_out_of_a_first_look(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for event in (
+        Asked(call="1/design/1", model="m", messages=()),
+        Spoke(call="1/design/1", text="hm"),
+        Answered(call="1/design/1", text="hm"),
+        Progress(stage="search", done=1, total=3),
+        Note(text='about "spoke" and "progress"'),
+        Progress(stage="search", done=2, total=3),
+        Asked(call="1/design/2", model="m", messages=()),
+        Spoke(call="1/design/2", text="still"),
+    ):
+        journal.append(event)
+    found, end = journal.since(0, settled=True)
+    assert [event.event for event in found] == ["answered", "note", "progress", "asked", "spoke"]
+    assert end == journal.path.stat().st_size
+    assert journal.since(end) == ([], end)
