@@ -249,7 +249,7 @@ class RunView:
                 self._touch(name)
             case Selected(generation=generation, population=population, best=best):
                 alive = ", ".join(population)
-                self._add(Words("selected", f"generation {generation}: {alive} live on, {best} leads"))
+                self._add(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
             case FinalMeasured(name=name):
                 self._touch(name)
             case _:

@@ -1,4 +1,4 @@
-"""Two small plots as inline SVG: divergence over the candidates, sparsity over the projections.
+"""Small plots as inline SVG: divergence over the candidates, sparsity over the projections, quality against size.
 
 They carry their numbers as tooltips and titles, use no colour alone to tell things apart, and print.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from runs.report.summary import Trial, number
+from runs.report.summary import Row, Trial, number
 
 _WIDTH, _HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 150, 14, 30
@@ -62,6 +62,45 @@ def sparsities(shares: Mapping[str, float], asked: float) -> Markup:
     parts += [_text(_LEFT + place * width, _HEIGHT - 12, label, "start") for place, label in _blocks(list(shares))]
     parts += _dashed_lines({"asked": y(asked)}, {"asked": f"{100 * asked:.3g} %"})
     return _svg("Measured sparsity of every projection, in forward order", parts)
+
+
+def pareto(rows: Sequence[Row]) -> Markup:
+    """Perplexity (log scale) of everything that was measured on the held-out text against the share of weights removed.
+
+    The line joins the rows that no other row beats in both. Nothing is drawn for less than two rows.
+    """
+    drawn = [row for row in rows if math.isfinite(row.perplexity) and row.perplexity > 0]
+    if len(drawn) < 2:
+        return Markup("")
+    logs = [math.log(row.perplexity) for row in drawn]
+    low, high = min(logs) - 0.1, max(logs) + 0.1
+    most = max(0.01, *(row.sparsity for row in drawn))
+
+    def place(row: Row) -> tuple[float, float]:
+        x = _LEFT + 10 + row.sparsity / most * (_WIDTH - _LEFT - _RIGHT - 20)
+        return x, _TOP + (high - math.log(row.perplexity)) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    ticks = [math.exp(low + share * (high - low)) for share in (0.05, 0.5, 0.95)]
+    scale = _HEIGHT - _TOP - _BOTTOM
+    parts = [_axis(_TOP + (high - math.log(t)) / (high - low) * scale, number(t)) for t in ticks]
+    front = sorted(place(row) for row in drawn if not any(_beats(other, row) for other in drawn))
+    parts.append(Markup('<path class="best" d="M{}"/>').format("L".join(f"{x:.1f},{y:.1f}" for x, y in front)))
+    lowest = -math.inf
+    for row in sorted(drawn, key=lambda row: place(row)[1]):
+        x, y = place(row)
+        lowest = max(y, lowest + _LABEL_GAP)
+        kind, tip = ("full" if row.role == "result" else "hollow"), f"{row.name} {number(row.perplexity)}"
+        dot = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>')
+        parts += [dot.format(kind, x, y, tip), _text(x + 8, lowest + 4, tip, "start")]
+    parts += [_text(_LEFT, _HEIGHT - 8, "0 % removed", "start")]
+    parts += [_text(_WIDTH - _RIGHT, _HEIGHT - 8, f"{100 * most:.3g} % removed", "end")]
+    return _svg("Perplexity against the share of weights removed; the line joins what nothing beats in both", parts)
+
+
+def _beats(one: Row, other: Row) -> bool:
+    """Whether one is at least as good in size and quality, and better in one of them."""
+    as_good = one.perplexity <= other.perplexity and one.sparsity >= other.sparsity - 1e-3
+    return as_good and (one.perplexity < other.perplexity or one.sparsity > other.sparsity + 1e-3)
 
 
 def _blocks(names: Sequence[str]) -> list[tuple[int, str]]:

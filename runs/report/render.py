@@ -74,6 +74,7 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
         best=sorted(found.trials, key=_standing)[:_BEST],
         values={trial.candidate.id: trial.value for trial in found.trials},
         divergences=plots.divergences(found.trials, found.references),
+        pareto=plots.pareto(found.table),
         sparsities=plots.sparsities(found.sparsities, found.goal.sparsity),
         recipe=_recipe_yaml(found),
         family=family(graph),

@@ -12,6 +12,7 @@ import pytest
 from runs.events import CandidateMeasured, CandidateProposed, Extended, RunFailed, RunInterrupted, Thought
 from runs.goal import Goal
 from runs.report import summary, write
+from runs.report.plots import pareto
 from runs.report.render import render_html, render_markdown
 from runs.report.summary import number
 from runs.run import create
@@ -191,11 +192,22 @@ def test_the_page_is_whole_and_its_plots_are_valid(story: Any) -> None:
     assert "http://" not in page
     assert "https://" not in page
     plots = [ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>") for part in page.split("<svg")[1:]]
-    assert len(plots) == 2
-    circles, bars = plots[0].findall("circle"), plots[1].findall("rect")
+    assert len(plots) == 3
+    circles, bars = plots[0].findall("circle"), plots[2].findall("rect")
     assert [circle.get("class") for circle in circles] == ["hollow", "full"]
     heights = [float(bar.get("height", "nan")) for bar in bars]
     assert heights[1] / heights[0] == pytest.approx(0.6 / 0.4, rel=1e-2)
+
+
+def test_the_pareto_front_joins_what_nothing_beats_in_size_and_quality(story: Any) -> None:
+    plot = ET.fromstring(str(pareto(summary(story.whole().events).table)))
+    dots = {dot.findtext("title"): dot for dot in plot.findall("circle")}
+    assert set(dots) == {"dense 22.8", "wanda 50.9", "c-2 41.9"}
+    line = str(plot.find("path").get("d"))  # type: ignore[union-attr]
+    corners = {tuple(corner.split(",")) for corner in line[1:].split("L")}
+    front = {(dots[name].get("cx"), dots[name].get("cy")) for name in ("dense 22.8", "c-2 41.9")}
+    assert corners == front
+    assert pareto([]) == ""
 
 
 def test_lower_divergence_is_drawn_lower(story: Any) -> None:

@@ -81,11 +81,12 @@ class Line(Static):
 
     def _folded(self, candidate: Candidate, view: RunView) -> Content:
         name, found = candidate.id, view.history.divergences.get(candidate.id)
-        state = "rejected" if name in view.history.rejected else "KL -"
-        if found:
-            state = f"KL {number(found[max(found)].value)}"
+        what = describe(candidate.recipe)
+        state = f"KL {number(found[max(found)].value)}" if found else "KL -"
+        if name in view.history.rejected:
+            state, what = "rejected", f"{view.history.rejected[name]}: {what}"
         mark = "★" if view.leader == name else " "
-        what = self._hanging(describe(candidate.recipe), LABEL + 10)
+        what = self._hanging(what, LABEL + 10)
         return Content.assemble(_label(f"{mark} {name}"), f"{state:<10}{what}")
 
     @property
@@ -179,10 +180,11 @@ class Said(Vertical):
         if not self.is_mounted:
             return
         opened = entry.done == self.toggled
-        sign = "▾" if opened else "▸"
-        preview = "" if opened else "  " + " ".join((entry.text or entry.thinking).split())[:60]
-        self._reasoning.write(f"{sign} thinking  {entry.call}{preview}", entry.thinking if opened else "")
         shown = bool(entry.text) and (opened or not entry.done or not entry.thinking)
+        what = f"{'▾' if opened else '▸'} thinking" if entry.thinking else "designer"
+        preview = "" if shown or opened else "  " + " ".join((entry.text or entry.thinking).split())
+        head = f"{what}  {entry.call}{preview}"[: max(20, self.size.width - 4)]
+        self._reasoning.write(head, entry.thinking if opened else "")
         complete = entry.text if entry.done else entry.text[: entry.text.rfind("\n\n") + 1]
         self._markdown.display = shown and bool(complete)
         self._tail.display = shown and complete != entry.text
