@@ -150,9 +150,10 @@ class SecateurApp(App[None]):
     def talk(self) -> Talk:
         """The conversation's mind; made when the first word is said, as it takes a moment to import."""
         if self._talk is None:
-            from tui.talk import Talk
+            from tui.talk import Talk, listener
 
             self._talk = Talk(self.settings, self._begin)
+            self._talk.listener = listener(self.settings)
             self._talk.run = None if self.attached is None else self.attached.run
         return self._talk
 
@@ -189,7 +190,11 @@ class SecateurApp(App[None]):
 
     @work(thread=True, group="talk")
     def _answer(self, text: str) -> None:
-        reply = self.talk.say(text)
+        try:
+            reply = self.talk.say(text)
+        except SecateurError as error:  # the designer that was asked for is not to be had
+            self.call_from_thread(self.tell, "error", str(error))
+            return
         over = self.talk.over
         if reply:
             self.call_from_thread(self.tell, "secateur", reply)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runs.run import Run, remove
+from runs.run import Run, Status, remove
 from tools.errors import SecateurError, UsageError
 from tui.commands import COMMANDS
 from tui.details import Confirm, Reading
@@ -43,7 +43,10 @@ class Doing:
 
     def command_resume(self, name: str | None = None) -> None:
         run = self._app.named(name)
-        if run.engine is None:
+        if run.status() is Status.FINISHED:
+            self._app.attach(run)
+            self._app.notify(f'{run.id} is finished: say "go on for ten minutes" to search further', timeout=6)
+        elif run.engine is None:
             self._app.attach(run, engine=launch(run, self._app.settings.values.threads))
         else:
             self._app.attach(run)

@@ -264,6 +264,21 @@ class Talk:
         self.run.journal.append(Replied(text=reply))
 
 
+def listener(found: Settings) -> BaseChatModel | None:
+    """The language model that reads what is said, where the designer is one behind an endpoint.
+
+    Raises:
+        UsageError: the designer is not known, or what it needs is not there.
+    """
+    name = found.values.designer
+    if ":" not in name or name.startswith(("local:", "replay:")):
+        return None
+    from agent.designers.choose import chat_model, check
+
+    check(name)
+    return chat_model(Goal(model="-", sparsity=0.5, designer=name), found.home)
+
+
 def _joined(before: Prune | None, now: Prune) -> Prune:
     """What was said before, with what is said now."""
     if before is None:

@@ -75,7 +75,10 @@ def test_a_metric_that_cannot_be_leaves_nothing_behind(
     assert list_runs(tmp_path / "home") == []
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
+    how: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = [sys.executable, "-m", "secateur", "prune", "tiny", "--sparsity", "0.5", "--candidates", "8"]
     process = subprocess.Popen(
         [*command, "--home", str(tmp_path), *SMALL],
@@ -84,10 +87,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, capsys
         text=True,
         env=os.environ,
         # A shell without job control starts background jobs with the signal ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     _wait_for_a_candidate(tmp_path, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     out, err = process.communicate(timeout=60)
     found = list_runs(tmp_path)[0]
     assert (process.returncode, out) == (130, "")

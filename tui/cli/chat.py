@@ -13,11 +13,8 @@ from tui.cli import options
 from tui.cli.edge import settings, use_threads
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
     from runs.events import Event
     from runs.run import Run
-    from tui.settings import Settings
 
 PROMPT = "› "
 
@@ -48,28 +45,16 @@ def chat(
         device=device,
         threads=threads,
     )
-    from tui.talk import HELP, Talk
+    from tui.talk import HELP, Talk, listener
 
     use_threads(found)
     lines = _Lines()
     talk = Talk(found, lines.carry, model=model, yes=yes)
-    talk.listener = _listener(found)
+    talk.listener = listener(found)
     print(HELP if run is None else talk.say(f"resume {run}"))
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():
             print(talk.say(line))
-
-
-def _listener(found: Settings) -> BaseChatModel | None:
-    """The language model that reads what is said, where the designer is one."""
-    name = found.values.designer
-    if ":" not in name or name.startswith(("local:", "replay:")):
-        return None
-    from agent.designers.choose import chat_model, check
-    from runs.goal import Goal
-
-    check(name)
-    return chat_model(Goal(model="-", sparsity=0.5, designer=name), found.home)
 
 
 class _Lines:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,6 +133,7 @@ def carry_to_end(run: Run, *, json: bool) -> None:
     from tui.plain import Plain
     from tui.working import carry_out
 
+    _be_interruptible()
     try:
         with Plain() as printer:
             printer.recall(run.journal.read())
@@ -142,6 +145,13 @@ def carry_to_end(run: Run, *, json: bool) -> None:
         print_json(result.as_json())
     else:
         print(comparison(result, run))
+
+
+def _be_interruptible() -> None:
+    """SIGINT and SIGTERM stop a run so that it can be resumed; a shell's `&` hands SIGINT on ignored."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
 
 
 def _number(text: str) -> float:
