@@ -20,6 +20,7 @@ from tui.widgets.entries import Line, Said, widget_of
 
 WINDOW = 40
 """Entries that stay mounted; each costs time on every layout, so a long run would become slow."""
+MINIMUM = 10
 SURPLUS = 20
 """More than so many beyond the window are unmounted together."""
 
@@ -62,7 +63,8 @@ class Conversation(VerticalScroll):
         self._view, self._widgets, self._cursor, self._unread = view, {}, None, 0
         await self.remove_children()
         view.drain()
-        await self._mount(range(max(0, len(view.entries) - WINDOW), len(view.entries)))
+        rows = max(MINIMUM, self.size.height)  # an entry has a row at least
+        await self._mount(range(max(0, len(view.entries) - rows), len(view.entries)))
         self.anchor()
         self.scroll_end(animate=False)
 
