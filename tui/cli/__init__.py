@@ -52,7 +52,7 @@ def _root(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if screen.fits():
         screen.full(home, designer=designer, threads=threads)
     else:
         print(context.get_help())

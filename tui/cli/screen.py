@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ from tui.cli.edge import settings
 
 if TYPE_CHECKING:
     from runs.run import Run
+
+
+def fits() -> bool:
+    """Whether there is a screen: a terminal, or a browser that textual-serve shows the app to through pipes."""
+    return bool(os.environ.get("TEXTUAL_DRIVER")) or (sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def full(home: Path | None, **given: Any) -> None:
@@ -38,7 +44,7 @@ def watch(
     from runs.run import open_run
 
     chosen = open_run(found.home, run)
-    if plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if plain or not fits():
         _print(chosen)
         return
     from tui.app import SecateurApp
