@@ -23,7 +23,7 @@ from tui.attached import Attached
 from tui.commands import COMMANDS, parse
 from tui.details import candidate_screen
 from tui.doing import Doing
-from tui.engine import launch, pause
+from tui.engine import launch
 from tui.panes.pane import OpenCandidate, Pane, Wanted
 from tui.settings import Settings
 from tui.themes import HIGH_CONTRAST
@@ -224,7 +224,7 @@ class SecateurApp(App[None]):
             attached.view.follow_on(self._lobby)
         worker = self.run_worker(attached.read, thread=True, group="read")
         await worker.wait()
-        attached.rang = attached.view.state in ("finished", "failed")
+        attached.rang = attached.view.over
         self.attached = attached
         if self._talk is not None:
             self._talk.run = run
@@ -232,7 +232,8 @@ class SecateurApp(App[None]):
         self.query_one("#body").remove_class("idle")
         await self._conversation.open(attached.view)
         self._show_all()
-        self._find_others(run)
+        if self._tabs is not None:
+            self._find_others(run)
 
     @work(thread=True, group="others")
     def _find_others(self, run: Run) -> None:
@@ -280,7 +281,7 @@ class SecateurApp(App[None]):
     def _ring(self) -> None:
         """The bell, once, where a run that was seen at work ends."""
         attached = self.attached
-        if attached is not None and not attached.rang and attached.view.state in ("finished", "failed"):
+        if attached is not None and not attached.rang and attached.view.over:
             attached.rang = True
             self.bell()
 
@@ -406,6 +407,3 @@ class SecateurApp(App[None]):
         self.query_one("#body").add_class("idle")
         self._welcome()
         self._show_all()
-
-    def stop_softly(self) -> None:
-        pause(self.named(None))

@@ -23,26 +23,26 @@ class Attached:
     """Whether the end was told."""
     _offset: int = 0
 
-    def read(self) -> int:
-        """Take what the journal has that is new; returns how many events that were."""
+    def read(self) -> None:
+        """Take what the journal has that is new."""
         if not self._offset:
-            return self._read_all()
+            self._read_all()
+            return
         events, self._offset = self.run.journal.since(self._offset)
         for event in events:
             self.view.observe(event)
-        return len(events)
 
-    def _read_all(self) -> int:
+    def _read_all(self) -> None:
         """The first look. Nothing of it is garbage, which the collector would search again and again."""
         gc.disable()
         try:
             events, self._offset = self.run.journal.since(0, settled=True)
             for event in events:
                 self.view.observe(event)
-            gc.freeze()
+            if events:  # a run that just begins is looked at again and again
+                gc.freeze()
         finally:
             gc.enable()
-        return len(events)
 
     @property
     def working(self) -> bool:

@@ -54,7 +54,7 @@ def matching(text: str) -> list[Command]:
 
 def parse(text: str) -> tuple[Command | None, list[str]]:
     """The command that a line means, also by an unmistakable beginning, and its arguments."""
-    name, *arguments = text[1:].split()[:] or [""]
+    name, *arguments = text[1:].split() or [""]
     exact = [c for c in COMMANDS if c.name == name]
     near = exact or [c for c in COMMANDS if name and c.name.startswith(name)]
     return (near[0] if len(near) == 1 else None), arguments

@@ -11,7 +11,7 @@ from runs.run import Run, Status, remove
 from tools.errors import SecateurError, UsageError
 from tui.commands import COMMANDS
 from tui.details import Confirm, Reading
-from tui.engine import launch
+from tui.engine import launch, pause
 from tui.panes.pane import ORDER
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Doing:
         self._app = app
 
     def command_pause(self) -> None:
-        self._app.stop_softly()
+        pause(self._app.named(None))
         self._app.tell("note", "pausing after what is running now")
 
     def command_resume(self, name: str | None = None) -> None:

@@ -138,6 +138,11 @@ class RunView:
         self._ledger.stand_still()
 
     @property
+    def over(self) -> bool:
+        """Whether the run came to an end of its own."""
+        return self.state in ("finished", "failed")
+
+    @property
     def leader(self) -> str | None:
         """The winner, or who leads the search."""
         return self.winner or self.tally.best

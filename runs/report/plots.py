@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
+from runs.report.front import front
 from runs.report.summary import Row, Trial, number
 
 _WIDTH, _HEIGHT = 720, 260
@@ -83,8 +84,8 @@ def pareto(rows: Sequence[Row]) -> Markup:
     ticks = [math.exp(low + share * (high - low)) for share in (0.05, 0.5, 0.95)]
     scale = _HEIGHT - _TOP - _BOTTOM
     parts = [_axis(_TOP + (high - math.log(t)) / (high - low) * scale, number(t)) for t in ticks]
-    front = sorted(place(row) for row in drawn if not any(_beats(other, row) for other in drawn))
-    parts.append(Markup('<path class="best" d="M{}"/>').format("L".join(f"{x:.1f},{y:.1f}" for x, y in front)))
+    corners = "L".join(f"{x:.1f},{y:.1f}" for x, y in map(place, front(drawn)))
+    parts.append(Markup('<path class="best" d="M{}"/>').format(corners))
     lowest = -math.inf
     for row in sorted(drawn, key=lambda row: place(row)[1]):
         x, y = place(row)
@@ -95,12 +96,6 @@ def pareto(rows: Sequence[Row]) -> Markup:
     parts += [_text(_LEFT, _HEIGHT - 8, "0 % removed", "start")]
     parts += [_text(_WIDTH - _RIGHT, _HEIGHT - 8, f"{100 * most:.3g} % removed", "end")]
     return _svg("Perplexity against the share of weights removed; the line joins what nothing beats in both", parts)
-
-
-def _beats(one: Row, other: Row) -> bool:
-    """Whether one is at least as good in size and quality, and better in one of them."""
-    as_good = one.perplexity <= other.perplexity and one.sparsity >= other.sparsity - 1e-3
-    return as_good and (one.perplexity < other.perplexity or one.sparsity > other.sparsity + 1e-3)
 
 
 def _blocks(names: Sequence[str]) -> list[tuple[int, str]]:

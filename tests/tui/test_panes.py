@@ -17,6 +17,7 @@ from memory.remembered import from_events
 from runs.candidate import Candidate
 from runs.events import CandidateProposed, Event, Extended, Likened, Stage, SurveyDone, Thought
 from runs.goal import Budget, Goal
+from runs.report.front import front
 from runs.thoughts import thought_graph
 from tools.recipe import NM, Allocation, Recipe
 from tui.panes.layers import Heading, LayersPane
@@ -28,7 +29,7 @@ from tui.panes.thoughts import ThoughtsPane
 from tui.view import RunView
 from tui.widgets.bars import bar
 from tui.widgets.flow import flow
-from tui.widgets.pareto import ParetoPlot, Point, front
+from tui.widgets.pareto import ParetoPlot, Point
 
 SIZES = [(40, 20), (100, 40)]
 

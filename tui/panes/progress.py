@@ -11,13 +11,14 @@ from textual.content import Content
 from textual.widgets import Sparkline, Static
 
 from runs.budget import Budget, Spent
+from runs.report.front import front
 from runs.report.summary import number
 from tui.panes.pane import Pane
 from tui.tally import Step, short_time
 from tui.view import RunView
 from tui.widgets.bars import bar
 from tui.widgets.flow import flow
-from tui.widgets.pareto import MARKERS, ParetoPlot, Point, front
+from tui.widgets.pareto import MARKERS, ParetoPlot, Point
 
 DOES = {
     "model": "opens the model and counts its weights",

@@ -66,6 +66,7 @@ class RunsPane(Pane):
         self._home = settings.home
         self._marked: set[str] = set()
         self._known: dict[tuple[str, float], Known] = {}
+        self._shown: tuple[list[Known], set[str]] | None = None
 
     def compose(self) -> ComposeResult:
         yield DataTable(cursor_type="row", zebra_stripes=True)
@@ -92,6 +93,10 @@ class RunsPane(Pane):
         self.app.call_from_thread(self._fill, found)
 
     def _fill(self, found: list[Known]) -> None:
+        """Fill the table anew where anything differs: it is asked twice a second."""
+        if (shown := (found, set(self._marked))) == self._shown:
+            return
+        self._shown = shown
         table = self.query_one(DataTable)
         at = self._at
         table.clear()

@@ -76,8 +76,7 @@ class Line(Static):
         width = self._width - indent
         if width < 20:  # not laid out yet, or too narrow for two columns
             return text
-        lines = [part for line in text.splitlines() for part in textwrap.wrap(line, width) or [""]]
-        return f"\n{' ' * indent}".join(lines)
+        return f"\n{' ' * indent}".join(_wrapped(text, width))
 
     def _folded(self, candidate: Candidate, view: RunView) -> Content:
         name, found = candidate.id, view.history.divergences.get(candidate.id)
@@ -99,6 +98,10 @@ class Line(Static):
                 return result
             case Card(candidate=candidate):
                 return candidate.recipe.metric
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [part for line in text.splitlines() for part in textwrap.wrap(line, width) or [""]]
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -209,8 +212,7 @@ class Flow(Static):
     def write(self, head: str, text: str) -> None:
         """`head` is a line of its own, if it is any."""
         width = max(20, self.parent.size.width - 4 if isinstance(self.parent, Widget) else 20)
-        wrapped = [part for line in text.splitlines() for part in textwrap.wrap(line, width) or [""]]
-        lines = [*([head] if head else []), *wrapped]
+        lines = [*([head] if head else []), *_wrapped(text, width)]
         if lines != self._lines:
             self.update(Content("\n".join(lines)), layout=len(lines) != len(self._lines))
             self._lines = lines

@@ -1,14 +1,15 @@
-"""Quality against size: perplexity over the share of weights removed, and who is beaten by nobody."""
+"""Quality against size: perplexity over the share of weights removed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from textual.color import Color
 from textual_plotext import PlotextPlot
 
+from runs.report.front import front
 from runs.report.summary import number
 
 MARKERS = {"other": "o", "reference": "x", "result": "@"}
@@ -24,15 +25,6 @@ class Point(NamedTuple):
     sparsity: float
     perplexity: float
     kind: Literal["other", "reference", "result"] = "other"
-
-
-def front(points: Iterable[Point]) -> list[Point]:
-    """Those that no other beats in both, the densest first."""
-    found: list[Point] = []
-    for point in sorted(points, key=lambda point: (-point.sparsity, point.perplexity)):
-        if not found or point.perplexity < found[-1].perplexity:
-            found.append(point)
-    return found[::-1]
 
 
 class ParetoPlot(PlotextPlot):
