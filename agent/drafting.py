@@ -14,7 +14,17 @@ from agent.evolution.genes import Child, Parent
 from runs.goal import Goal
 from tools.errors import UsageError
 from tools.expression import ALLOCATION, Language, format_expression, parse, simplify, used_terminals
-from tools.recipe import NM, Allocation, Compensation, Granularity, Group, Recipe, Unstructured, first_problem
+from tools.recipe import (
+    NM,
+    Allocation,
+    Compensation,
+    Granularity,
+    Group,
+    Pattern,
+    Recipe,
+    Unstructured,
+    first_problem,
+)
 
 
 def written(text: str, language: Language, readable: frozenset[str] | None = None) -> str:
@@ -134,9 +144,9 @@ def nudged(parent: Parent, rates: Mapping[int, float], why: str) -> Child:
     )
 
 
-def grouped(recipe: Recipe, group: Group | None) -> Unstructured | NM:
+def grouped(recipe: Recipe, group: Group | None) -> Pattern:
     """The recipe's pattern, with another comparison group where one is named and the pattern has any."""
-    if group is None or isinstance(recipe.pattern, NM):
+    if group is None or not isinstance(recipe.pattern, Unstructured):
         return recipe.pattern
     return Unstructured(group=group)
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.recipe import NM, Recipe
+from tools.recipe import NM, Recipe, Unstructured
 
 Vector = NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever a vector's meaning changes: an index of another version is rebuilt, not read."""
 
 STATISTICS = ("skew", "kurtosis", "outliers", "redundancy")
@@ -24,7 +24,7 @@ POINTS = 16
 MODEL_SIZE = len(STATISTICS) * POINTS + 1
 
 _WORDS = 48
-_RECIPE_SCALARS = 14
+_RECIPE_SCALARS = 17
 RECIPE_SIZE = _RECIPE_SCALARS + 2 * _WORDS
 _WORD = re.compile(r"[A-Za-z_]\w*|\d+\.?\d*|\*\*|[-+*/]")
 
@@ -57,21 +57,21 @@ def _profile(values: Sequence[float]) -> Vector:
 
 
 def recipe_vector(recipe: Recipe) -> Vector:
-    """Pattern, sparsity, the words of metric and allocation, compensation; (110,).
+    """Pattern, sparsity, the words of metric and allocation, compensation; (113,).
 
     Constants of the formulas do not count: recipes that differ only in them are neighbours at distance zero.
     """
     pattern, allocation = recipe.pattern, recipe.allocation
-    kind = "n:m" if isinstance(pattern, NM) else pattern.group
+    kind = pattern.group if isinstance(pattern, Unstructured) else pattern.kind
     form = "uniform" if allocation.uniform else "vector" if allocation.vector is not None else "expression"
     scalars = [
-        *_one_hot(kind, ("row", "matrix", "block", "n:m")),
+        *_one_hot(kind, ("row", "matrix", "block", "n:m", "width", "depth", "width+depth")),
         pattern.n / pattern.m if isinstance(pattern, NM) else 0.0,
         np.log2(pattern.m) / 5 if isinstance(pattern, NM) else 0.0,
         2 * recipe.sparsity,
         *_one_hot(form, ("uniform", "vector", "expression")),
         *_one_hot("" if form == "uniform" else allocation.granularity, ("block", "layer", "projection")),
-        1.0 if recipe.compensation.kind == "obs" else 0.0,
+        0.0 if recipe.compensation.kind == "none" else 1.0,
     ]
     metric = _bag_of_words(recipe.metric)
     ranking = _bag_of_words(allocation.expression or "") if form == "expression" else np.zeros(_WORDS)

@@ -23,7 +23,7 @@ from runs.events import encode
 from runs.lock import Locked, hold
 from runs.run import list_runs
 from tools.errors import SecateurError, UsageError
-from tools.recipe import NM, Unstructured
+from tools.recipe import Pattern
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
@@ -68,7 +68,7 @@ class Memory:
         with self._held(), _collection(self._chroma) as collection:
             return int(collection.count())
 
-    def recall(self, model: Vector, pattern: Unstructured | NM, sparsity: float, k: int = 8) -> list[Recollection]:
+    def recall(self, model: Vector, pattern: Pattern, sparsity: float, k: int = 8) -> list[Recollection]:
         """The memories most worth trying on the model with that `model_vector`; see `memory.recall.rank`."""
         return rank(self.all(), model, pattern, sparsity, k)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from memory.fingerprint import Vector, cosine, recipe_vector
 from memory.remembered import Remembered
-from tools.recipe import NM, Unstructured
+from tools.recipe import Pattern
 
 _SAME_RECIPE = 0.999
 _UNPROVEN = 1.5
@@ -30,7 +30,7 @@ class Recollection:
 
 
 def rank(
-    memories: Sequence[Remembered], model: Vector, pattern: Unstructured | NM, sparsity: float, k: int
+    memories: Sequence[Remembered], model: Vector, pattern: Pattern, sparsity: float, k: int
 ) -> list[Recollection]:
     """The `k` memories most worth trying, best first, no two of them the same recipe up to constants.
 
@@ -50,7 +50,7 @@ def rank(
     return _distinct(found, k)
 
 
-def _pattern_factor(memory: Remembered, pattern: Unstructured | NM) -> float:
+def _pattern_factor(memory: Remembered, pattern: Pattern) -> float:
     if memory.recipe.pattern == pattern:
         return 1.0
     return _OTHER_GROUP if memory.recipe.pattern.kind == pattern.kind else _OTHER_PATTERN

@@ -74,6 +74,13 @@ def water_fill(
     return (w + knots[left] + part * (knots[right] - knots[left])).clamp(low, high)
 
 
+def check_length(allocation: Allocation, members: Sequence[Unit]) -> None:
+    """Raise SecateurError where a vector has another length than the model has units."""
+    if allocation.vector is not None and len(allocation.vector) != len(members):
+        there = f"the model has {len(members)} {allocation.granularity}s"
+        raise SecateurError(f"the allocation has {len(allocation.vector)} rates, {there}")
+
+
 def sparsities(
     allocation: Allocation, members: Sequence[Unit], sparsity: float, priority: torch.Tensor | None
 ) -> dict[str, float]:
@@ -89,9 +96,7 @@ def sparsities(
     if allocation.uniform:
         wanted = torch.full((len(members),), sparsity, dtype=torch.float64)
     elif allocation.vector is not None:
-        if len(allocation.vector) != len(members):
-            there = f"the model has {len(members)} {allocation.granularity}s"
-            raise SecateurError(f"the allocation has {len(allocation.vector)} rates, {there}")
+        check_length(allocation, members)
         wanted = torch.tensor(allocation.vector, dtype=torch.float64)
     else:
         assert priority is not None, "an expression needs its value"

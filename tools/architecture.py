@@ -8,7 +8,7 @@ other linear maps, usually attention, are described.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +60,12 @@ class Family:
     blocks: str
     attention: Mapping[str, str]
     mlp: Mapping[str, str]
+    neurons: str = "intermediate_size"
+    """The configuration's field for the width of an MLP."""
+    heads: bool = True
+    """The configuration states the size of a head, so that a model with fewer heads can be written down."""
+    biases: Mapping[Sublayer, str] = field(default_factory=dict)
+    """The configuration's switches for biases; without one the family's projections cannot be given any."""
 
     @property
     def paths(self) -> dict[str, tuple[str, Sublayer]]:
@@ -78,11 +84,13 @@ GATED_MLP = {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_pro
 
 FAMILIES: tuple[Family, ...] = (
     Family(
-        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"),
+        ("llama",),
         "model.layers",
         SPLIT_ATTENTION,
         GATED_MLP,
+        biases={"attention": "attention_bias", "mlp": "mlp_bias"},
     ),
+    Family(("mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"), "model.layers", SPLIT_ATTENTION, GATED_MLP),
     Family(("gemma3",), "model.language_model.layers", SPLIT_ATTENTION, GATED_MLP),
     Family(
         ("phi3",),
@@ -95,18 +103,23 @@ FAMILIES: tuple[Family, ...] = (
         "model.decoder.layers",
         SPLIT_ATTENTION | {"o": "self_attn.out_proj"},
         {"fc1": "fc1", "fc2": "fc2"},
+        neurons="ffn_dim",
+        heads=False,
     ),
     Family(
         ("gpt_neox",),
         "gpt_neox.layers",
         {"qkv": "attention.query_key_value", "o": "attention.dense"},
         {"fc1": "mlp.dense_h_to_4h", "fc2": "mlp.dense_4h_to_h"},
+        heads=False,
     ),
     Family(
         ("gpt2",),
         "transformer.h",
         {"qkv": "attn.c_attn", "o": "attn.c_proj"},
         {"fc1": "mlp.c_fc", "fc2": "mlp.c_proj"},
+        neurons="n_inner",
+        heads=False,
     ),
 )
 
@@ -185,6 +198,11 @@ def describe(model: PreTrainedModel) -> Architecture:
     return _assemble(model, "discovered", blocks, {})
 
 
+def family_of(architecture: Architecture) -> Family | None:
+    """What is known about the family of a described network; None where it was discovered."""
+    return next((family for family in FAMILIES if architecture.family in family.model_types), None)
+
+
 def weight(model: PreTrainedModel, projection: Projection) -> torch.Tensor:
     """The projection's weights as (out, in): a view, so writing into it changes the model."""
     parameter: torch.Tensor = model.get_submodule(projection.name).weight.data
@@ -197,7 +215,7 @@ def _assemble(model: Any, family: str, path: str, roles: Mapping[str, tuple[str,
     seen = {id(e.weight) for e in _embeddings(model)}
     found = []
     for index, block in enumerate(blocks):
-        linears = {p: block.get_submodule(p) for p in roles} if roles else dict(_linears(block))
+        linears = {p: block.get_submodule(p) for p in roles if not _gone(block, p)} if roles else dict(_linears(block))
         members = []
         for name, module in linears.items():
             if id(module.weight) in seen:
@@ -224,9 +242,18 @@ def _projection(name: str, module: Any, role: str, block: int, sublayer: Sublaye
 def _fits(model: Any, family: Family) -> bool:
     """Whether every path of the family is there; a variant that lacks one is left to discovery."""
     try:
-        return all(_is_linear(b.get_submodule(p)) for b in model.get_submodule(family.blocks) for p in family.paths)
+        blocks = model.get_submodule(family.blocks)
+        return all(_gone(b, p) or _is_linear(b.get_submodule(p)) for b in blocks for p in family.paths)
     except AttributeError:
         return False
+
+
+def _gone(block: Any, path: str) -> bool:
+    """Whether the sublayer that held this projection was pruned away."""
+    from tools.structure.modeling_pruned import NoAttention, NoMLP
+
+    parent = path.rpartition(".")[0]
+    return bool(parent) and isinstance(block.get_submodule(parent), NoAttention | NoMLP)
 
 
 def _find_blocks(model: Any) -> str | None:

@@ -1,6 +1,7 @@
 """Open a model: from a sample's name, a folder, a GGUF file or a hub id to a network that can be pruned.
 
-Code that comes with a checkpoint is never run, and only safetensors and GGUF are read, which hold no code.
+Code that comes with a checkpoint is never run, and only safetensors and GGUF are read, which hold no code. A folder
+that Secateur saved with blocks of different sizes is read with Secateur's own copy of the code beside it.
 """
 
 from __future__ import annotations
@@ -172,11 +173,11 @@ def _check_files(name: str, folder: Path) -> None:
 
 
 def _load(name: str, folder: Path, dtype: str) -> Any:
-    from transformers import AutoModelForCausalLM
+    from tools.structure.shrink import loader_of
 
     try:
         with quiet():
-            network, found = AutoModelForCausalLM.from_pretrained(
+            network, found = loader_of(folder).from_pretrained(
                 folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
             )
     except Exception as error:  # whatever transformers trips over in a strange configuration

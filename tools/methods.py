@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tools.errors import UsageError
 from tools.expression import NAMED_ALLOCATIONS, NAMED_METRICS
-from tools.recipe import NM, Allocation, Calibration, Compensation, Recipe, Unstructured
+from tools.recipe import NM, Allocation, Calibration, Compensation, Pattern, Recipe, Structured, Unstructured
 
 _ALLOCATED = ("sdsa", "owl", "dlp", "atp")
-METHODS: tuple[str, ...] = (*NAMED_METRICS, "sparsegpt", *_ALLOCATED)
-"""Named metrics (mask only, uniform), SparseGPT, and named allocations over Wanda's metric."""
+
+STRUCTURED: Mapping[str, Recipe] = {
+    "wanda_sp": Recipe(pattern=Structured(kind="width"), sparsity=0.5, metric=NAMED_METRICS["wanda"]),
+    "flap": Recipe(
+        pattern=Structured(kind="width", shapes="free", group="model"),
+        sparsity=0.5,
+        metric="sqr(W) * X_var",
+        compensation=Compensation(kind="bias"),
+    ),
+    "taylor": Recipe(pattern=Structured(kind="width"), sparsity=0.5, metric="W * G"),
+    "shortgpt": Recipe(
+        pattern=Structured(kind="depth"),
+        sparsity=0.5,
+        metric=NAMED_METRICS["wanda"],
+        allocation=Allocation(expression="redundancy", width=0.1),
+    ),
+}
+"""Wanda-sp and FLAP (CASIA-IVA-Lab/FLAP lib/prune.py), Taylor importance (LLM-Pruner), ShortGPT's block influence. The
+sparsity is a placeholder; the metric of a method that removes blocks decides nothing."""
+
+METHODS: tuple[str, ...] = (*NAMED_METRICS, "sparsegpt", *_ALLOCATED, *STRUCTURED)
+"""Named metrics (mask only, uniform), SparseGPT, named allocations over Wanda's metric, and methods for structures."""
+
+
+def references(pattern: Pattern) -> tuple[str, ...]:
+    """The published methods that a result under this pattern has to beat."""
+    if not isinstance(pattern, Structured):
+        return ("magnitude", "wanda", "sparsegpt")
+    return (*(("wanda_sp", "flap") if pattern.width else ()), *(("shortgpt",) if pattern.depth else ()))
 
 
 def named_allocation(name: str) -> Allocation:
@@ -18,18 +47,24 @@ def named_allocation(name: str) -> Allocation:
 
 
 def method(
-    name: str, sparsity: float, pattern: Unstructured | NM | None = None, calibration: Calibration | None = None
+    name: str, sparsity: float, pattern: Pattern | None = None, calibration: Calibration | None = None
 ) -> Recipe:
     """The recipe of a published method.
 
     Without a pattern the method's own comparison group is used: the whole matrix for magnitude and SparseGPT (within
-    its column batches), the row for the others.
+    its column batches), the row for the others. Under a pattern whose structures fall, a metric scores structures. A
+    method for structures keeps its own pattern and takes only the multiple of the one given.
 
     Raises:
-        UsageError: no method has that name.
+        UsageError: no method has that name, or it cannot be meant under the pattern.
     """
     if name not in METHODS:
         raise UsageError(f'method "{name}" is not known; there are {", ".join(METHODS)}')
+    calibration = calibration or Calibration()
+    if name in STRUCTURED:
+        return _structured(name, sparsity, pattern, calibration)
+    if isinstance(pattern, Structured) and name == "sparsegpt":
+        raise UsageError("sparsegpt removes single weights: for width or depth use wanda_sp, flap, taylor or shortgpt")
     whole = name in ("magnitude", "sparsegpt")
     metric = NAMED_METRICS.get(name) or NAMED_METRICS["obs" if name == "sparsegpt" else "wanda"]
     return Recipe(
@@ -38,5 +73,16 @@ def method(
         metric=metric,
         allocation=named_allocation(name) if name in _ALLOCATED else Allocation(),
         compensation=Compensation(kind="obs" if name == "sparsegpt" else "none"),
-        calibration=calibration or Calibration(),
+        calibration=calibration,
     )
+
+
+def _structured(name: str, sparsity: float, pattern: Pattern | None, calibration: Calibration) -> Recipe:
+    recipe = STRUCTURED[name]
+    own = recipe.pattern
+    assert isinstance(own, Structured)
+    if isinstance(pattern, Structured):
+        own = own.model_copy(update={"multiple": pattern.multiple})
+    elif isinstance(pattern, NM) or (pattern is not None and pattern != Unstructured()):
+        raise UsageError(f"{name} removes structures: leave the pattern out, or give {own.kind}")
+    return recipe.model_copy(update={"pattern": own, "sparsity": sparsity, "calibration": calibration})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tools.allocation import sparsities, units
+from tools.allocation import check_length, sparsities, units
 from tools.architecture import Projection, weight
 from tools.blocks import BlockRunner
 from tools.checkpoint import Model
@@ -21,8 +21,11 @@ from tools.errors import SecateurError
 from tools.expression import ALLOCATION, METRIC, Node, evaluate, parse, used_terminals
 from tools.layers import LayerStatistics
 from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
-from tools.recipe import NM, Compensation, Recipe
+from tools.recipe import NM, Compensation, Recipe, Structured, Unstructured
 from tools.statistics import InputStatistics, Statistics, batches, recording, shared_inputs
+from tools.structure.anatomy import Layer, layers_of, sized
+from tools.structure.choose import across_model, standardised
+from tools.structure.sizes import fit
 from tools.text import Windows
 
 INPUT_TERMINALS: Mapping[str, Callable[[InputStatistics], torch.Tensor]] = {
@@ -41,6 +44,12 @@ class Plan:
     recipe: Recipe
     metric: Node
     sparsity: dict[str, float]
+    sizes: tuple[int, ...] = ()
+    """Units of every layer that stay (`structure.anatomy.layers_of`), where structures fall."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return needs_of(self.recipe)
 
     @property
     def terminals(self) -> frozenset[str]:
@@ -51,7 +60,7 @@ def needs_of(recipe: Recipe) -> frozenset[str]:
     """Which optional statistics (`gram`, `gradient`, `regional`) a recipe reads."""
     used = used_terminals(parse(recipe.metric, METRIC))
     wanted = {
-        "gram": "D" in used or recipe.compensation.kind == "obs",
+        "gram": "D" in used or recipe.compensation.kind in ("obs", "least_squares"),
         "gradient": "G" in used,
         "regional": "R" in used,
     }
@@ -68,13 +77,71 @@ def plan(model: Model, layers: LayerStatistics, recipe: Recipe) -> Plan:
     if isinstance(recipe.pattern, NM):
         _check_groups(model, recipe.pattern)
         return Plan(recipe, metric, {p.name: recipe.sparsity for p in model.architecture.projections})
+    if isinstance(recipe.pattern, Structured):
+        return _plan_structures(model, layers, recipe, recipe.pattern, metric)
+    members = units(model.architecture, recipe.allocation.granularity)
+    return Plan(recipe, metric, sparsities(recipe.allocation, members, recipe.sparsity, priorities(layers, recipe)))
+
+
+def priorities(layers: LayerStatistics, recipe: Recipe) -> torch.Tensor | None:
+    """Value of the allocation's expression per unit; None where there is none to evaluate."""
+    allocation = recipe.allocation
+    if allocation.uniform or allocation.expression is None:
+        return None
+    node = parse(allocation.expression, ALLOCATION)
+    return evaluate(node, layers.terminals(used_terminals(node), allocation.granularity))
+
+
+def _plan_structures(
+    model: Model, statistics: LayerStatistics, recipe: Recipe, pattern: Structured, metric: Node
+) -> Plan:
+    """Decide how many units of every layer stay."""
+    layers = layers_of(model)
+    if pattern.group == "model":
+        used = used_terminals(metric)
+        scores = [
+            standardised(
+                metric_scores(
+                    metric,
+                    used,
+                    statistics.dense[of.consumer.name],
+                    statistics.statistics.inputs[of.consumer.name],
+                    of.consumer.name,
+                    statistics.statistics,
+                ),
+                of,
+            )
+            for of in layers
+        ]
+        wanted = across_model(scores, layers, recipe.sparsity)
+    else:
+        wanted = _wanted(model, statistics, recipe, pattern, layers)
+    kept = fit(layers, wanted, recipe.sparsity, pattern)
+    return Plan(recipe, metric, sized(model.architecture, layers, kept), tuple(kept))
+
+
+def _wanted(
+    model: Model, statistics: LayerStatistics, recipe: Recipe, pattern: Structured, layers: Sequence[Layer]
+) -> list[float]:
+    """The sparsity that the allocation wants for every layer; `fit` makes the mean exact.
+
+    For depth alone only the order counts: what has the lowest priority falls first. An explicit vector is taken as it
+    is, so that a layer that shall fall whole (1) does.
+    """
     allocation = recipe.allocation
     members = units(model.architecture, allocation.granularity)
-    priority = None
-    if not allocation.uniform and allocation.expression is not None:
-        node = parse(allocation.expression, ALLOCATION)
-        priority = evaluate(node, layers.terminals(used_terminals(node), allocation.granularity))
-    return Plan(recipe, metric, sparsities(allocation, members, recipe.sparsity, priority))
+    priority = priorities(statistics, recipe)
+    if allocation.vector is not None:
+        check_length(allocation, members)
+        rates = {p.name: rate for of, rate in zip(members, allocation.vector, strict=True) for p in of.projections}
+    elif priority is not None and pattern.kind == "depth":
+        order = priority.neg().argsort(stable=True).argsort() / max(1, len(priority) - 1)
+        rates = {p.name: float(rate) for of, rate in zip(members, order, strict=True) for p in of.projections}
+    else:
+        rates = sparsities(allocation, members, recipe.sparsity, priority)
+    sizes = {p.name: p.size for p in model.architecture.projections}
+    named = [(*of.producers, of.consumer.name) for of in layers]
+    return [sum(rates[n] * sizes[n] for n in names) / sum(sizes[n] for n in names) for names in named]
 
 
 def _check_groups(model: Model, pattern: NM) -> None:
@@ -131,7 +198,7 @@ def prune_block(
     pattern, compensation = ready.recipe.pattern, ready.recipe.compensation
     wanted = {p.name: round(ready.sparsity[p.name] * p.size) for p in members}
     masks: dict[str, torch.Tensor] = {}
-    if not isinstance(pattern, NM) and pattern.group == "block" and members:
+    if isinstance(pattern, Unstructured) and pattern.group == "block" and members:
         found = lowest_of_all([score(p.name, weights[p.name]) for p in members], sum(wanted.values()))
         masks = {p.name: mask for p, mask in zip(members, found, strict=True)}
         wanted = {name: int(mask.sum()) for name, mask in masks.items()}
@@ -150,7 +217,7 @@ def _mask(recipe: Recipe, scores: torch.Tensor, count: int) -> torch.Tensor:
     """`count` weights of one matrix, by the pattern's comparison group."""
     if isinstance(recipe.pattern, NM):
         return lowest_per_group(scores, recipe.pattern.n, recipe.pattern.m)
-    if recipe.pattern.group == "row":
+    if isinstance(recipe.pattern, Unstructured) and recipe.pattern.group == "row":
         return lowest_per_row(scores, spread(count, scores.shape[0]).to(scores.device))
     return lowest_of_all([scores], count)[0]
 
@@ -239,7 +306,7 @@ def prune_propagated(
         windows: the calibration windows. statistics: of the dense model, for gradients.
         progress: called with (blocks done, blocks in all).
     """
-    if not _reads_inputs(ready):  # magnitude, Pruner-Zero: the same masks whatever comes in
+    if not reads_inputs(ready):  # magnitude, Pruner-Zero: the same masks whatever comes in
         dense = {p.name: weight(model.network, p) for p in model.architecture.projections}
         prune_from_statistics(model, dense, statistics, ready)
         return
@@ -262,7 +329,8 @@ def prune_propagated(
                 progress(block + 1, model.architecture.n_blocks)
 
 
-def _reads_inputs(ready: Plan) -> bool:
+def reads_inputs(ready: Plan) -> bool:
+    """Whether what the blocks before put out makes a difference to a block."""
     return ready.recipe.compensation.kind != "none" or bool(ready.terminals & {*INPUT_TERMINALS, "D"})
 
 

@@ -59,11 +59,46 @@ class NM(Frozen):
         return f"{self.n}:{self.m}"
 
 
-Pattern = Annotated[Unstructured | NM, Field(discriminator="kind")]
+class Structured(Frozen):
+    """Whole structures go, and the model becomes smaller: head groups and neurons (width), blocks (depth), or both.
+
+    With `uniform` shapes every block that stays has the same number of heads and of neurons (which ones differs), so
+    that the result loads everywhere. With `free` shapes every layer has its own, and depth may take the attention or
+    the MLP of a block alone.
+    """
+
+    kind: Literal["width", "depth", "width+depth"]
+    shapes: Literal["uniform", "free"] = "uniform"
+    multiple: int = Field(default=64, ge=1, le=8192)
+    """Neurons of an MLP are kept in multiples of this."""
+    group: Literal["layer", "model"] = "layer"
+    """Structures are compared within their layer, or standardised and compared across the model (FLAP)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Structured:
+        if self.group == "model" and (self.shapes == "uniform" or self.kind == "depth"):
+            raise ValueError("comparing structures across the model gives every layer its own width: use width/free")
+        return self
+
+    @property
+    def width(self) -> bool:
+        return self.kind != "depth"
+
+    @property
+    def depth(self) -> bool:
+        return self.kind != "width"
+
+    def __str__(self) -> str:
+        shapes = "" if self.shapes == "uniform" else "/free"
+        return f"{self.kind}{shapes}" + (", compared across the model" if self.group == "model" else "")
 
 
-def parse_pattern(text: str) -> Unstructured | NM:
-    """Read `unstructured`, `unstructured/matrix` (row, matrix, block) or `2:4`."""
+Pattern = Annotated[Unstructured | NM | Structured, Field(discriminator="kind")]
+
+
+def parse_pattern(text: str) -> Unstructured | NM | Structured:
+    """Read `unstructured`, `unstructured/matrix` (row, matrix, block), `2:4`, `width`, `depth`, `width+depth` or one
+    of these with `/free`."""
     if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text.strip()):
         n, m = int(match[1]), int(match[2])
         try:
@@ -73,7 +108,10 @@ def parse_pattern(text: str) -> Unstructured | NM:
     kind, _, group = text.strip().partition("/")
     if kind == "unstructured" and group in ("", "row", "matrix", "block"):
         return Unstructured(group=group or "row")  # type: ignore[arg-type]  # narrowed by the line above
-    raise UsageError(f'pattern "{text}" is not known: use unstructured, unstructured/matrix, unstructured/block or N:M')
+    if kind in ("width", "depth", "width+depth") and group in ("", "uniform", "free"):
+        return Structured(kind=kind, shapes=group or "uniform")  # type: ignore[arg-type]  # as above
+    known = "unstructured, unstructured/matrix, unstructured/block, N:M, width, depth, width+depth, or width/free"
+    raise UsageError(f'pattern "{text}" is not known: use {known}')
 
 
 class Allocation(Frozen):
@@ -118,15 +156,19 @@ class Allocation(Frozen):
 
 
 class Compensation(Frozen):
-    """How the weights that stay make up for those that fall: not at all, or by SparseGPT's OBS update."""
+    """How what stays makes up for what falls.
 
-    kind: Literal["none", "obs"] = "none"
+    `obs` is SparseGPT's update for single weights. Where structures fall, `bias` adds what they contributed on average
+    (FLAP), and `least_squares` fits the matrix that read them anew on its Gram matrix.
+    """
+
+    kind: Literal["none", "obs", "bias", "least_squares"] = "none"
     damping: float = Field(default=0.01, gt=0.0, le=1.0)
     batch: int = Field(default=128, ge=1, le=4096)
     """Columns treated together before the rest of the matrix is updated (SparseGPT's lazy batch)."""
 
     def __str__(self) -> str:
-        return "OBS" if self.kind == "obs" else "none"
+        return {"obs": "OBS", "least_squares": "least squares"}.get(self.kind, self.kind)
 
 
 class Calibration(Frozen):
@@ -173,6 +215,9 @@ class Recipe(Frozen):
                 raise ValueError(f"{self.pattern} means sparsity {self.pattern.sparsity:g}, not {self.sparsity:g}")
             if not self.allocation.uniform:
                 raise ValueError(f"{self.pattern} leaves nothing to allocate: every group keeps the same number")
+        kinds = ("bias", "least_squares") if isinstance(self.pattern, Structured) else ("obs",)
+        if self.compensation.kind not in ("none", *kinds):
+            raise ValueError(f"{self.pattern} is compensated by {' or '.join(kinds)}, not by {self.compensation.kind}")
         return self
 
     def canonical(self) -> str:

@@ -70,11 +70,14 @@ def _check_space(network: Any, folder: Path) -> None:
 
 
 def _write(model: Model, folder: Path) -> None:
+    from tools.structure.shrink import write_code
+
     with quiet():
         make_plain(model.network)
         _repair_generation(model.network)
         model.network.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
+    write_code(model.network, folder)
     if model.origin:  # what was dequantised stays so after pruning
         shutil.copy(model.folder / ORIGIN, folder)
 

@@ -8,7 +8,8 @@ calls `restore`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,8 +24,12 @@ from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
 from tools.measurement import Measurement
 from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
-from tools.recipe import Recipe
+from tools.recipe import Recipe, Structured
 from tools.statistics import Statistics, collect
+from tools.structure.anatomy import CONSUMERS
+from tools.structure.apply import cut_from_statistics, cut_propagated
+from tools.structure.cut import Layout
+from tools.structure.shrink import shrink
 from tools.text import Windows
 from tools.verify import sparsities
 
@@ -32,6 +37,16 @@ PROBE_MATRICES = 6
 PROBE_ROWS = 48
 TOLERANCE = 1e-3
 """How far the measured sparsity may be from the recipe's: 0.1 % of the prunable weights."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A pruned model, to be put back later."""
+
+    weights: dict[str, torch.Tensor]
+    """(out, in) by projection, on the CPU."""
+    biases: dict[str, torch.Tensor | None]
+    layout: Layout | None
 
 
 class Workbench:
@@ -52,6 +67,9 @@ class Workbench:
         self.search = search
         self.cache = cache
         self.dense = {p.name: weight(model.network, p).clone() for p in model.architecture.projections}
+        self._biases = self._read_biases()
+        self.layout: Layout | None = None
+        """What stays of the model as it is now, where structures fell."""
         self.statistics: Statistics = collect(model, calibration, needs=needs, cache=cache)
         self.layers = LayerStatistics(model, self.dense, self.statistics)
         self._logits: DenseLogits | None = None
@@ -60,10 +78,29 @@ class Workbench:
     def restore(self) -> None:
         """Write the dense weights back."""
         if self._pruned:
-            with torch.inference_mode():
-                for p in self.model.architecture.projections:
-                    weight(self.model.network, p).copy_(self.dense[p.name])
+            self._write(self.dense, self._biases)
+            self.layout = None
             self._pruned = False
+
+    def _write(self, weights: Mapping[str, torch.Tensor], biases: Mapping[str, torch.Tensor | None]) -> None:
+        with torch.inference_mode():
+            for p in self.model.architecture.projections:
+                weight(self.model.network, p).copy_(weights[p.name])
+        self._write_biases(biases)
+
+    def _read_biases(self) -> dict[str, torch.Tensor | None]:
+        """Biases of the matrices that read heads and neurons: what else than weights a recipe may change."""
+        found = {}
+        for p in self.model.architecture.projections:
+            if p.role in CONSUMERS:
+                bias = self.model.network.get_submodule(p.name).bias
+                found[p.name] = None if bias is None else bias.detach().clone()
+        return found
+
+    def _write_biases(self, biases: Mapping[str, torch.Tensor | None]) -> None:
+        for name, values in biases.items():
+            module = self.model.network.get_submodule(name)
+            module.bias = None if values is None else torch.nn.Parameter(values.to(self.model.device).clone(), False)
 
     def require(self, needs: frozenset[str]) -> None:
         """Collect the optional statistics that are still missing (from the dense model)."""
@@ -106,35 +143,52 @@ class Workbench:
         start = time.perf_counter()
         logits = self.logits
         ready = self.ready(recipe)
-        self._pruned = True
-        prune_from_statistics(self.model, self.dense, self.statistics, ready)
+        self._prune(ready)
         count = max(1, tokens // logits.windows.ids.shape[1])
-        found = evaluate.divergence(self.model, logits, count, sparsity=self.measured_sparsity(recipe))
+        found = evaluate.divergence(self.model, logits, count, sparsity=self.measured_sparsity(ready))
         return found.model_copy(update={"seconds": time.perf_counter() - start})
+
+    def _prune(self, ready: Plan) -> None:
+        """Write the candidate's search form into the model."""
+        if isinstance(ready.recipe.pattern, Structured):
+            self._write_biases(self._biases)
+            self._pruned = True
+            self.layout = cut_from_statistics(self.model, self.dense, self.statistics, ready)
+        else:
+            self._pruned = True
+            prune_from_statistics(self.model, self.dense, self.statistics, ready)
 
     def finish(self, recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> None:
         """Prune the dense model by the recipe in its final form, block after block with propagated activations."""
         ready = self.ready(recipe)
         self.restore()
         self._pruned = True
-        prune_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
-        self.measured_sparsity(recipe)
+        if isinstance(recipe.pattern, Structured):
+            self.layout = cut_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
+        else:
+            prune_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
+        self.measured_sparsity(ready)
+
+    def result(self) -> Model:
+        """The pruned model to be saved: itself, or the smaller one where structures fell."""
+        return self.model if self.layout is None else shrink(self.model, self.layout)
 
     def perplexity(self, windows: Windows, form: str) -> Measurement:
         """Perplexity of the model as it stands (dense after `restore`, pruned after `finish`)."""
         share = overall(self.model, sparsities(self.model))
         return evaluate.perplexity(self.model, windows, sparsity=share, form=form)
 
-    def measured_sparsity(self, recipe: Recipe) -> float:
-        """The share of zeros that is really there.
+    def measured_sparsity(self, ready: Plan) -> float:
+        """The share of the prunable weights that really fell.
 
         Raises:
-            SecateurError: it is not the recipe's within 0.1 %; "0 % pruned, success" must be impossible.
+            SecateurError: it is not the plan's within 0.1 %, or less than was asked for; "0 % pruned, success" must be
+                impossible.
         """
-        share = overall(self.model, sparsities(self.model))
-        if abs(share - recipe.sparsity) > TOLERANCE:
+        share, planned = overall(self.model, sparsities(self.model)), overall(self.model, ready.sparsity)
+        if abs(share - planned) > TOLERANCE or share < ready.recipe.sparsity - TOLERANCE:
             raise SecateurError(
-                f"asked for sparsity {recipe.sparsity:.4f}, measured {share:.4f}: the weights were not pruned as asked"
+                f"planned sparsity {planned:.4f}, measured {share:.4f}: the weights were not pruned as asked"
             )
         return share
 
@@ -163,13 +217,14 @@ class Workbench:
             ranks[p.name] = (rows.argsort(1).argsort(1).double() / max(1, rows.shape[1] - 1)).cpu()
         return ranks
 
-    def snapshot(self) -> dict[str, torch.Tensor]:
-        """The prunable weights as they are now, copied to the CPU."""
-        return {p.name: weight(self.model.network, p).to("cpu", copy=True) for p in self.model.architecture.projections}
+    def snapshot(self) -> Snapshot:
+        """The pruned model as it is now."""
+        network = self.model.network
+        weights = {p.name: weight(network, p).to("cpu", copy=True) for p in self.model.architecture.projections}
+        return Snapshot(weights, self._read_biases(), self.layout)
 
-    def load(self, weights: dict[str, torch.Tensor]) -> None:
+    def load(self, snapshot: Snapshot) -> None:
         """Write a snapshot back."""
         self._pruned = True
-        with torch.inference_mode():
-            for p in self.model.architecture.projections:
-                weight(self.model.network, p).copy_(weights[p.name])
+        self._write(snapshot.weights, snapshot.biases)
+        self.layout = snapshot.layout

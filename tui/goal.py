@@ -13,7 +13,17 @@ from tools.checkpoint import check_device
 from tools.errors import UsageError
 from tools.expression import ALLOCATION, METRIC, parse
 from tools.methods import method as named_method
-from tools.recipe import NM, Calibration, Pattern, Recipe, Unstructured, check_sparsity, first_problem, parse_pattern
+from tools.recipe import (
+    NM,
+    Calibration,
+    Pattern,
+    Recipe,
+    Structured,
+    Unstructured,
+    check_sparsity,
+    first_problem,
+    parse_pattern,
+)
 from tui.cli.edge import best_device
 from tui.settings import DEFAULT_CANDIDATES, Settings
 
@@ -24,6 +34,7 @@ def build(
     model: str,
     sparsity: float | None = None,
     pattern: str | None = None,
+    multiple: int | None = None,
     method: str | None = None,
     recipe: Recipe | None = None,
     text: str = "builtin",
@@ -38,7 +49,8 @@ def build(
         UsageError: it cannot be meant, alone or together.
     """
     values = settings.values
-    asked = None if recipe is None else _adapted(recipe, sparsity, pattern, settings)
+    form = _pattern(pattern, multiple)
+    asked = None if recipe is None else _adapted(recipe, sparsity, form, settings)
     if asked is not None:
         _read_formulas(asked)
     device = best_device(settings)
@@ -48,7 +60,7 @@ def build(
     search = Part(windows=values.search_windows, length=values.search_length)
     test = Part(windows=values.test_windows, length=values.test_length)
     return Goal.of(
-        **_what(asked, method, sparsity, pattern),
+        **_what(asked, method, sparsity, form, multiple),
         model=_absolute(model),
         method=method,
         recipe=asked,
@@ -93,30 +105,47 @@ def _calibration(settings: Settings) -> Calibration:
     )
 
 
-def _what(recipe: Recipe | None, method: str | None, sparsity: float | None, pattern: str | None) -> dict[str, Any]:
+def _pattern(text: str | None, multiple: int | None) -> Pattern | None:
+    """The pattern that was asked for, with the multiple that neurons are kept in."""
+    form = None if text is None else parse_pattern(text)
+    if multiple is None:
+        return form
+    if form is not None and not isinstance(form, Structured):
+        raise UsageError(f"--multiple is for neurons: it goes with --pattern width or width+depth, not with {form}")
+    return form if form is None else Structured.model_validate(form.model_dump() | {"multiple": multiple})
+
+
+def _what(
+    recipe: Recipe | None, method: str | None, sparsity: float | None, form: Pattern | None, multiple: int | None
+) -> dict[str, Any]:
     """Sparsity and pattern that a goal asks for; an N:M pattern says both."""
     if recipe is not None:
         return {"sparsity": recipe.sparsity, "pattern": recipe.pattern}
-    form = None if pattern is None else parse_pattern(pattern)
     if sparsity is not None:
         share = check_sparsity(sparsity)
     elif isinstance(form, NM):
         share = form.sparsity
     else:
         raise UsageError("--sparsity is missing: give the share of weights to remove, for example --sparsity 0.5")
-    return {"sparsity": share, "pattern": form or _own_pattern(method, share)}
+    return {"sparsity": share, "pattern": _own_pattern(method, share, form, multiple)}
 
 
-def _own_pattern(method: str | None, sparsity: float) -> Pattern:
-    """What a method compares with what where nobody says otherwise."""
-    return Unstructured() if method is None else named_method(method, sparsity).pattern
+def _own_pattern(method: str | None, sparsity: float, form: Pattern | None, multiple: int | None) -> Pattern:
+    """What a method compares with what where nobody says otherwise; a method for structures keeps to its own."""
+    if method is None:
+        return form or Unstructured()
+    own = named_method(method, sparsity, form).pattern
+    if multiple is None:
+        return own
+    if not isinstance(own, Structured):
+        raise UsageError(f"--multiple is for neurons: {method} removes single weights")
+    return Structured.model_validate(own.model_dump() | {"multiple": multiple})
 
 
-def _adapted(recipe: Recipe, sparsity: float | None, pattern: str | None, settings: Settings) -> Recipe:
+def _adapted(recipe: Recipe, sparsity: float | None, form: Pattern | None, settings: Settings) -> Recipe:
     """The recipe with what was said beside it."""
     data = recipe.model_dump()
-    if pattern is not None:
-        form = parse_pattern(pattern)
+    if form is not None:
         data["pattern"] = form.model_dump()
         data["sparsity"] = form.sparsity if isinstance(form, NM) else recipe.sparsity
     if sparsity is not None:

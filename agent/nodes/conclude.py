@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 import torch
 from langgraph.runtime import Runtime
 
+from agent.evolution.archive import kind_of
 from agent.known import Known, known_place
-from agent.nodes.search import kind_of
 from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
 from runs.report import render_card, summary, write
 from tools.errors import SecateurError
-from tools.methods import method
-from tools.recipe import NM, Compensation, Recipe
+from tools.methods import method, references
+from tools.recipe import NM, Compensation, Recipe, Structured
 from tools.save import save_model
 from tools.text import Part
 from tools.verify import sparsities, verify_saved
+from tools.workbench import Snapshot
 
-REFERENCES = ("magnitude", "wanda", "sparsegpt")
 PROBE_TOKENS = 64
 
 
@@ -35,8 +35,8 @@ class _Makers:
     """Makes recipes in their final form on the resident model and keeps the weights of the best one."""
 
     context: Context
-    kept: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
-    """Recipe id -> prunable weights; one entry at most."""
+    kept: dict[str, Snapshot] = field(default_factory=dict)
+    """By recipe id; one entry at most."""
     holds: str = ""
 
     def make(self, recipe: Recipe | None) -> None:
@@ -69,8 +69,8 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
         record.stage("test")
         _test(makers, "dense", None)
         if context.goal.searches:
-            for reference in REFERENCES:
-                _test(makers, reference, _reference(context, reference))
+            for reference in references(context.goal.pattern):
+                _test_reference(makers, reference)
         _test(makers, name, recipe)
         _save(makers, name, recipe)
     _remember(context)
@@ -82,7 +82,7 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
 def _reference(context: Context, name: str) -> Recipe:
     """A published method under the run's pattern, each with its own comparison group where nothing is prescribed."""
     goal = context.goal
-    pattern = goal.pattern if isinstance(goal.pattern, NM) else None
+    pattern = goal.pattern if isinstance(goal.pattern, NM | Structured) else None
     return method(name, goal.sparsity, pattern, goal.calibration)
 
 
@@ -101,7 +101,8 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
     for candidate in chosen:
         if candidate.id not in found:
             best = min((m.value for m in found.values()), default=float("inf"))
-            reference = next((name for name in REFERENCES if candidate.recipe == _reference(context, name)), None)
+            names = references(context.goal.pattern)
+            reference = next((name for name in names if candidate.recipe == _reference(context, name)), None)
             measured = _measured(makers, candidate.recipe, "selection", reference is not None).measurement
             record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=measured))
             if measured.value < best and makers.holds == candidate.recipe.id:
@@ -116,6 +117,10 @@ def _finalists(context: Context) -> list[Candidate]:
     """The best of each niche, mask-only ones with OBS added, and the strongest reference they have to beat."""
     ranked = context.recorder.history.ranked()
     count = context.goal.evaluation.finalists
+    if isinstance(context.goal.pattern, Structured):
+        rivals = [_reference(context, name) for name in references(context.goal.pattern)]
+        strongest = [c for c in ranked if c.recipe in rivals][:1]
+        return list({c.id: c for c in (*strongest, *ranked[:count])}.values())
     plain = [c for c in ranked if kind_of(c.recipe) == "none"]
     if not context.goal.compensation_allowed:
         return plain[:count]
@@ -145,12 +150,23 @@ def _twin(context: Context, candidate: Candidate) -> Candidate:
     return twin
 
 
+def _test_reference(makers: _Makers, name: str) -> None:
+    """A published method beside the winner; one that this model cannot take is said and left out."""
+    context = makers.context
+    try:
+        _test(makers, name, _reference(context, name))
+    except SecateurError as error:
+        if not isinstance(context.goal.pattern, Structured):
+            raise
+        context.recorder(Note(text=f"{name} is not in the table: {error}"))
+
+
 def _test(makers: _Makers, name: str, recipe: Recipe | None) -> None:
     """One line of the final table, on the test text; read once. References are known from earlier runs."""
     record = makers.context.recorder
     if name in record.history.finals:
         return
-    found = _measured(makers, recipe, "test", name in ("dense", *REFERENCES))
+    found = _measured(makers, recipe, "test", name in ("dense", *references(makers.context.goal.pattern)))
     record(FinalMeasured(name=name, recipe=recipe, measurement=found.measurement, sparsities=found.sparsities))
 
 
@@ -175,16 +191,18 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     run, model = record.run, context.bench.model
     record.stage("save", str(run.model_folder))
     makers.make(recipe)
+    result = context.bench.result()
     save_model(
-        model, run.model_folder, recipe=recipe, card=render_card(summary(record.events, best=name), model.origin)
+        result, run.model_folder, recipe=recipe, card=render_card(summary(record.events, best=name), model.origin)
     )
     recipe.save(run.recipe_file)
     probe = context.part("test").ids[:1, :PROBE_TOKENS]
     with torch.inference_mode():
         logits = model.network(probe.to(model.device), use_cache=False).logits
-    shares = sparsities(model)
-    verify_saved(run.model_folder, expected_sparsity=shares, probe=probe, logits=logits)
-    record(Saved(folder=str(run.model_folder), verified="reloads, logits equal, sparsity as asked"))
+    # What is there in the saved model: of a smaller one only the zeros that it had anyhow.
+    verify_saved(run.model_folder, expected_sparsity=sparsities(result), probe=probe, logits=logits)
+    what = "shapes" if isinstance(recipe.pattern, Structured) else "sparsity"
+    record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked"))
 
 
 def _remember(context: Context) -> None:

@@ -10,7 +10,7 @@ from random import Random
 from langgraph.runtime import Runtime
 
 from agent.designers import Situation, parent_of, pool_of
-from agent.evolution.archive import population
+from agent.evolution.archive import kind_of, population
 from agent.evolution.genes import Child
 from agent.screening import Screen
 from agent.state import Context, State
@@ -26,31 +26,20 @@ from runs.events import (
 )
 from runs.executors import Failed, Outcome
 from runs.goal import Part
-from tools.methods import method
-from tools.recipe import NM, Recipe
+from tools.methods import method, references
+from tools.recipe import NM, Structured
 
 GENERATION = 6
 """Candidates per generation after the seeds."""
 POPULATION = 6
 PROMOTED = 1 / 3
 """Share of a generation that is measured again on more tokens."""
-CONTROLS = ("wanda", "sparsegpt")
-"""Seeds that are always measured to the end, so that everything can be compared with them."""
 
 
 def rungs(part: Part) -> tuple[int, ...]:
     """Tokens of the cascade's measurements: a quarter of the search text, then all of it."""
     few = max(1, part.windows // 4)
     return tuple(sorted({few * part.length, part.tokens}))
-
-
-def kind_of(recipe: Recipe) -> str:
-    """Divergences are compared among recipes with the same compensation.
-
-    In its search form (statistics of the dense model) OBS looks worse than it is in its final form, where every block
-    sees the activations of the pruned blocks before it.
-    """
-    return recipe.compensation.kind
 
 
 def situation(context: Context, generation: int) -> Situation:
@@ -195,11 +184,12 @@ def _out_of_time(context: Context) -> str:
 
 
 def _control(context: Context, candidate: Candidate) -> str | None:
-    """The name of the published method that a seed is, if it is one of the controls."""
+    """The name of the published method that a seed is. Such seeds are measured to the end, so that everything can be
+    compared with them; magnitude is far behind and not worth it."""
     goal = context.goal
-    for name in CONTROLS:
-        pattern = goal.pattern if isinstance(goal.pattern, NM) or name != "sparsegpt" else None
-        if candidate.recipe == method(name, goal.sparsity, pattern, goal.calibration):
+    for name in references(goal.pattern):
+        pattern = goal.pattern if isinstance(goal.pattern, NM | Structured) or name != "sparsegpt" else None
+        if name != "magnitude" and candidate.recipe == method(name, goal.sparsity, pattern, goal.calibration):
             return name
     return None
 

@@ -78,7 +78,11 @@ def test_every_part_is_part_of_the_id(change: dict[str, Any]) -> None:
         {"metric": "W" * 2001},
         {"pattern": {"kind": "n:m", "n": 4, "m": 4}},
         {"pattern": {"kind": "n:m", "n": 1, "m": 4}},  # means 0.75, not 0.5
-        {"pattern": {"kind": "width"}},
+        {"pattern": {"kind": "wide"}},
+        {"pattern": {"kind": "width", "group": "model"}},  # makes every layer another width
+        {"pattern": {"kind": "depth", "shapes": "free", "group": "model"}},
+        {"pattern": {"kind": "width"}, "compensation": {"kind": "obs"}},
+        {"compensation": {"kind": "least_squares"}},
         {"allocation": {"expression": None}},
         {"allocation": {"expression": "skew", "vector": [0.5]}},
         {"allocation": {"expression": None, "vector": [0.5, 1.5]}},

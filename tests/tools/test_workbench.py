@@ -70,14 +70,14 @@ def test_finishing_leaves_the_pruned_model_and_says_so(bench: Workbench, draw: D
     assert (dense.sparsity, pruned.sparsity) == (0.0, 0.5)
     assert pruned.value != dense.value
     assert pruned.protocol.form == "propagated"
-    assert bench.measured_sparsity(WANDA) == 0.5
+    assert bench.measured_sparsity(bench.ready(WANDA)) == 0.5
 
 
 def test_nothing_pruned_is_no_success(bench: Workbench) -> None:
     bench.divergence(WANDA, 64)
     bench.restore()
-    with pytest.raises(SecateurError, match=r"asked for sparsity 0\.5000, measured 0\.0000"):
-        bench.measured_sparsity(WANDA)
+    with pytest.raises(SecateurError, match=r"planned sparsity 0\.5000, measured 0\.0000"):
+        bench.measured_sparsity(bench.ready(WANDA))
 
 
 def test_a_snapshot_can_be_written_back(bench: Workbench, trained: Model) -> None:
@@ -87,7 +87,7 @@ def test_a_snapshot_can_be_written_back(bench: Workbench, trained: Model) -> Non
     bench.divergence(OBS, 64)
     bench.load(kept)
     assert sparsities(trained) == shares
-    assert all(torch.equal(weight(trained.network, p), kept[p.name]) for p in trained.architecture.projections)
+    assert all(torch.equal(weight(trained.network, p), kept.weights[p.name]) for p in trained.architecture.projections)
     bench.restore()
     assert max(sparsities(trained).values()) == 0
 

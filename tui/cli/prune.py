@@ -24,7 +24,14 @@ def prune(
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option("--pattern", metavar="P", help="unstructured (default), unstructured/matrix, …/block, or 2:4."),
+        typer.Option(
+            "--pattern",
+            metavar="P",
+            help="unstructured (default), unstructured/matrix, …/block, 2:4, width, depth, width+depth, width/free, …",
+        ),
+    ] = None,
+    multiple: Annotated[
+        int | None, typer.Option("--multiple", metavar="N", help="Keep neurons in multiples of N (width; default 64).")
     ] = None,
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME", help="Apply a named method instead of searching.")
@@ -100,6 +107,7 @@ def prune(
         model=model,
         sparsity=None if sparsity is None else _number(sparsity),
         pattern=pattern,
+        multiple=multiple,
         method=method,
         recipe=None if recipe is None else Recipe.load(recipe),
         text=text,

@@ -16,7 +16,7 @@ from textual.widgets import OptionList, Static
 
 from runs.events import SurveyDone
 from runs.report.summary import number
-from tools.recipe import Allocation, Recipe, Unstructured
+from tools.recipe import NM, Allocation, Recipe
 from tui.panes.blocks import STATISTICS, Table, statistics
 from tui.panes.pane import Pane
 from tui.view import RunView
@@ -166,7 +166,7 @@ def _header(view: RunView, name: str | None) -> Content:
 
 def _allocated(recipe: Recipe) -> str:
     """The allocation in words."""
-    if not isinstance(recipe.pattern, Unstructured):
+    if isinstance(recipe.pattern, NM):
         return f"{recipe.pattern} prescribes the rate of every block: {100 * recipe.sparsity:.1f} %"
     allocation: Allocation = recipe.allocation
     meaning = "every block gives the same share" if allocation.uniform else "a higher value keeps more"

@@ -1,0 +1,5 @@
+"""Whole structures fall: head groups, neurons, the attention or the MLP of a block, blocks.
+
+`anatomy` says what a model is made of, `sizes` how many structures of every layer stay, `choose` which ones, `cut`
+writes a candidate into the resident model, and `shrink` makes the model that is really smaller.
+"""

@@ -1,0 +1,133 @@
+"""Apply a recipe whose structures fall: from the dense model's statistics (search), or block after block (final)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tools.architecture import weight
+from tools.blocks import BlockRunner
+from tools.errors import SecateurError
+from tools.prune import Plan, metric_scores, reads_inputs
+from tools.statistics import InputStatistics, Statistics, batches, recording
+from tools.structure.anatomy import Layer, layers_of
+from tools.structure.choose import highest, unit_scores
+from tools.structure.cut import Layout, cut_layer
+
+if TYPE_CHECKING:
+    from tools.architecture import Architecture
+    from tools.checkpoint import Model
+    from tools.text import Windows
+
+
+def cut_from_statistics(model: Model, dense: Mapping[str, torch.Tensor], statistics: Statistics, ready: Plan) -> Layout:
+    """Write the candidate into the model, from the dense weights and the dense model's statistics.
+
+    Args:
+        dense: (out, in) weights of every projection before pruning.
+    """
+    layers = layers_of(model)
+    prepare_biases(model, layers, ready)
+    kept = []
+    with torch.inference_mode():
+        for layer, count in zip(layers, ready.sizes, strict=True):
+            inputs = statistics.inputs[layer.consumer.name]
+            kept.append(_cut(model, layer, count, dense, inputs, statistics, ready))
+    return Layout(layers, tuple(kept))
+
+
+def cut_propagated(
+    model: Model,
+    windows: Windows,
+    statistics: Statistics,
+    ready: Plan,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Layout:
+    """Cut the dense model layer after layer, each on what the smaller layers before it put out.
+
+    Args:
+        windows: the calibration windows. statistics: of the dense model, for gradients and for layers that fall or stay
+            whole. progress: called with (blocks done, blocks in all).
+    """
+    architecture = model.architecture
+    if not reads_inputs(ready):
+        dense = {p.name: weight(model.network, p).clone() for p in architecture.projections}
+        return cut_from_statistics(model, dense, statistics, ready)
+    layers = layers_of(model)
+    prepare_biases(model, layers, ready)
+    kept: list[torch.Tensor] = []
+    with torch.inference_mode():
+        runner = BlockRunner(model, windows.ids[:1])
+        hidden = [runner.embed(ids) for ids in batches(windows)]
+        for block in range(architecture.n_blocks):
+            dense = {p.name: weight(model.network, p).clone() for p in architecture.of_block(block)}
+            members = [i for i, layer in enumerate(layers) if layer.block == block]
+            for i in members:
+                inputs = statistics.inputs[layers[i].consumer.name]
+                if 0 < ready.sizes[i] < layers[i].units:
+                    inputs = _record(model, runner, layers[i], hidden, windows, "gram" in ready.needs)
+                kept.append(_cut(model, layers[i], ready.sizes[i], dense, inputs, statistics, ready))
+            if any(ready.sizes[i] for i in members):  # a block that fell hands on what it was given
+                hidden = [runner.run(block, x) for x in hidden]
+            if progress is not None:
+                progress(block + 1, architecture.n_blocks)
+    return Layout(layers, tuple(kept))
+
+
+def _record(
+    model: Model, runner: BlockRunner, layer: Layer, hidden: Sequence[torch.Tensor], windows: Windows, gram: bool
+) -> InputStatistics:
+    """Statistics of what the consumer reads now, with everything before it cut already."""
+    name = layer.consumer.name
+    with recording(model, {name: (name,)}, windows.ids.shape[1], gram) as inputs:
+        for x in hidden:
+            runner.run(layer.block, x)
+    return inputs[name]
+
+
+def _cut(
+    model: Model,
+    layer: Layer,
+    count: int,
+    weights: Mapping[str, torch.Tensor],
+    inputs: InputStatistics,
+    statistics: Statistics,
+    ready: Plan,
+) -> torch.Tensor:
+    """Cut one layer to `count` units; returns the indices of those that stay."""
+    name = layer.consumer.name
+    if count in (0, layer.units):
+        kept = torch.arange(count, device=model.device)
+    else:
+        scores = metric_scores(ready.metric, ready.terminals, weights[name], inputs, name, statistics)
+        kept = highest(unit_scores(scores, layer), count)
+    cut_layer(model, layer, kept, weights, inputs, ready.recipe.compensation)
+    return kept
+
+
+def prepare_biases(model: Model, layers: Sequence[Layer], ready: Plan) -> None:
+    """Give the consumers the biases that the recipe writes to.
+
+    Raises:
+        SecateurError: the family's configuration has no room for them, so that they could not be saved.
+    """
+    if ready.recipe.compensation.kind != "bias":
+        return
+    for layer in layers:
+        module = model.network.get_submodule(layer.consumer.name)
+        if module.bias is None:
+            require_bias(model.architecture, layer)
+            module.bias = torch.nn.Parameter(module.weight.new_zeros(layer.consumer.out_features), requires_grad=False)
+
+
+def require_bias(architecture: Architecture, layer: Layer) -> None:
+    """Complain unless the configuration can say that the consumer of `layer` has a bias."""
+    from tools.architecture import family_of
+
+    family = family_of(architecture)
+    if family is None or layer.sublayer not in family.biases:
+        what = f"the configuration of {architecture.family} cannot give {layer.consumer.name} a bias"
+        raise SecateurError(f"{what}: compensate by least squares instead")

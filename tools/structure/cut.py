@@ -1,0 +1,92 @@
+"""Write a candidate into the resident model: what falls becomes zeros, what stays may make up for it.
+
+Rows of the producers and columns of the consumer become zero, which is the same model as the smaller one; biases of a
+layer that falls whole become zero too. So a candidate costs no new network, and dense weights can be written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from tools.architecture import weight
+from tools.recipe import Compensation
+from tools.statistics import InputStatistics
+from tools.structure.anatomy import Layer
+
+if TYPE_CHECKING:
+    from tools.checkpoint import Model
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which units of which layer stay: what a smaller model is made from."""
+
+    layers: tuple[Layer, ...]
+    kept: tuple[torch.Tensor, ...]
+    """Indices of the units of each layer, ascending; empty where the whole layer falls."""
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(kept) for kept in self.kept]
+
+
+def cut_layer(
+    model: Model,
+    layer: Layer,
+    kept: torch.Tensor,
+    weights: Mapping[str, torch.Tensor],
+    inputs: InputStatistics,
+    compensation: Compensation,
+) -> None:
+    """Write one layer into the model.
+
+    Args:
+        kept: indices of the units that stay. weights: (out, in) by name, read. inputs: statistics of the consumer's
+            input, for the compensation.
+    """
+    for producer in model.architecture.of_block(layer.block):
+        if producer.name in layer.producers:
+            rows, w = layer.rows(producer, kept), weights[producer.name]
+            weight(model.network, producer).copy_(torch.zeros_like(w).index_copy_(0, rows, w[rows]))
+    consumer, channels = layer.consumer, layer.channels(kept)
+    w = weights[consumer.name]
+    columns = torch.zeros_like(w)
+    if compensation.kind == "least_squares" and 0 < len(kept) < layer.units:
+        columns[:, channels] = least_squares(w, inputs, channels, compensation.damping).to(w.dtype)
+    else:
+        columns[:, channels] = w[:, channels]
+    weight(model.network, consumer).copy_(columns)
+    module = model.network.get_submodule(consumer.name)
+    if not len(kept):
+        if module.bias is not None:
+            module.bias.data.zero_()
+    elif compensation.kind == "bias":
+        module.bias.data += lost_on_average(w, inputs, channels).to(module.bias.dtype)
+
+
+def least_squares(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor, damping: float) -> torch.Tensor:
+    """(out, kept) the matrix V over the channels that stay with the smallest ||X W^T - X_K V^T||.
+
+    V = W G_{:,K} (G_KK + damping mean(diag G) I)^-1, with G = X^T X.
+    """
+    assert inputs.gram is not None, "least squares needs Gram matrices"
+    g = inputs.gram.double()
+    ridge = damping * g.diagonal().mean()
+    inner = g[kept][:, kept]
+    inner.diagonal().add_(ridge)
+    target = g[kept] @ w.double().T
+    # The ridge pulls towards the weights as they are, not towards zero.
+    target += ridge * w.double().T[kept]
+    factor = torch.linalg.cholesky(inner)
+    return torch.cholesky_solve(target, factor).T.to(w.dtype)
+
+
+def lost_on_average(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor) -> torch.Tensor:
+    """(out,) what the channels that fall add to the output on average: W_R E[X_R] (FLAP)."""
+    falls = torch.ones(w.shape[1], dtype=torch.bool, device=w.device)
+    falls[kept] = False
+    return w[:, falls].float() @ inputs.mean[falls].to(w.device)

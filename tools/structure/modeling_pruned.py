@@ -1,0 +1,56 @@
+"""A model whose blocks differ: some have fewer heads or neurons than others, some no attention or no MLP at all.
+
+The configuration's `per_layer_config` says what differs in which layer. Every block is the family's own, built with its
+own sizes; nothing else about the model is changed.
+"""
+
+from typing import Any
+
+import torch
+
+
+class NoAttention(torch.nn.Module):
+    """Stands where a block has no attention: adds nothing, and keeps count of the tokens in the cache."""
+
+    def __init__(self, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+
+    def forward(
+        self, hidden_states: torch.Tensor, past_key_values: Any = None, layer_past: Any = None, **ignored: Any
+    ) -> tuple[torch.Tensor, None]:
+        cache = past_key_values if past_key_values is not None else layer_past
+        if cache is not None:
+            batch, length = hidden_states.shape[:2]
+            # One head of width one: a cache asks its first layer how many tokens it holds.
+            nothing = hidden_states.new_zeros(batch, 1, length, 1)
+            cache.update(nothing, nothing, self.layer_idx)
+        return torch.zeros_like(hidden_states), None
+
+
+class NoMLP(torch.nn.Module):
+    """Stands where a block has no MLP: adds nothing."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(hidden_states)
+
+
+class Pruned:
+    """Mixed into a family's causal language model; `BLOCKS`, `ATTENTION` and `MLP` are paths inside it."""
+
+    BLOCKS = ATTENTION = MLP = ""
+
+    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        text = config.get_text_config()
+        sizes = text.to_dict()["per_layer_config"]
+        text.per_layer_config = None  # the family's own code knows layers of one size only
+        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]  # of the family, which comes next
+        text.per_layer_config = sizes
+        blocks = self.get_submodule(self.BLOCKS)
+        for index, size in enumerate(text.per_layer_config):
+            blocks[index] = type(blocks[index])(size, index)
+            if "attention" in size.skip:
+                blocks[index].set_submodule(self.ATTENTION, NoAttention(index))
+            if "mlp" in size.skip:
+                blocks[index].set_submodule(self.MLP, NoMLP())
+        self.post_init()

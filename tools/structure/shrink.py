@@ -1,0 +1,250 @@
+"""The model that is really smaller: weights cut, blocks left out, configuration changed.
+
+Where every block that stays has the same sizes, the result is an ordinary model of its family. Otherwise it is the
+family's class with `modeling_pruned.Pruned` mixed in, and the configuration's `per_layer_config` holds what differs.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tools.architecture import FAMILIES, Family, describe, family_of
+from tools.errors import SecateurError
+from tools.structure.anatomy import head_size
+from tools.structure.cut import Layout
+
+if TYPE_CHECKING:
+    from tools.checkpoint import Model
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stays of one block."""
+
+    index: int
+    """In the dense model."""
+    attention: int
+    """Head groups; 0 where the attention is gone."""
+    mlp: int
+    """Neurons."""
+    queries: int
+    """Query heads of a group; 0 where the family's heads cannot be cut."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.attention, self.mlp
+
+
+def blocks_of(layout: Layout) -> list[Block]:
+    """The blocks of which something stays, in forward order."""
+    found: dict[int, Block] = {}
+    for layer, kept in zip(layout.layers, layout.kept, strict=True):
+        known = found.get(layer.block, Block(layer.block, 0, 0, 0))
+        change = {layer.sublayer: len(kept)} | ({"queries": layer.queries} if layer.queries else {})
+        found[layer.block] = replace(known, **change)
+    return [block for block in found.values() if any(block.shape)]
+
+
+def is_uniform(layout: Layout) -> bool:
+    """Whether every block that stays has an attention and an MLP, all of one size."""
+    shapes = {block.shape for block in blocks_of(layout)}
+    return len(shapes) == 1 and all(next(iter(shapes)))
+
+
+def shrink(model: Model, layout: Layout) -> Model:
+    """A new model with what stays of `model`, which holds the candidate (see `cut`); its own memory, on the CPU.
+
+    Raises:
+        SecateurError: the family's configuration cannot say what the result looks like.
+    """
+    family = family_of(model.architecture)
+    assert family is not None, "layers were found, so the family is known"
+    blocks = blocks_of(layout)
+    config = copy.deepcopy(model.network.config)
+    uniform = is_uniform(layout)
+    _check_depth(config, len(blocks) < model.architecture.n_blocks)
+    _shorten(config.get_text_config(), [block.index for block in blocks], model.architecture.n_blocks)
+    _set_sizes(config.get_text_config(), family, blocks, uniform)
+    tensors = _tensors(model, layout, blocks)
+    _set_biases(model, config.get_text_config(), family, tensors)
+    kind = type(model.network) if uniform else pruned_class(type(model.network), family)
+    network = _build(kind, config, tensors, model)
+    return replace(model, network=network, architecture=describe(network), device="cpu")
+
+
+def _build(kind: type[Any], config: Any, tensors: dict[str, torch.Tensor], model: Model) -> Any:
+    """The network, with the given tensors as they are; nothing is initialised at random."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        network = kind(config).to(model.network.dtype).eval()
+    network.generation_config = copy.deepcopy(model.network.generation_config)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    network.tie_weights()
+    network.requires_grad_(False)
+    return network
+
+
+MODELING = "modeling_pruned"
+
+
+def loader_of(folder: Path) -> Any:
+    """What opens a folder: transformers' own choice, or the class for blocks that differ where the folder needs it."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    named = str(written.get("auto_map", {}).get("AutoModelForCausalLM", ""))
+    if not named.startswith(f"{MODELING}."):
+        return AutoModelForCausalLM
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    family = next((family for family in FAMILIES if config.model_type in family.model_types), None)
+    if family is None:
+        raise SecateurError(f"{folder}: its blocks differ, and {config.model_type} is not a family that is known")
+    return pruned_class(AutoModelForCausalLM._model_mapping[type(config)], family)
+
+
+def write_code(network: Any, folder: Path) -> None:
+    """Put the code that a network with differing blocks needs beside its weights, and name it in the configuration."""
+    from tools.structure import modeling_pruned
+
+    kind = type(network)
+    if not issubclass(kind, modeling_pruned.Pruned):
+        return
+    base = kind.__mro__[2].__name__
+    source = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
+    source = source.replace("import torch\n", f"import torch\nfrom transformers import {base}\n", 1)
+    paths = f'BLOCKS, ATTENTION, MLP = "{kind.BLOCKS}", "{kind.ATTENTION}", "{kind.MLP}"'
+    source += f"\n\nclass {kind.__name__}(Pruned, {base}):\n    {paths}\n"
+    (folder / f"{MODELING}.py").write_text(source, encoding="utf-8")
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config |= {"architectures": [kind.__name__], "auto_map": {"AutoModelForCausalLM": f"{MODELING}.{kind.__name__}"}}
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def pruned_class(base: type[Any], family: Family) -> type[Any]:
+    """The family's class for blocks that differ."""
+    from tools.structure.modeling_pruned import Pruned
+
+    return type(f"Pruned{base.__name__}", (Pruned, base), _paths(family))
+
+
+def _paths(family: Family) -> dict[str, str]:
+    return {"BLOCKS": family.blocks, "ATTENTION": _module(family.attention), "MLP": _module(family.mlp)}
+
+
+def _module(paths: Any) -> str:
+    """The module that holds all projections of a sublayer; empty where they lie in the block itself."""
+    parents = {path.rpartition(".")[0] for path in paths.values()}
+    return str(parents.pop()) if len(parents) == 1 else ""
+
+
+def _check_depth(config: Any, shorter: bool) -> None:
+    if shorter and getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        raise SecateurError("this model scales attention by the layer's index, so no block can be left out: use width")
+
+
+def _shorten(text: Any, stay: Sequence[int], n_blocks: int) -> None:
+    """Drop the entries of left-out blocks from the depth and from every list that has one entry per block."""
+    for name, value in list(vars(text).items()):
+        if isinstance(value, list) and len(value) == n_blocks and not name.startswith("_"):
+            setattr(text, name, [value[index] for index in stay])
+    text.num_hidden_layers = len(stay)
+
+
+def _sizes(block: Block, family: Family) -> dict[str, int]:
+    """A block's sizes as the family's configuration calls them."""
+    heads = {"num_attention_heads": block.attention * block.queries, "num_key_value_heads": block.attention}
+    return (heads if block.queries and block.attention else {}) | ({family.neurons: block.mlp} if block.mlp else {})
+
+
+def _set_sizes(text: Any, family: Family, blocks: Sequence[Block], uniform: bool) -> None:
+    if family.heads:
+        text.head_dim = head_size(text)  # no longer hidden size over heads
+    if uniform:
+        for name, value in _sizes(blocks[0], family).items():
+            setattr(text, name, value)
+        return
+    missing = [name for name, path in (("attention", family.attention), ("mlp", family.mlp)) if not _module(path)]
+    layers = {}
+    for index, block in enumerate(blocks):
+        skip = [name for name, size in (("attention", block.attention), ("mlp", block.mlp)) if not size]
+        if set(skip) & set(missing):
+            what = f"in this family the {missing[0]} is no module of its own, so it cannot be left out alone"
+            raise SecateurError(f"{what}: use depth, width or width/free")
+        layers[index] = _sizes(block, family) | ({"skip": skip} if skip else {})
+    text.allow_global_per_layer_attribute_access = True  # or transformers' own checks trip over what differs
+    text.per_layer_config = layers
+
+
+def _tensors(model: Model, layout: Layout, blocks: Sequence[Block]) -> dict[str, torch.Tensor]:
+    """The state of the smaller network: renumbered, cut, on the CPU."""
+    architecture = model.architecture
+    numbers = {block.index: new for new, block in enumerate(blocks)}
+    cuts, gone = _cuts(model, layout)
+    found = {}
+    for name, tensor in model.network.state_dict().items():
+        inside = name.startswith(f"{architecture.blocks}.")
+        if not inside:
+            found[name] = tensor.detach().cpu()
+            continue
+        number, _, rest = name.removeprefix(f"{architecture.blocks}.").partition(".")
+        if int(number) not in numbers or any(name.startswith(prefix) for prefix in gone):
+            continue
+        axis, indices = cuts.get(name, (0, None))
+        kept = tensor if indices is None else tensor.index_select(axis, indices)
+        found[f"{architecture.blocks}.{numbers[int(number)]}.{rest}"] = kept.detach().cpu().contiguous()
+    return found
+
+
+def _cuts(model: Model, layout: Layout) -> tuple[dict[str, tuple[int, torch.Tensor]], tuple[str, ...]]:
+    """Parameter -> (axis, indices that stay), and the prefixes of the modules that are left out whole."""
+    family = family_of(model.architecture)
+    assert family is not None
+    cuts: dict[str, tuple[int, torch.Tensor]] = {}
+    gone = []
+    for layer, kept in zip(layout.layers, layout.kept, strict=True):
+        if not len(kept):
+            path = _module(family.attention if layer.sublayer == "attention" else family.mlp)
+            gone.append(f"{family.blocks}.{layer.block}.{path}." if path else f"{layer.consumer.name}.")
+            continue
+        if len(kept) == layer.units:
+            continue
+        consumer = layer.consumer
+        cuts[f"{consumer.name}.weight"] = (0 if consumer.transposed else 1, layer.channels(kept))
+        for p in model.architecture.of_block(layer.block):
+            if p.name in layer.producers:
+                rows = layer.rows(p, kept)
+                cuts[f"{p.name}.weight"] = (1 if p.transposed else 0, rows)
+                cuts[f"{p.name}.bias"] = (0, rows)
+    return cuts, tuple(gone)
+
+
+def _set_biases(model: Model, text: Any, family: Family, tensors: dict[str, torch.Tensor]) -> None:
+    """Where the compensation gave consumers biases that the configuration knows nothing of: switch them on.
+
+    The switch gives every projection of the sublayer a bias; those of the producers are zero.
+    """
+    for sublayer, switch in family.biases.items():
+        if getattr(text, switch, False):
+            continue
+        members = [n for n in tensors if n.endswith(".weight") and f".{_module_of(family, sublayer)}." in n]
+        biases = {f"{name.removesuffix('.weight')}.bias": tensors[name].shape[0] for name in members}
+        if any(bool(tensors[name].any()) for name in biases if name in tensors):
+            setattr(text, switch, True)
+            for name, size in biases.items():
+                tensors.setdefault(name, torch.zeros(size, dtype=model.network.dtype))
+        else:
+            for name in biases:
+                tensors.pop(name, None)
+
+
+def _module_of(family: Family, sublayer: str) -> str:
+    return _module(family.attention if sublayer == "attention" else family.mlp)

@@ -1,0 +1,165 @@
+"""From the sparsities that an allocation wants to whole numbers of structures that keep the budget.
+
+At least the share that was asked for falls, and less than one smallest step more than that. Among the sizes that do,
+those are taken that lie nearest to what is wanted, in squares weighted by parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+from tools.errors import SecateurError
+from tools.recipe import Structured
+from tools.structure.anatomy import Layer
+
+SLACK = 1e-9
+"""Share of the weights that a budget may be missed by: rounding of the division only."""
+
+
+def levels(layer: Layer, pattern: Structured) -> list[int]:
+    """The numbers of units that may stay in a layer, ascending; without 0, which depth adds."""
+    if not pattern.width or layer.units == 1:
+        return [layer.units]
+    if layer.sublayer == "attention":
+        return list(layer.statable if pattern.shapes == "uniform" else range(1, layer.units + 1))
+    return [*range(pattern.multiple, layer.units, pattern.multiple), layer.units]
+
+
+def fit(layers: Sequence[Layer], wanted: Sequence[float], sparsity: float, pattern: Structured) -> list[int]:
+    """Units that stay in every layer.
+
+    Args:
+        wanted: sparsity of every layer, between 0 and 1, any mean; 1 asks depth to take the layer.
+        sparsity: share of the weights of all layers that falls at least.
+
+    Raises:
+        SecateurError: the pattern cannot remove that much, or only far more.
+    """
+    total = sum(layer.size for layer in layers)
+    goal = math.ceil((sparsity - SLACK) * total)
+    kept = (
+        _uniform(layers, wanted, goal, pattern) if pattern.shapes == "uniform" else _free(layers, wanted, goal, pattern)
+    )
+    if kept is None:
+        least = _least(layers, pattern) / total
+        raise SecateurError(
+            f"{sparsity:.4g} cannot be removed by {pattern}: {least:.4g} of the weights would be left at the least. "
+            + _advice(pattern)
+        )
+    return kept
+
+
+def removed(layers: Sequence[Layer], kept: Sequence[int]) -> int:
+    """Weights that fall."""
+    return sum((layer.units - n) * layer.cost for layer, n in zip(layers, kept, strict=True))
+
+
+def _advice(pattern: Structured) -> str:
+    if pattern.kind == "width":
+        return (
+            f"Use width+depth{'/free' if pattern.shapes == 'free' else ''}, a smaller --multiple, or a lower sparsity."
+        )
+    return "Ask for less."
+
+
+def _least(layers: Sequence[Layer], pattern: Structured) -> int:
+    """Weights of the smallest model that the pattern can make: depth leaves one block."""
+    smallest = [levels(layer, pattern)[0] * layer.cost for layer in layers]
+    if not pattern.depth:
+        return sum(smallest)
+    blocks: dict[int, int] = {}
+    for layer, size in zip(layers, smallest, strict=True):
+        blocks[layer.block] = blocks.get(layer.block, 0) + size
+    return min(blocks.values())
+
+
+def _distance(layers: Sequence[Layer], wanted: Sequence[float], kept: Sequence[int]) -> float:
+    """sum_l size_l (rate_l - wanted_l)^2"""
+    return sum(of.size * (1 - n / of.units - w) ** 2 for of, n, w in zip(layers, kept, wanted, strict=True))
+
+
+def _uniform(layers: Sequence[Layer], wanted: Sequence[float], goal: int, pattern: Structured) -> list[int] | None:
+    """One number of head groups and one of neurons for all blocks that stay; those most wanted away go."""
+    order = _blocks_by_wish(layers, wanted)
+    choices = {"attention": [0], "mlp": [0]}
+    for sublayer in choices:
+        alike = [of for of in layers if of.sublayer == sublayer]
+        if len({of.units for of in alike}) > 1:
+            raise SecateurError(f"the model's blocks differ in width: use free shapes, for example {pattern.kind}/free")
+        choices[sublayer] = levels(alike[0], pattern) if alike else [0]
+    best: tuple[float, list[int]] | None = None
+    for gone in range(len(order)) if pattern.depth else (0,):
+        fallen = frozenset(order[:gone])
+        for groups, neurons in product(choices["attention"], choices["mlp"]):
+            sizes = {"attention": groups, "mlp": neurons}
+            kept = [0 if of.block in fallen else sizes[of.sublayer] for of in layers]
+            if 0 <= removed(layers, kept) - goal < _smallest_step(layers, kept, pattern):
+                distance = _distance(layers, wanted, kept)
+                if best is None or distance < best[0]:
+                    best = distance, kept
+    return best[1] if best else None
+
+
+def _smallest_step(layers: Sequence[Layer], kept: Sequence[int], pattern: Structured) -> int:
+    """Weights that the smallest uniform step back would return: a multiple of neurons everywhere, or a block."""
+    if pattern.width:
+        alive = [of for of, n in zip(layers, kept, strict=True) if n and of.sublayer == "mlp"]
+        return sum(min(pattern.multiple, of.units) * of.cost for of in alive) or removed(layers, kept) + 1
+    blocks: dict[int, int] = {}
+    for of in layers:
+        blocks[of.block] = blocks.get(of.block, 0) + of.size
+    return min(blocks.values())
+
+
+def _blocks_by_wish(layers: Sequence[Layer], wanted: Sequence[float]) -> list[int]:
+    """Blocks, the one whose weights are most wanted away first; of equals the later one."""
+    gone: dict[int, float] = {}
+    size: dict[int, int] = {}
+    for of, share in zip(layers, wanted, strict=True):
+        gone[of.block] = gone.get(of.block, 0.0) + share * of.size
+        size[of.block] = size.get(of.block, 0) + of.size
+    return sorted(gone, key=lambda block: (round(gone[block] / size[block], 9), block), reverse=True)
+
+
+def _free(layers: Sequence[Layer], wanted: Sequence[float], goal: int, pattern: Structured) -> list[int] | None:
+    """Start at the nearest level of every layer, then take and give back single steps where they cost least."""
+    choices = [([0] if pattern.depth else []) + levels(of, pattern) for of in layers]
+    places = [
+        min(range(len(options)), key=lambda i: abs(1 - options[i] / of.units - w))
+        for options, of, w in zip(choices, layers, wanted, strict=True)
+    ]
+
+    def step(layer: int, way: int) -> tuple[int, float] | None:
+        """Weights that one level down (-1) removes or one up (+1) returns, and how much further from the wish that is
+        per weight; None where there is no such level."""
+        place = places[layer] + way
+        if not 0 <= place < len(choices[layer]):
+            return None
+        of, now, then = layers[layer], choices[layer][places[layer]], choices[layer][place]
+        moved = abs(now - then) * of.cost
+        cost = of.size * ((1 - then / of.units - wanted[layer]) ** 2 - (1 - now / of.units - wanted[layer]) ** 2)
+        return moved, cost / moved
+
+    missing = goal - removed(layers, [options[p] for options, p in zip(choices, places, strict=True)])
+    while missing > 0:
+        down = [(found[1], i, found[0]) for i in range(len(layers)) if (found := step(i, -1)) is not None]
+        if not down:
+            return None
+        _, layer, moved = min(down)
+        places[layer] -= 1
+        missing -= moved
+    while True:
+        up = [
+            (found[1], i, found[0])
+            for i in range(len(layers))
+            if (found := step(i, 1)) is not None and found[0] <= -missing
+        ]
+        if not up:
+            break
+        _, layer, moved = min(up)
+        places[layer] += 1
+        missing += moved
+    kept = [options[p] for options, p in zip(choices, places, strict=True)]
+    return kept if any(kept) else None
