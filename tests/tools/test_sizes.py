@@ -68,7 +68,7 @@ def test_uniform_shapes_are_uniform(pattern: Structured, data: st.DataObject) ->
     wanted = data.draw(st.lists(st.floats(0, 1), min_size=10, max_size=10))
     kept = fit(layers, wanted, 0.4, pattern)
     assert len({(kept[i], kept[i + 1]) for i in range(0, 10, 2)} - {(0, 0)}) == 1
-    assert {n for n in kept[::2]} <= {0, 1, 2, 3, 6}, "numbers of heads that the configuration refuses"
+    assert set(kept[::2]) <= {0, 1, 2, 3, 6}, "numbers of heads that the configuration refuses"
 
 
 def test_depth_takes_what_is_wanted_away_most() -> None:

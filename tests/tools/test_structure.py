@@ -322,7 +322,7 @@ def test_a_bias_that_cannot_be_written_down_is_refused() -> None:
     network = tf.AutoModelForCausalLM.from_config(tf.Qwen3Config(**LLAMA, head_dim=8)).eval()
     model = Model("qwen3", Path("nowhere"), network, None, describe(network), "qwen3", "float32", "cpu")  # type: ignore[arg-type]  # no text
     bench = Workbench(model, WINDOWS, WINDOWS)
-    with pytest.raises(SecateurError, match="cannot give .*o_proj a bias: compensate by least squares"):
+    with pytest.raises(SecateurError, match=r"cannot give .*o_proj a bias: compensate by least squares"):
         bench.divergence(method("flap", 0.3, WIDTH), 64)
 
 
