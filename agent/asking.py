@@ -98,7 +98,7 @@ class ProposeRecipe(Arguments):
     width: Width
     granularity: Granularity
     group: Group
-    compensation: Literal["none", "obs"]
+    compensation: Literal["none", "obs", "bias", "least_squares"]
     base: CandidateName
     why: Why
 

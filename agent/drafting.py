@@ -119,7 +119,12 @@ def _spliced(first: Parent, second: Parent, blocks: Sequence[int]) -> Allocation
     rates = list(first.sparsities)
     for block in blocks:
         rates[block] = second.sparsities[block]
-    return Allocation(expression=None, vector=tuple(round(rate, 6) for rate in rates), granularity=one.granularity)
+    return Allocation(expression=None, vector=tuple(round(rate, 6) for rate in rates), granularity=_granularity(first))
+
+
+def _granularity(parent: Parent) -> Granularity:
+    """What the parent's rates are counted in."""
+    return "layer" if parent.layers else parent.recipe.allocation.granularity
 
 
 def nudged(parent: Parent, rates: Mapping[int, float], why: str) -> Child:
@@ -138,10 +143,8 @@ def nudged(parent: Parent, rates: Mapping[int, float], why: str) -> Child:
             raise UsageError(f"sparsity {rate:g} of unit {unit}: it lies between 0 and 1")
         found[unit] = rate
     vector = tuple(round(rate, 6) for rate in found)
-    granularity = parent.recipe.allocation.granularity
-    return changed(
-        parent, "mutate rates", why, allocation=Allocation(expression=None, vector=vector, granularity=granularity)
-    )
+    changed_to = Allocation(expression=None, vector=vector, granularity=_granularity(parent))
+    return changed(parent, "mutate rates", why, allocation=changed_to)
 
 
 def grouped(recipe: Recipe, group: Group | None) -> Pattern:
@@ -159,6 +162,6 @@ def compensated(allowed: bool, kind: str | None, recipe: Recipe) -> Compensation
     """
     if kind is None or kind == recipe.compensation.kind:
         return recipe.compensation
-    if kind == "obs" and not allowed:
-        raise UsageError("this run allows masks only: leave the compensation at none")
-    return Compensation(kind="obs" if kind == "obs" else "none")
+    if kind != "none" and not allowed:
+        raise UsageError("this run allows no compensation: leave it at none")
+    return Compensation.model_validate({"kind": kind})

@@ -106,8 +106,8 @@ def principles(
 def _places(candidates: Sequence[Candidate], fitness: Mapping[str, float]) -> list[float]:
     """Rank by divergence within the compensation, 0 (best) to 1."""
     places: dict[str, float] = {}
-    for kind in {c.recipe.compensation.kind for c in candidates}:
-        members = sorted((c for c in candidates if c.recipe.compensation.kind == kind), key=lambda c: fitness[c.id])
+    for kind in {c.recipe.league for c in candidates}:
+        members = sorted((c for c in candidates if c.recipe.league == kind), key=lambda c: fitness[c.id])
         places |= {c.id: i / max(1, len(members) - 1) for i, c in enumerate(members)}
     return [places[c.id] for c in candidates]
 

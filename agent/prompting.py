@@ -74,8 +74,8 @@ def template_weights(history: History, choices: Sequence[Template]) -> dict[Temp
 def _standings(history: History) -> dict[str, float]:
     found: dict[str, float] = {}
     measured = [c for c in history.candidates.values() if c.id in history.divergences]
-    for kind in {c.recipe.compensation.kind for c in measured}:
-        members = [c for c in measured if c.recipe.compensation.kind == kind]
+    for kind in {c.recipe.league for c in measured}:
+        members = [c for c in measured if c.recipe.league == kind]
         members.sort(key=lambda c: history.divergences[c.id][min(history.divergences[c.id])].value)
         found |= {c.id: 1 - 2 * i / max(1, len(members) - 1) for i, c in enumerate(members)}
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from runs.candidate import Candidate
 from tools.errors import SecateurError
-from tools.recipe import Recipe
+from tools.recipe import Recipe, Structured
 
 if TYPE_CHECKING:
     import torch
@@ -82,8 +82,10 @@ class Screen:
 
         try:
             ready = self._bench.ready(recipe)
-            group = getattr(recipe.pattern, "group", "row")
-            probe = self._bench.probe(recipe.metric, group)
+            if isinstance(recipe.pattern, Structured):
+                probe = self._bench.probe_structures(recipe)
+            else:
+                probe = self._bench.probe(recipe.metric, getattr(recipe.pattern, "group", "row"))
         except SecateurError as error:
             return None, str(error)
         rates = torch.tensor(list(ready.sparsity.values()))

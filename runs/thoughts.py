@@ -83,7 +83,7 @@ def gain(
     looks worse than what it becomes.
     """
     shared = divergences.get(child.id, {}).keys() & divergences.get(parent.id, {}).keys()
-    if not shared or child.recipe.compensation.kind != parent.recipe.compensation.kind:
+    if not shared or child.recipe.league != parent.recipe.league:
         return None
     tokens = max(shared)
     return divergences[parent.id][tokens].value - divergences[child.id][tokens].value

@@ -23,7 +23,7 @@ from tools.layers import LayerStatistics
 from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
 from tools.recipe import NM, Compensation, Recipe, Structured, Unstructured
 from tools.statistics import InputStatistics, Statistics, batches, recording, shared_inputs
-from tools.structure.anatomy import Layer, layers_of, sized
+from tools.structure.anatomy import Layer, layers_of, require_biases, sized
 from tools.structure.choose import across_model, standardised
 from tools.structure.sizes import fit
 from tools.text import Windows
@@ -97,6 +97,8 @@ def _plan_structures(
 ) -> Plan:
     """Decide how many units of every layer stay."""
     layers = layers_of(model)
+    if recipe.compensation.kind == "bias":
+        require_biases(model, layers)
     if pattern.group == "model":
         used = used_terminals(metric)
         scores = [

@@ -220,6 +220,15 @@ class Recipe(Frozen):
             raise ValueError(f"{self.pattern} is compensated by {' or '.join(kinds)}, not by {self.compensation.kind}")
         return self
 
+    @property
+    def league(self) -> str:
+        """Divergences are compared within a league.
+
+        In its search form (statistics of the dense model) OBS looks worse than it is in its final form, where every
+        block sees the activations of the pruned blocks before it, so recipes with and without it are ranked apart.
+        """
+        return "obs" if self.compensation.kind == "obs" else "none"
+
     def canonical(self) -> str:
         """The JSON that the id is a hash of: sorted keys, no spaces."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -26,8 +26,9 @@ from tools.measurement import Measurement
 from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
 from tools.recipe import Recipe, Structured
 from tools.statistics import Statistics, collect
-from tools.structure.anatomy import CONSUMERS
+from tools.structure.anatomy import CONSUMERS, layers_of
 from tools.structure.apply import cut_from_statistics, cut_propagated
+from tools.structure.choose import unit_scores
 from tools.structure.cut import Layout
 from tools.structure.shrink import shrink
 from tools.text import Windows
@@ -201,6 +202,25 @@ class Workbench:
             SecateurError: the metric is malformed, or its values are not finite or all the same.
         """
         return torch.cat([ranks.flatten() for ranks in self.probe_ranks(metric, group).values()])
+
+    def probe_structures(self, recipe: Recipe) -> torch.Tensor:
+        """Ranks (0 to 1) that a recipe's metric gives to the head groups and neurons of a few layers, flat.
+
+        Where only depth falls, the metric decides nothing and all recipes have one probe.
+        """
+        if isinstance(recipe.pattern, Structured) and not recipe.pattern.width:
+            return torch.tensor([0.0, 1.0])
+        node = parse(recipe.metric, METRIC)
+        used = used_terminals(node)
+        self.require(needs_of(recipe))
+        ranks = []
+        layers = [layer for layer in layers_of(self.model) if layer.units > 1]
+        for layer in layers[:: max(1, len(layers) // PROBE_MATRICES)][:PROBE_MATRICES]:
+            name = layer.consumer.name
+            scores = metric_scores(node, used, self.dense[name], self.statistics.inputs[name], name, self.statistics)
+            order = unit_scores(scores, layer).argsort().argsort().double()
+            ranks.append((order / (layer.units - 1)).cpu())
+        return torch.cat(ranks)
 
     def probe_ranks(self, metric: str, group: str = "row") -> dict[str, torch.Tensor]:
         """The same by matrix: (rows, in) ranks, or (1, rows * in) where the matrix is the comparison group."""

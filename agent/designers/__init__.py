@@ -13,7 +13,7 @@ from runs.events import Event, PastCandidate
 from runs.goal import Goal
 from tools.allocation import units
 from tools.expression import METRIC
-from tools.recipe import NM
+from tools.recipe import NM, Structured
 
 if TYPE_CHECKING:
     from agent.history import History
@@ -38,8 +38,11 @@ def parent_of(candidate: Candidate, bench: Workbench) -> Parent:
     if isinstance(recipe.pattern, NM):
         return Parent(candidate.id, recipe)
     sparsity = bench.ready(recipe).sparsity
-    members = units(bench.model.architecture, recipe.allocation.granularity)
-    return Parent(candidate.id, recipe, tuple(sparsity[unit.projections[0].name] for unit in members))
+    structured = isinstance(recipe.pattern, Structured)
+    members = units(bench.model.architecture, "layer" if structured else recipe.allocation.granularity)
+    rates = tuple(sparsity[unit.projections[0].name] for unit in members)
+    layers = tuple((unit.block, unit.projections[0].sublayer, unit.size) for unit in members) if structured else ()
+    return Parent(candidate.id, recipe, rates, layers)
 
 
 @dataclass(frozen=True)

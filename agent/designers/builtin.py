@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from agent.designers import Reason, Situation
+from agent.designers.shapes import structured_seeds
 from agent.evolution.genes import Child, breed
 from agent.evolution.trees import tournament
 from agent.history import History
 from runs.events import PastCandidate
 from runs.thoughts import gain_over_parent
 from tools.methods import method
-from tools.recipe import NM, Allocation, Compensation, Recipe
+from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
 
 ATTEMPTS = 40
 """Draws per wanted candidate before a generation is left smaller."""
@@ -40,6 +41,8 @@ class Builtin:
     def seeds(self, situation: Situation) -> list[Child]:
         """References first, then what memory recalls, named metrics, and named allocations on Wanda's metric."""
         goal = situation.goal
+        if isinstance(goal.pattern, Structured):
+            return structured_seeds(situation, goal.pattern)
         wanda = self._named(situation, "wanda")
         found = [wanda]
         if situation.pool.compensation:

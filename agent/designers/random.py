@@ -11,10 +11,11 @@ from random import Random
 
 from agent.designers import Situation
 from agent.designers.builtin import ATTEMPTS, Builtin
+from agent.designers.shapes import drawn
 from agent.evolution.genes import ALLOCATION_TERMINALS, GRANULARITIES, WIDEST, Child
 from agent.evolution.trees import random_tree
 from tools.expression import ALLOCATION, METRIC, format_expression, simplify
-from tools.recipe import NM, Allocation, Compensation, Recipe
+from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
 
 
 class RandomSearch(Builtin):
@@ -35,6 +36,8 @@ class RandomSearch(Builtin):
 
 def _drawn(situation: Situation, rng: Random) -> Child:
     goal = situation.goal
+    if isinstance(goal.pattern, Structured):
+        return drawn(situation, goal.pattern, rng, "random")
     metric = simplify(random_tree(METRIC, rng, terminals=situation.pool.metric_terminals), METRIC, "row")
     compensation = situation.pool.compensation and rng.random() < 0.5
     recipe = Recipe(

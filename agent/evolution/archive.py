@@ -11,19 +11,10 @@ from typing import NamedTuple
 
 from runs.candidate import Candidate
 from tools.expression import ALLOCATION, METRIC, depth, parse, used_terminals
-from tools.recipe import Recipe, Structured
+from tools.recipe import Recipe
 
 DEEPEST = 5
 """Metrics deeper than this share a niche."""
-
-
-def kind_of(recipe: Recipe) -> str:
-    """Divergences are compared among recipes with the same compensation.
-
-    In its search form (statistics of the dense model) OBS looks worse than it is in its final form, where every block
-    sees the activations of the pruned blocks before it. Where structures fall, all are compared.
-    """
-    return "none" if isinstance(recipe.pattern, Structured) else recipe.compensation.kind
 
 
 class Niche(NamedTuple):
@@ -64,7 +55,7 @@ def population(ranked: Sequence[Candidate], size: int) -> list[Candidate]:
     order = []
     places: dict[tuple[bool, str], int] = {}
     for candidate in ranked:
-        kind = (candidate.id not in chosen, kind_of(candidate.recipe))
+        kind = (candidate.id not in chosen, candidate.recipe.league)
         place = places[kind] = places.get(kind, -1) + 1
         order.append((kind[0], place, candidate))
     order.sort(key=lambda item: item[:2])

@@ -23,7 +23,17 @@ from tools.expression import (
     simplify,
     used_terminals,
 )
-from tools.recipe import NM, Allocation, Compensation, Granularity, Group, Recipe, Unstructured
+from tools.recipe import (
+    NM,
+    Allocation,
+    Compensation,
+    Granularity,
+    Group,
+    Pattern,
+    Recipe,
+    Structured,
+    Unstructured,
+)
 
 GRANULARITIES: tuple[Granularity, ...] = ("block", "layer", "projection")
 WIDEST = 0.3
@@ -51,7 +61,10 @@ class Parent:
     id: str
     recipe: Recipe
     sparsities: tuple[float, ...] = ()
-    """What its allocation came to, one sparsity per unit of `recipe.allocation.granularity`; empty for N:M."""
+    """What its allocation came to, one sparsity per unit of `recipe.allocation.granularity`, per layer where structures
+    fall; empty for N:M."""
+    layers: tuple[tuple[int, str, int], ...] = ()
+    """Where structures fall, block, sublayer and weights of every layer."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,7 @@ class Pool:
 Operator = Callable[[Parent, Parent, Pool, Random], Child | None]
 
 
-def _child(parent: Parent, operator: str, why: str, other: Parent | None = None, **changes: object) -> Child | None:
+def child_of(parent: Parent, operator: str, why: str, other: Parent | None = None, **changes: object) -> Child | None:
     """The parent with some fields changed; None where nothing changed."""
     recipe = parent.recipe.model_copy(update=changes)
     if recipe == parent.recipe:
@@ -81,7 +94,10 @@ def _child(parent: Parent, operator: str, why: str, other: Parent | None = None,
 
 
 def _group(recipe: Recipe) -> Group:
-    return recipe.pattern.group if isinstance(recipe.pattern, Unstructured) else "row"
+    """The comparison group as far as simplifying goes: structures compare sums over whole matrices."""
+    if isinstance(recipe.pattern, Unstructured):
+        return recipe.pattern.group
+    return "matrix" if isinstance(recipe.pattern, Structured) else "row"
 
 
 def _tidy(text: str, language: Language, recipe: Recipe) -> str:
@@ -93,7 +109,7 @@ def mutate_metric(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Chi
     """Change the metric's tree at one place."""
     tree = mutate(parse(parent.recipe.metric, METRIC), METRIC, rng, terminals=pool.metric_terminals)
     metric = _tidy(format_expression(tree), METRIC, parent.recipe)
-    return _child(parent, "mutate metric", f"{parent.recipe.metric} -> {metric}", metric=metric)
+    return child_of(parent, "mutate metric", f"{parent.recipe.metric} -> {metric}", metric=metric)
 
 
 def cross_metric(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -102,7 +118,7 @@ def cross_metric(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Chil
         return None
     tree = crossover(parse(parent.recipe.metric, METRIC), parse(other.recipe.metric, METRIC), METRIC, rng)
     metric = _tidy(format_expression(tree), METRIC, parent.recipe)
-    return _child(
+    return child_of(
         parent, "cross metrics", f"part of {other.recipe.metric} in {parent.recipe.metric}", other, metric=metric
     )
 
@@ -112,7 +128,7 @@ def mix(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
     if other.recipe.allocation == parent.recipe.allocation or isinstance(parent.recipe.pattern, NM):
         return None
     why = f"metric of {parent.id} with the allocation of {other.id} ({other.recipe.allocation})"
-    return _child(parent, "cross recipes", why, other, allocation=other.recipe.allocation)
+    return child_of(parent, "cross recipes", why, other, allocation=other.recipe.allocation)
 
 
 def _shaped(recipe: Recipe) -> Allocation | None:
@@ -136,7 +152,7 @@ def mutate_allocation(parent: Parent, other: Parent, pool: Pool, rng: Random) ->
         width=old.width if old else FIRST_WIDTH,
         granularity=old.granularity if old else rng.choice(GRANULARITIES),
     )
-    return _child(parent, "mutate allocation", f"{parent.recipe.allocation} -> {changed}", allocation=changed)
+    return child_of(parent, "mutate allocation", f"{parent.recipe.allocation} -> {changed}", allocation=changed)
 
 
 def change_width(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -147,7 +163,7 @@ def change_width(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Chil
     factor = rng.choice((0.4, 0.65, 1.5, 2.5))
     width = round(min(WIDEST, old.width * factor), 4)
     why = f"{'wider' if factor > 1 else 'narrower'} allocation, ±{old.width:g} -> ±{width:g}"
-    return _child(parent, "change width", why, allocation=old.model_copy(update={"width": width}))
+    return child_of(parent, "change width", why, allocation=old.model_copy(update={"width": width}))
 
 
 def change_granularity(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -157,7 +173,7 @@ def change_granularity(parent: Parent, other: Parent, pool: Pool, rng: Random) -
         return None
     granularity = rng.choice([g for g in GRANULARITIES if g != old.granularity])
     changed = old.model_copy(update={"granularity": granularity})
-    return _child(parent, "change granularity", f"allocation per {granularity}", allocation=changed)
+    return child_of(parent, "change granularity", f"allocation per {granularity}", allocation=changed)
 
 
 def turn_around(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -167,7 +183,7 @@ def turn_around(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child
         return None
     expression = _tidy(f"-({old.expression})", ALLOCATION, parent.recipe)
     changed = old.model_copy(update={"expression": expression})
-    return _child(parent, "turn allocation around", "the opposite direction", allocation=changed)
+    return child_of(parent, "turn allocation around", "the opposite direction", allocation=changed)
 
 
 def nudge_rates(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -182,7 +198,7 @@ def nudge_rates(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child
     granularity = parent.recipe.allocation.granularity
     changed = Allocation(expression=None, vector=tuple(round(r, 6) for r in rates), granularity=granularity)
     why = f"{step:g} of sparsity moved between {granularity}s"
-    return _child(parent, "nudge rates", why, allocation=changed)
+    return child_of(parent, "nudge rates", why, allocation=changed)
 
 
 def change_group(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -190,7 +206,7 @@ def change_group(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Chil
     if isinstance(parent.recipe.pattern, NM):
         return None
     group: Group = "matrix" if _group(parent.recipe) == "row" else "row"
-    return _child(parent, "change group", f"weights compete within the {group}", pattern=Unstructured(group=group))
+    return child_of(parent, "change group", f"weights compete within the {group}", pattern=Unstructured(group=group))
 
 
 def change_compensation(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -199,7 +215,7 @@ def change_compensation(parent: Parent, other: Parent, pool: Pool, rng: Random) 
         return None
     kind: Literal["none", "obs"] = "none" if parent.recipe.compensation.kind == "obs" else "obs"
     why = "let the remaining weights make up for the removed ones" if kind == "obs" else "without the update"
-    return _child(parent, "change compensation", why, compensation=Compensation(kind=kind))
+    return child_of(parent, "change compensation", why, compensation=Compensation(kind=kind))
 
 
 ALLOCATION_TERMINALS = frozenset({"skew", "kurtosis", "outliers", "redundancy", "score_mean", "depth", "size"})
@@ -221,5 +237,14 @@ OPERATORS: Sequence[tuple[Operator, float]] = (
 
 def breed(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
     """One child by an operator drawn by weight."""
-    operator = rng.choices([o for o, _ in OPERATORS], [weight for _, weight in OPERATORS])[0]
+    operators = _operators(parent.recipe.pattern)
+    operator = rng.choices([o for o, _ in operators], [weight for _, weight in operators])[0]
     return operator(parent, other, pool, rng)
+
+
+def _operators(pattern: Pattern) -> Sequence[tuple[Operator, float]]:
+    from agent.evolution.shapes import SHAPES
+
+    if not isinstance(pattern, Structured):
+        return OPERATORS
+    return (*SHAPES, (mutate_metric, 1.5), (cross_metric, 1.0)) if pattern.width else SHAPES

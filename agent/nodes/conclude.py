@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import torch
 from langgraph.runtime import Runtime
 
-from agent.evolution.archive import kind_of
 from agent.known import Known, known_place
 from agent.state import Context, State
 from runs.candidate import Candidate
@@ -121,11 +120,11 @@ def _finalists(context: Context) -> list[Candidate]:
         rivals = [_reference(context, name) for name in references(context.goal.pattern)]
         strongest = [c for c in ranked if c.recipe in rivals][:1]
         return list({c.id: c for c in (*strongest, *ranked[:count])}.values())
-    plain = [c for c in ranked if kind_of(c.recipe) == "none"]
+    plain = [c for c in ranked if c.recipe.league == "none"]
     if not context.goal.compensation_allowed:
         return plain[:count]
     control = [c for c in ranked if c.recipe == _reference(context, "sparsegpt")]
-    compensated = [c for c in ranked if kind_of(c.recipe) == "obs" and c not in control]
+    compensated = [c for c in ranked if c.recipe.league == "obs" and c not in control]
     twins = [_twin(context, c) for c in plain[:1]]
     chosen = [*twins, *compensated[: max(1, count - 1)]][:count]
     return list({c.recipe.id: c for c in (*control, *chosen)}.values())

@@ -10,7 +10,7 @@ from random import Random
 from langgraph.runtime import Runtime
 
 from agent.designers import Situation, parent_of, pool_of
-from agent.evolution.archive import kind_of, population
+from agent.evolution.archive import population
 from agent.evolution.genes import Child
 from agent.screening import Screen
 from agent.state import Context, State
@@ -198,8 +198,8 @@ def _promoted(context: Context, candidates: Sequence[Candidate], tokens: int) ->
     history = context.recorder.history
     chosen: set[str] = set()
     measured = [c for c in candidates if tokens in history.divergences.get(c.id, {})]
-    for kind in {kind_of(c.recipe) for c in measured}:
-        members = [c for c in measured if kind_of(c.recipe) == kind]
+    for kind in {c.recipe.league for c in measured}:
+        members = [c for c in measured if c.recipe.league == kind]
         members.sort(key=lambda c: history.divergences[c.id][tokens].value)
         chosen |= {c.id for c in members[: math.ceil(len(members) * PROMOTED)]}
     return [c for c in measured if c.id in chosen or _control(context, c)]

@@ -123,6 +123,20 @@ def _accepted(text: Any, layer: Layer) -> tuple[int, ...]:
     return tuple(found)
 
 
+def require_biases(model: Model, layers: Sequence[Layer]) -> None:
+    """Complain unless every consumer has a bias, or the family's configuration can say that it has one.
+
+    Raises:
+        SecateurError: a bias could not be saved.
+    """
+    family = family_of(model.architecture)
+    for layer in layers:
+        held = model.network.get_submodule(layer.consumer.name).bias is not None
+        if not held and (family is None or layer.sublayer not in family.biases):
+            what = f"the configuration of {model.architecture.family} cannot give {layer.consumer.name} a bias"
+            raise SecateurError(f"{what}: compensate by least squares instead")
+
+
 def head_size(config: Any) -> int:
     """Channels of one attention head; not always hidden size over heads."""
     text = config.get_text_config()

@@ -9,7 +9,6 @@ import torch
 
 from tools.architecture import weight
 from tools.blocks import BlockRunner
-from tools.errors import SecateurError
 from tools.prune import Plan, metric_scores, reads_inputs
 from tools.statistics import InputStatistics, Statistics, batches, recording
 from tools.structure.anatomy import Layer, layers_of
@@ -17,7 +16,6 @@ from tools.structure.choose import highest, unit_scores
 from tools.structure.cut import Layout, cut_layer
 
 if TYPE_CHECKING:
-    from tools.architecture import Architecture
     from tools.checkpoint import Model
     from tools.text import Windows
 
@@ -109,25 +107,10 @@ def _cut(
 
 
 def prepare_biases(model: Model, layers: Sequence[Layer], ready: Plan) -> None:
-    """Give the consumers the biases that the recipe writes to.
-
-    Raises:
-        SecateurError: the family's configuration has no room for them, so that they could not be saved.
-    """
+    """Give the consumers the biases that the recipe writes to; that they can be saved was checked by the plan."""
     if ready.recipe.compensation.kind != "bias":
         return
     for layer in layers:
         module = model.network.get_submodule(layer.consumer.name)
         if module.bias is None:
-            require_bias(model.architecture, layer)
             module.bias = torch.nn.Parameter(module.weight.new_zeros(layer.consumer.out_features), requires_grad=False)
-
-
-def require_bias(architecture: Architecture, layer: Layer) -> None:
-    """Complain unless the configuration can say that the consumer of `layer` has a bias."""
-    from tools.architecture import family_of
-
-    family = family_of(architecture)
-    if family is None or layer.sublayer not in family.biases:
-        what = f"the configuration of {architecture.family} cannot give {layer.consumer.name} a bias"
-        raise SecateurError(f"{what}: compensate by least squares instead")

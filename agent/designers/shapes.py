@@ -1,0 +1,118 @@
+"""The first generation of a run whose structures fall, and random candidates of the same space."""
+
+from __future__ import annotations
+
+from random import Random
+
+from agent.designers import Situation
+from agent.evolution.genes import Child, Parent
+from agent.evolution.shapes import GONE, allocation_of, levelled
+from agent.evolution.trees import random_tree
+from tools.allocation import units
+from tools.expression import METRIC, NAMED_METRICS, format_expression, simplify
+from tools.methods import method, references
+from tools.recipe import Allocation, Compensation, Granularity, Recipe, Structured
+
+FLUCTUATION = "sqr(W) * X_var"
+"""FLAP's metric."""
+DEPTHS = (1 / 3, 2 / 3)
+"""How much of what falls are whole blocks, in the seeds that mix both."""
+
+
+def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
+    """Published methods that the pattern allows, the same with least squares, and width mixed with depth."""
+    goal = situation.goal
+    found = []
+    for name in references(pattern):
+        recipe = method(name, goal.sparsity, pattern, goal.calibration)
+        if allows(pattern, recipe.pattern):
+            found.append(Child(recipe, "seed", f"published: {name}", ()))
+    if pattern.width:
+        found += [
+            Child(_recipe(situation, pattern, metric, repaired), "seed", f"{metric} per structure", ())
+            for metric in (NAMED_METRICS["wanda"], FLUCTUATION)
+            for repaired in (False, True)
+            if not repaired or situation.pool.compensation
+        ]
+    if pattern.depth and pattern.width:
+        found += [_mixed(situation, pattern, share) for share in DEPTHS]
+    elif pattern.depth:
+        for name, expression in (("the last blocks", "-depth"), ("blocks by the outliers they hold", "outliers(5)")):
+            allocation = Allocation(expression=expression, width=0.1, granularity=_granularity(pattern))
+            found.append(Child(_recipe(situation, pattern, "W * X", False, allocation), "seed", f"{name} fall", ()))
+    elif pattern.shapes == "free":
+        for expression in ("redundancy", "-depth"):
+            allocation = Allocation(expression=expression, width=0.1, granularity="layer")
+            child = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation)
+            found.append(Child(child, "seed", f"widths by {expression}", ()))
+    return list({child.recipe.id: child for child in found}.values())
+
+
+def allows(asked: Structured, other: object) -> bool:
+    """Whether a result of the other pattern is a result of the one asked for."""
+    if not isinstance(other, Structured):
+        return False
+    kinds = set(other.kind.split("+")) <= set(asked.kind.split("+"))
+    return kinds and (asked.shapes == "free" or other.shapes == "uniform")
+
+
+def _granularity(pattern: Structured) -> Granularity:
+    return "block" if pattern.shapes == "uniform" else "layer"
+
+
+def _recipe(
+    situation: Situation,
+    pattern: Structured,
+    metric: str,
+    repaired: bool,
+    allocation: Allocation | None = None,
+) -> Recipe:
+    goal = situation.goal
+    return Recipe(
+        pattern=pattern,
+        sparsity=goal.sparsity,
+        metric=metric,
+        allocation=allocation or Allocation(),
+        compensation=Compensation(kind="least_squares" if repaired else "none"),
+        calibration=goal.calibration,
+    )
+
+
+def blank(situation: Situation, pattern: Structured) -> Parent:
+    """A parent of which nothing is decided yet."""
+    members = units(situation.bench.model.architecture, "layer")
+    layers = tuple((unit.block, unit.projections[0].sublayer, unit.size) for unit in members)
+    return Parent("", _recipe(situation, pattern, "W * X", False), (0.0,) * len(layers), layers)
+
+
+def _mixed(situation: Situation, pattern: Structured, share: float) -> Child:
+    """The most redundant blocks fall until `share` of what has to fall is gone; width pays the rest."""
+    parent, redundancy = blank(situation, pattern), situation.bench.statistics.redundancy
+    count = max(1, round(share * situation.goal.sparsity * len(redundancy)))
+    fall = sorted(range(len(redundancy)), key=redundancy.__getitem__)[:count]
+    rates = [GONE if block in fall else 0.0 for block, _, _ in parent.layers]
+    recipe = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation_of(levelled(rates, parent)))
+    return Child(recipe, "seed", f"the {count} most redundant blocks fall, the others get narrower", ())
+
+
+def drawn(situation: Situation, pattern: Structured, rng: Random, designer: str) -> Child:
+    """Rates, metric and compensation at random."""
+    parent = blank(situation, pattern)
+    lean = {"attention": rng.random(), "mlp": rng.random()}
+    rates = [rng.random() * lean[sublayer] * pattern.width for _, sublayer, _ in parent.layers]
+    if pattern.depth:
+        blocks = sorted({block for block, _, _ in parent.layers})
+        most = int(situation.goal.sparsity * len(blocks))
+        fall = set(rng.sample(blocks, most if not pattern.width else rng.randint(0, most)))
+        rates = [
+            GONE if block in fall else rate * pattern.width
+            for (block, _, _), rate in zip(parent.layers, rates, strict=True)
+        ]
+    metric = "W * X"
+    if pattern.width:
+        metric = format_expression(
+            simplify(random_tree(METRIC, rng, terminals=situation.pool.metric_terminals), METRIC, "matrix")
+        )
+    repaired = pattern.width and situation.pool.compensation and rng.random() < 0.5
+    recipe = _recipe(situation, pattern, metric, repaired, allocation_of(levelled(rates, parent)))
+    return Child(recipe, "draw", "drawn at random", (), designer=designer)
