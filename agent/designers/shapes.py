@@ -30,8 +30,7 @@ def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
     if pattern.width:
         found += [
             Child(_recipe(situation, pattern, metric, repaired), "seed", f"{metric} per structure", ())
-            for metric in (NAMED_METRICS["wanda"], FLUCTUATION)
-            for repaired in (False, True)
+            for metric, repaired in ((FLUCTUATION, False), (FLUCTUATION, True), (NAMED_METRICS["wanda"], True))
             if not repaired or situation.pool.compensation
         ]
     if pattern.depth and pattern.width:

@@ -1,0 +1,187 @@
+"""Evolution of shapes: children keep the budget and the kind of shape that was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from agent.designers import Situation, parent_of, pool_of
+from agent.designers.builtin import Builtin
+from agent.designers.random import RandomSearch
+from agent.designers.shapes import allows, structured_seeds
+from agent.engine import work
+from agent.evolution.genes import Operator, Parent, Pool, breed
+from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled
+from agent.history import History
+from agent.screening import Screen
+from runs.candidate import Candidate
+from runs.goal import Budget, Evaluation, Goal, Part
+from runs.report import summary
+from runs.run import create
+from tools.checkpoint import open_model
+from tools.recipe import Calibration, Compensation, Recipe, Structured
+from tools.text import windows
+from tools.workbench import Workbench
+
+POOL = Pool(frozenset({"W", "X", "X_var", "X_abs"}), compensation=True)
+LAYERS = tuple((block, sublayer, size) for block in range(5) for sublayer, size in (("attention", 100), ("mlp", 300)))
+PATTERNS = [
+    Structured(kind=kind, shapes=shapes, multiple=16)  # type: ignore[arg-type]  # of the two lists
+    for kind in ("width", "depth", "width+depth")
+    for shapes in ("uniform", "free")
+]
+
+
+def made(name: str, pattern: Structured, rates: tuple[float, ...]) -> Parent:
+    recipe = Recipe(pattern=pattern, sparsity=0.4, metric="W * X", allocation=allocation_of(rates))
+    return Parent(name, recipe, rates, LAYERS)
+
+
+def pair(pattern: Structured) -> tuple[Parent, Parent]:
+    """Two parents as the pattern has them: one or two blocks gone, the rest narrow, or nothing between."""
+    if pattern.kind == "width":
+        return made("c-1", pattern, (0.4,) * 10), made("c-2", pattern, (0.1, 0.5) * 5)
+    rest = 0.25 if pattern.width else 0.0
+    one = tuple(GONE if block in (1, 3) else rest for block, _, _ in LAYERS)
+    other = tuple(GONE if block in (0, 2) else rest for block, _, _ in LAYERS)
+    return made("c-1", pattern, one), made("c-2", pattern, other)
+
+
+def mean(rates: tuple[float, ...]) -> float:
+    return sum(rate * size for rate, (_, _, size) in zip(rates, LAYERS, strict=True)) / 2000
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_children_keep_pattern_and_sparsity(pattern: Structured, seed: int) -> None:
+    first, second = pair(pattern)
+    child = breed(first, second, POOL, Random(seed))
+    if child is None:
+        return
+    recipe = child.recipe
+    assert recipe.pattern == pattern
+    assert recipe.sparsity == 0.4
+    assert recipe != first.recipe
+    if (rates := recipe.allocation.vector) is not None and pattern.width:
+        # A block more than the goal may be gone; widths are levelled to it otherwise.
+        assert mean(rates) == pytest.approx(0.4, abs=1e-3) or mean(rates) > 0.4
+
+
+@pytest.mark.parametrize("operator", [operator for operator, _ in SHAPES])
+def test_every_operator_makes_children(operator: Operator) -> None:
+    first, second = pair(Structured(kind="width+depth", shapes="free", multiple=16))
+    assert any(operator(first, second, POOL, Random(seed)) for seed in range(20))
+
+
+def test_what_cannot_be_varied_is_left_alone() -> None:
+    names = {o.__closure__[0].cell_contents.__name__: o for o, _ in SHAPES if o.__closure__}  # type: ignore[attr-defined]  # closures over the change
+    deep, wide = pair(Structured(kind="depth")), pair(Structured(kind="width"))
+    assert not any(names[n](*deep, POOL, Random(s)) for n in ("deepen", "balance", "move") for s in range(20))
+    assert not any(names[n](*wide, POOL, Random(s)) for n in ("switch", "deepen", "move") for s in range(20))
+
+
+def test_a_switch_keeps_the_number_of_blocks() -> None:
+    first, second = pair(Structured(kind="depth"))
+    operator = next(o for o, _ in SHAPES if o.__closure__ and o.__closure__[0].cell_contents.__name__ == "switch")  # type: ignore[attr-defined]  # as above
+    for seed in range(20):
+        child = operator(first, second, POOL, Random(seed))
+        assert child is None or (child.recipe.allocation.vector or ()).count(GONE) == 4
+
+
+def test_levelling_leaves_what_is_gone_and_hits_the_mean() -> None:
+    first, _ = pair(Structured(kind="width+depth"))
+    rates = [GONE, GONE, 0.1, 0.3, 0.2, 0.2, 0.0, 0.1, 0.3, 0.1]
+    found = levelled(rates, first)
+    assert found[:2] == [GONE, GONE]
+    assert mean(tuple(found)) == pytest.approx(0.4)
+    assert found[3] / found[2] == pytest.approx(3)
+    assert levelled([GONE] * 8 + [0.3, 0.3], first)[8:] == [0.0, 0.0], "more than enough is gone"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    model = open_model("tiny", cache=tmp_path_factory.mktemp("cache"))
+    calibration = windows("builtin", model.tokenizer, part="calibration", count=4, length=64)
+    return Workbench(model, calibration, windows("builtin", model.tokenizer, part="search", count=2, length=64))
+
+
+def situation(bench: Workbench, pattern: Structured, generation: int = 0, seed: int = 0) -> Situation:
+    goal = Goal(model="tiny", sparsity=0.4, pattern=pattern)
+    history = History()
+    seeds = structured_seeds(Situation(goal, 0, history, [], bench, [], [], pool_of(goal), Random(seed)), pattern)
+    candidates = [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator) for i, c in enumerate(seeds, 1)]
+    population = [parent_of(candidate, bench) for candidate in candidates]
+    return Situation(goal, generation, history, [], bench, population, [], pool_of(goal), Random(seed))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_seeds_can_be_measured_and_are_what_was_asked_for(pattern: Structured, bench: Workbench) -> None:
+    seeds = structured_seeds(situation(bench, pattern), pattern)
+    assert len({child.recipe.id for child in seeds}) == len(seeds) >= 3
+    for child in seeds:
+        assert isinstance(child.recipe.pattern, Structured)
+        assert allows(pattern, child.recipe.pattern)
+        assert bench.divergence(child.recipe, 64).sparsity >= 0.4 - 1e-3
+
+
+@pytest.mark.parametrize("designer", [Builtin(), RandomSearch()], ids=lambda d: d.name)
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_proposals_are_new_and_can_be_measured(designer: Builtin, pattern: Structured, bench: Workbench) -> None:
+    here = situation(bench, pattern, generation=1)
+    screen = Screen(bench, [Candidate(id=p.id, recipe=p.recipe, operator="seed") for p in here.population])
+    children = designer.propose(here, lambda child: screen.objection(child.recipe) is None, 4)
+    assert children
+    for child in children:
+        assert child.recipe.pattern == pattern or allows(pattern, child.recipe.pattern)
+        assert bench.divergence(child.recipe, 64).sparsity >= 0.4 - 1e-3
+
+
+def test_uniform_results_are_never_of_free_shape() -> None:
+    asked = Structured(kind="width+depth")
+    assert allows(asked, Structured(kind="width"))
+    assert allows(asked, Structured(kind="depth", multiple=16))
+    assert not allows(asked, Structured(kind="width", shapes="free"))
+    assert not allows(Structured(kind="depth"), asked)
+    assert not allows(asked, None)
+
+
+def test_metrics_that_keep_the_same_structures_are_one_candidate(bench: Workbench) -> None:
+    pattern = Structured(kind="width", multiple=16)
+    first = Recipe(pattern=pattern, sparsity=0.4, metric="W * X")
+    screen = Screen(bench, [Candidate(id="c-1", recipe=first, operator="seed")])
+    assert screen.objection(first.model_copy(update={"metric": "3 * W * X"})) == "chooses the same weights as c-1"
+    assert screen.objection(first.model_copy(update={"metric": "X_var"})) is None
+    assert screen.objection(first.model_copy(update={"compensation": Compensation(kind="least_squares")})) is None
+
+
+def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_path: Path) -> None:
+    part = Part(windows=4, length=64)
+    run = create(
+        tmp_path,
+        Goal(
+            model="tiny",
+            sparsity=0.4,
+            pattern=Structured(kind="width+depth", multiple=16),
+            calibration=Calibration(windows=8, length=64),
+            evaluation=Evaluation(search=part, selection=part, test=part),
+            budget=Budget(candidates=12),
+        ),
+    )
+    work(run)
+    found = summary(run.journal.read())
+    assert found.winner is not None
+    assert 0.4 <= found.winner.sparsity < 0.5
+    assert {row.name for row in found.table} >= {"dense", "wanda_sp", "flap", "shortgpt"}
+    network = AutoModelForCausalLM.from_pretrained(run.model_folder, trust_remote_code=False)
+    dense = open_model("tiny", cache=tmp_path).network
+    assert sum(p.numel() for p in network.model.layers.parameters()) < 0.61 * sum(
+        p.numel() for p in dense.model.layers.parameters()
+    )
+    assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
