@@ -29,6 +29,8 @@ def build(
     text: str = "builtin",
     compensation: bool = True,
     output: Path | None = None,
+    compress: bool = False,
+    masks: bool = False,
     max_perplexity: float | None = None,
     max_rise: float | None = None,
 ) -> Goal:
@@ -71,6 +73,8 @@ def build(
         device=device,
         workers=workers,
         output=None if output is None else str(output.expanduser().resolve()),
+        compress=compress,
+        masks=masks,
     )
 
 

@@ -9,6 +9,7 @@ read once for each line of the final table and decides nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from langgraph.runtime import Runtime
@@ -18,8 +19,12 @@ from agent.nodes.search import kind_of
 from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
+from runs.goal import Goal
 from runs.report import render_card, summary, write
+from tools.checkpoint import Model
+from tools.compress import compress_folder
 from tools.errors import SecateurError
+from tools.finetune import write_masks
 from tools.methods import method
 from tools.recipe import NM, Compensation, Recipe
 from tools.save import save_model
@@ -184,7 +189,15 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
         logits = model.network(probe.to(model.device), use_cache=False).logits
     shares = sparsities(model)
     verify_saved(run.model_folder, expected_sparsity=shares, probe=probe, logits=logits)
-    record(Saved(folder=str(run.model_folder), verified="reloads, logits equal, sparsity as asked"))
+    more = _finish_folder(context.goal, model, run.model_folder)
+    record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, sparsity as asked{more}"))
+
+
+def _finish_folder(goal: Goal, model: Model, folder: Path) -> str:
+    """Masks and packing, where they were asked for; what to add to what was verified."""
+    if goal.masks:
+        write_masks(model, folder)
+    return f", packed {compress_folder(folder)}, which restores bit for bit" if goal.compress else ""
 
 
 def _remember(context: Context) -> None:
