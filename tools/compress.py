@@ -226,7 +226,7 @@ def _write(target: Path, parts: Mapping[str, tuple[_Tensor, Bytes]], metadata: d
     with target.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, (_, data) in order:
-            file.write(data)
+            file.write(data.data)
 
 
 def _restore(shard: Path, target: Path) -> Path:
@@ -236,7 +236,7 @@ def _restore(shard: Path, target: Path) -> Path:
     return target
 
 
-def _pieces(shard: Path) -> Iterator[bytes | Bytes]:
+def _pieces(shard: Path) -> Iterator[bytes | memoryview]:
     """The bytes of the original file, in order.
 
     Raises:
@@ -256,8 +256,8 @@ def _pieces(shard: Path) -> Iterator[bytes | Bytes]:
             data = packed.data(name) if name in packed.tensors else _unpacked(tensor, packed, name)
         except (KeyError, ValueError) as error:
             raise SecateurError(f"{shard} is damaged at {name}. Download it again.") from error
-        digest.update(data)
-        yield data
+        digest.update(data.data)
+        yield data.data
     if digest.hexdigest() != original.sha256:
         raise SecateurError(f"{shard} is damaged: restored, it has another SHA-256 than packed. Download it again.")
 
