@@ -27,6 +27,8 @@ def prune(
     *,
     sparsity: float | None = None,
     output: Path | None = None,
+    compress: bool = False,
+    masks: bool = False,
     text: str = "builtin",
     home: Path | None = None,
     **options: Any,
@@ -38,6 +40,7 @@ def prune(
         recipe: a recipe, or the name of a method such as `wanda`, which needs `sparsity`.
         sparsity: share of weights to remove; a recipe brings its own.
         output: folder of the pruned model; inside the run where it is not given.
+        compress: pack its weights on disk; opened by its folder, it is unpacked. masks: save which weights are kept.
         text: what the result is measured on.
         options: settings by name: `windows`, `length`, `calibration`, `dtype`, `device`, `threads`, `seed`, ...
 
@@ -56,7 +59,8 @@ def prune(
     True
     """
     asked = {"method" if isinstance(recipe, str) else "recipe": recipe}
-    return _work(_settings(home, options), model=model, sparsity=sparsity, text=text, output=output, **asked)
+    folder = {"output": output, "compress": compress, "masks": masks}
+    return _work(_settings(home, options), model=model, sparsity=sparsity, text=text, **folder, **asked)
 
 
 def search(
@@ -66,6 +70,8 @@ def search(
     pattern: str = "unstructured",
     compensation: bool = True,
     output: Path | None = None,
+    compress: bool = False,
+    masks: bool = False,
     text: str = "builtin",
     home: Path | None = None,
     **options: Any,
@@ -78,6 +84,7 @@ def search(
         pattern: `unstructured`, `unstructured/matrix`, `unstructured/block` or N:M.
         compensation: whether the weights that stay may be updated.
         output: folder of the pruned model; inside the run where it is not given.
+        compress: pack its weights on disk; opened by its folder, it is unpacked. masks: save which weights are kept.
         text: what the result is measured on, once, at the end; candidates are compared on the calibration's source.
         options: settings by name: `candidates`, `minutes`, `windows`, `length`, `dtype`, `seed`, ...
 
@@ -100,6 +107,8 @@ def search(
         text=text,
         compensation=compensation,
         output=output,
+        compress=compress,
+        masks=masks,
     )
 
 

@@ -9,6 +9,9 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from tools.errors import UsageError
 from tools.recipe import NM, Calibration, Frozen, Pattern, Recipe, Unstructured, check_sparsity, first_problem
 
+PACKS = 0.1
+"""Sparsity from which packing surely pays: its masks take a bit per weight, 1/16 of weights of half precision."""
+
 
 class Budget(Frozen):
     """What a run may spend before it concludes; None is no limit."""
@@ -88,8 +91,8 @@ class Goal(Frozen):
     """Model, sparsity, pattern, the texts, what must hold and what may be spent.
 
     Raises:
-        UsageError: the sparsity is not between 0 and 1, an N:M pattern means another one, or both a method and a
-            recipe are given.
+        UsageError: the sparsity is not between 0 and 1, an N:M pattern means another one, both a method and a recipe
+            are given, or the result has too few zeros to be packed.
     """
 
     model: str = Field(min_length=1)
@@ -121,6 +124,10 @@ class Goal(Frozen):
     workers: Workers = Workers()
     output: str | None = None
     """Folder of the pruned model; None: inside the run."""
+    compress: bool = False
+    """Whether its weights are packed on disk."""
+    masks: bool = False
+    """Whether the masks are saved beside the weights."""
 
     @field_validator("sparsity")
     @classmethod
@@ -132,9 +139,18 @@ class Goal(Frozen):
         if isinstance(self.pattern, NM) and abs(self.pattern.sparsity - self.sparsity) > 1e-9:
             means = f"{self.pattern.sparsity:g}"
             raise UsageError(f"pattern {self.pattern} means sparsity {means}, not {self.sparsity:g}: give {means}")
+        self._check_zeros()
         if self.method is not None and self.recipe is not None:
             raise UsageError("a method and a recipe are both given: choose one of them, or neither to search")
         return self
+
+    def _check_zeros(self) -> None:
+        """Refuse before anything is done what needs zeros where there will be none, or too few."""
+        for option, asked in (("--compress", self.compress), ("--masks", self.masks)):
+            if asked and self.pattern.kind not in ("unstructured", "n:m"):
+                raise UsageError(f"{option} is for zeros among the weights, and pattern {self.pattern} leaves none")
+        if self.compress and self.sparsity < PACKS:
+            raise UsageError(f"--compress saves nothing at sparsity {self.sparsity:g}: it pays from {PACKS:g} on")
 
     @property
     def searches(self) -> bool:

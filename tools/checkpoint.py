@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools import gguf, hub, sample
 from tools.architecture import Architecture, describe, weight
+from tools.compress import unpacked
 from tools.edges import quiet, reason
 from tools.errors import SecateurError, UsageError
 
@@ -54,11 +55,12 @@ class Model:
 
 
 def locate(name: str, cache: Path) -> Path:
-    """The local folder of a model; a GGUF is converted, a sample or hub model fetched where that was not done yet.
+    """The local folder of a model; where that was not done yet, a sample or hub model is fetched, a GGUF converted and
+    what `--compress` packed unpacked.
 
     Args:
         name: a sample's name, a folder, a GGUF file (or a folder that holds one), or a hub id.
-        cache: what is converted lies in `cache/models/`.
+        cache: what is converted or unpacked lies in `cache/models/`.
 
     Raises:
         SecateurError: there is no such model, it has no weights, or it cannot be fetched, read or converted.
@@ -75,7 +77,7 @@ def locate(name: str, cache: Path) -> Path:
     if not hub.is_hub_id(name):
         known = ", ".join(sample.SAMPLES)
         raise SecateurError(f"{name} does not exist. Give a folder, a GGUF file, a hub id or a sample ({known}).")
-    return hub.download(name)
+    return unpacked(hub.download(name), cache)
 
 
 def _local(name: str, path: Path, cache: Path) -> Path:
@@ -85,7 +87,7 @@ def _local(name: str, path: Path, cache: Path) -> Path:
         return gguf.convert(path, cache)
     content = sorted(path.iterdir())  # a glob would be empty, not fail, where reading is not allowed
     if any(file.suffix == ".safetensors" for file in content):
-        return path
+        return unpacked(path, cache)
     files = [file for file in content if file.suffix == ".gguf"]
     if not files:
         looked = "looked for *.safetensors, *.gguf"

@@ -49,7 +49,8 @@ def check_place(model: Model, folder: Path) -> None:
     Raises:
         SecateurError: it holds something else, may not be written, or its disk is too small.
     """
-    if folder.resolve() == model.folder.resolve():
+    # Also by its name: what was packed is opened from a copy in the cache.
+    if folder.resolve() in (model.folder.resolve(), Path(model.name)):
         raise SecateurError(f"{folder} is the model that was opened. Choose another folder for the result.")
     if folder.is_file():
         raise SecateurError(f"{folder} is a file. Choose another folder for the result.")

@@ -7,17 +7,16 @@ from pathlib import Path
 
 from runs.goal import Goal
 from runs.report import Row, Summary, summary
-from runs.report.summary import number, pattern_word
+from runs.report.summary import number
 from runs.run import Run, list_runs
 from tools.errors import SecateurError
-from tools.recipe import Recipe, Structured
 
 
 def comparison(found: Summary, run: Run) -> str:
     """Table, verdict, model and report; before the end of a run only what it has come to."""
     lines = [*_table(found), f"  {found.verdict}"]
     if found.recipe is not None:
-        lines.append(f"  {_speed(found.recipe)}")
+        lines.append(f"  {found.gain}")
     if found.output is not None:
         lines.append(f"  model   {found.output}       checked: {found.verified}")
     if run.report_html.exists():
@@ -66,12 +65,6 @@ def _table(summary: Summary) -> list[str]:
 def _row(name: str, row: Row, width: int) -> str:
     line = f"  {name:<{width}}  {number(row.perplexity):>10}  {100 * row.sparsity:7.1f} %"
     return f"{line}     {row.description}".rstrip() if row.role == "result" else line
-
-
-def _speed(recipe: Recipe) -> str:
-    if isinstance(recipe.pattern, Structured):
-        return f"{pattern_word(recipe)}: the model is smaller and faster; `secateur evaluate --latency` says how much."
-    return f"same size and same speed: {pattern_word(recipe)} zeros alone make nothing faster."
 
 
 def _run_line(summary: Summary, width: int) -> str:

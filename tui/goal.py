@@ -40,6 +40,8 @@ def build(
     text: str = "builtin",
     compensation: bool = True,
     output: Path | None = None,
+    compress: bool = False,
+    masks: bool = False,
     max_perplexity: float | None = None,
     max_rise: float | None = None,
 ) -> Goal:
@@ -83,6 +85,8 @@ def build(
         device=device,
         workers=workers,
         output=None if output is None else str(output.expanduser().resolve()),
+        compress=compress,
+        masks=masks,
     )
 
 

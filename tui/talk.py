@@ -246,6 +246,8 @@ class Talk:
             return "There is no pruned model yet."
         source = self.run.model_folder
         if said.folder is None:
+            if self.run.goal.compress:
+                return f"The model is in {source}, packed: `secateur restore {source} --output DIR` unpacks it."
             return f"The model is in {source}: an ordinary Hugging Face folder that transformers and vLLM load."
         place = Path(said.folder).expanduser().resolve()
         if place.exists():

@@ -9,6 +9,7 @@ read once for each line of the final table and decides nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from langgraph.runtime import Runtime
@@ -17,8 +18,12 @@ from agent.known import Known, known_place
 from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
+from runs.goal import Goal
 from runs.report import render_card, summary, write
+from tools.checkpoint import Model
+from tools.compress import compress_folder
 from tools.errors import SecateurError
+from tools.finetune import write_masks
 from tools.methods import method, references
 from tools.recipe import NM, Compensation, Recipe, Structured
 from tools.save import save_model
@@ -201,7 +206,15 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     # What is there in the saved model: of a smaller one only the zeros that it had anyhow.
     verify_saved(run.model_folder, expected_sparsity=sparsities(result), probe=probe, logits=logits)
     what = "shapes" if isinstance(recipe.pattern, Structured) else "sparsity"
-    record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked"))
+    more = _finish_folder(context.goal, model, run.model_folder)
+    record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{more}"))
+
+
+def _finish_folder(goal: Goal, model: Model, folder: Path) -> str:
+    """Masks and packing, where they were asked for; what to add to what was verified."""
+    if goal.masks:
+        write_masks(model, folder)
+    return f", packed {compress_folder(folder)}, which restores bit for bit" if goal.compress else ""
 
 
 def _remember(context: Context) -> None:

@@ -30,9 +30,10 @@ from runs.events import (
 from runs.goal import Budget, Goal
 from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
-from tools.recipe import Recipe, Unstructured
+from tools.recipe import Recipe, Structured, Unstructured
 
 Role = Literal["dense", "reference", "result"]
+SAME = "same size and same speed"
 _ANCESTORS = 20
 
 
@@ -134,6 +135,19 @@ class Summary:
         rise = winner.perplexity / dense.perplexity - 1
         held = "stays within" if rise <= allowed else "breaks"
         return [f"A rise of {100 * rise:.3g} % {held} the {100 * allowed:.3g} % that were asked for."]
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether structures fall, so that the saved model is smaller."""
+        return isinstance((self.recipe or self.goal).pattern, Structured)
+
+    @property
+    def gain(self) -> str:
+        """What the result gains in size and speed, in half a sentence."""
+        if self.shrinks:
+            return "smaller and faster: `secateur evaluate FOLDER --latency --against MODEL` says how much."
+        same = "smaller on disk, same size and same speed once opened" if self.goal.compress else SAME
+        return f"{same}: {pattern_word(self.recipe or self.goal)} zeros alone make nothing faster."
 
     def as_json(self) -> dict[str, Any]:
         """What `prune --json` prints; a number that is not finite becomes null."""

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from runs.goal import Goal
+from runs.report import render_card, summary
 from runs.run import Run, create
 from tui.cli import run as command
+from tui.comparison import comparison
 
 
 @pytest.fixture
@@ -59,3 +62,19 @@ def test_compare_report_list_and_remove(finished: Run, new_story: Any, capsys: p
     assert [(row["run"], row["status"]) for row in json.loads(capsys.readouterr().out)["runs"]] == [
         (other.id, "interrupted")
     ]
+
+
+def test_zeros_are_said_to_change_neither_size_nor_speed(finished: Run, new_story: Any) -> None:
+    plain = summary(finished.journal.read())
+    said = "ame size and same speed: unstructured zeros alone make nothing faster."
+    assert f"  s{said}" in comparison(plain, finished).splitlines()
+    assert f"S{said} That takes a runtime" in render_card(plain, "")
+    assert "restore" not in render_card(plain, "")
+
+    goal = Goal(model="tiny", sparsity=0.5, compress=True, masks=True)
+    packed = summary(new_story(goal=goal).whole().events)
+    assert "  smaller on disk, same size and same speed once opened: uns" in comparison(packed, finished)
+    card = render_card(packed, "")
+    assert "\n\nSmaller on disk, same size and same speed once opened: unstructured zeros" in card
+    assert "\n\nSaved packed: where" in card
+    assert "\n\n`masks/masks.safetensors` says" in card

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tui.cli import chat, doctor, memory, models, options, prune, runs, screen
+from tui.cli import chat, doctor, memory, models, options, prune, runs, saved, screen
 from tui.cli.edge import complain, exit_code, hush
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command("resume")(prune.resume)
 app.command("watch")(screen.watch)
 app.command("serve")(screen.serve)
 app.add_typer(runs.app, name="runs")
+app.command("restore")(saved.restore)
+app.command("recover")(saved.recover)
 app.command("stats")(models.stats)
 app.command("evaluate")(models.evaluate)
 app.add_typer(memory.app, name="memory")

@@ -29,6 +29,7 @@ _PACKAGES = (
     "chromadb",
     "lm-eval",
     "datasets",
+    "peft",
     "pydantic",
     "ray",
     "rich",

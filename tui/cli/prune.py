@@ -63,6 +63,12 @@ def prune(
         bool, typer.Option("--compensation/--no-compensation", help="Whether the weights that stay may be updated.")
     ] = True,
     output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Where the pruned model goes.")] = None,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Pack the weights on disk; `secateur restore` unpacks them.")
+    ] = False,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Save which weights are kept, to fine-tune without losing zeros.")
+    ] = False,
     executor: options.Executor = None,
     workers: options.Workers = None,
     gpus_per_worker: options.GpusPerWorker = None,
@@ -113,6 +119,8 @@ def prune(
         text=text,
         compensation=compensation,
         output=output,
+        compress=compress,
+        masks=masks,
     )
     use_threads(found)
     carry_to_end(start(found, goal), json=json)
