@@ -27,6 +27,7 @@ from runs.events import (
     SurveyDone,
 )
 from runs.goal import Goal
+from tools.edges import quiet
 from tools.measurement import Kind, Measurement, Protocol
 from tools.recipe import Compensation, Recipe
 from tools.sample import TINY
@@ -165,7 +166,8 @@ def save_random(tmp_path: Path) -> Callable[..., Path]:
         config = LlamaConfig(**{"vocab_size": 512, "max_position_embeddings": 64, **small, **options})
         torch.manual_seed(0)
         folder = tmp_path / name
-        LlamaForCausalLM(config).save_pretrained(folder, max_shard_size=shard)
+        with quiet():
+            LlamaForCausalLM(config).save_pretrained(folder, max_shard_size=shard)
         shutil.copy(TINY / "tokenizer_config.json", folder)
         tokenizer = json.loads((TINY / "tokenizer.json").read_text())
         tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:merges]

@@ -61,18 +61,24 @@ def test_calls_are_made_without_gradients() -> None:
 def test_a_spread_is_the_median_and_the_quartiles() -> None:
     found = Spread.of([5.0, 1.0, 2.0, 4.0, 3.0])
     assert (found.lower, found.median, found.upper) == (2.0, 3.0, 4.0)
-    assert found.seconds == (5.0, 1.0, 2.0, 4.0, 3.0)
+    assert found.rounds == (5.0, 1.0, 2.0, 4.0, 3.0)
     alone = Spread.of([7.0])
     assert (alone.lower, alone.median, alone.upper) == (7.0, 7.0, 7.0)
 
 
+def test_a_ratio_is_taken_round_by_round() -> None:
+    assert Spread.of([1.0, 10.0, 1.0]).under(Spread.of([2.0, 20.0, 2.0])).rounds == (2.0, 2.0, 2.0)
+    assert Spread.of([1.0, 10.0, 10.0]).under(Spread.of([2.0, 2.0, 20.0])).median == 2.0
+
+
 def test_fewer_blocks_take_less_time(save_random: Save) -> None:
     models = [opened(save_random(f"{n}", num_hidden_layers=n, **WIDE)) for n in (8, 1)]
-    found = measure_latency(models, Plan(batches=(2,), prompt=48, new=8, repeats=5))
+    found = measure_latency(models, Plan(batches=(2,), prompt=48, new=8, repeats=9))
     deep, flat = (speed.times[0] for speed in found.models)
-    assert deep.prefill.median > 1.5 * flat.prefill.median
-    assert deep.decode.median > 1.5 * flat.decode.median
-    assert deep.blocks.median > 3 * flat.blocks.median
+    # The least disturbed round of each: other work on the machine may stretch most of such short ones many times over.
+    assert min(deep.prefill.rounds) > 1.5 * min(flat.prefill.rounds)
+    assert min(deep.decode.rounds) > 1.5 * min(flat.decode.rounds)
+    assert min(deep.blocks.rounds) > 3 * min(flat.blocks.rounds)
     assert [speed.blocks for speed in found.models] == [8, 1]
 
 
@@ -159,7 +165,7 @@ def test_a_protocol_says_how_and_rates_follow_from_seconds(save_random: Save) ->
     assert found.models[0].attention == "sdpa"
     times = found.models[1].times[0]
     assert times.batch == 3
-    assert len(times.prefill.seconds) == len(times.blocks.seconds) == len(times.decode.seconds) == 2
+    assert len(times.prefill.rounds) == len(times.blocks.rounds) == len(times.decode.rounds) == 2
     assert times.prefill_tokens_per_second == pytest.approx(3 * 8 / times.prefill.median)
     assert times.decode_tokens_per_second == pytest.approx(3 / times.decode.median)
     assert 0 < 2 * (times.prefill.median + 4 * times.decode.median) <= found.seconds

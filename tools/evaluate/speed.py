@@ -21,7 +21,7 @@ class Plan(Frozen):
     """Sequences at a time: each size is measured on its own."""
     prompt: int = Field(default=512, ge=1)
     """Tokens of a sequence that are there before decoding."""
-    new: int = Field(default=128, ge=1)
+    new: int = Field(default=64, ge=1)
     """Tokens that are decoded after it, each by one forward pass."""
     repeats: int = Field(default=3, ge=1)
     """Rounds that count; one more warms up."""
@@ -44,19 +44,23 @@ class LatencyProtocol(Plan):
 
 
 class Spread(Frozen):
-    """Seconds of every round, their median and quartiles."""
+    """What every round gave (seconds, or a ratio of them), the median and the quartiles."""
 
     median: float
     lower: float
     upper: float
-    seconds: tuple[float, ...]
+    rounds: tuple[float, ...]
 
     @classmethod
-    def of(cls, seconds: Iterable[float]) -> Spread:
+    def of(cls, values: Iterable[float]) -> Spread:
         """The spread of at least one round; quartiles are interpolated between rounds."""
-        rounds = tuple(seconds)
+        rounds = tuple(values)
         lower, median, upper = quantiles(rounds if len(rounds) > 1 else rounds * 2, n=4, method="inclusive")
-        return cls(median=median, lower=lower, upper=upper, seconds=rounds)
+        return cls(median=median, lower=lower, upper=upper, rounds=rounds)
+
+    def under(self, other: Spread) -> Spread:
+        """How many times as much the other is, round by round: what disturbed both in a round falls out."""
+        return Spread.of(theirs / ours for ours, theirs in zip(self.rounds, other.rounds, strict=True))
 
 
 class Times(Frozen):

@@ -88,7 +88,7 @@ def evaluate(
         int | None, typer.Option("--prompt", metavar="L", min=1, help="Tokens of each prompt (512).")
     ] = None,
     new: Annotated[
-        int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after it (128).")
+        int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after it (64).")
     ] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", metavar="N", min=1, help="Rounds that count (3).")] = None,
     json: options.Json = False,

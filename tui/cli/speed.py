@@ -51,11 +51,12 @@ def timed(model: str, against: str | None, plan: Plan, found: Settings) -> Laten
     return measure_latency(models, plan, begin)
 
 
-def ratios(latency: Latency) -> list[dict[str, float]]:
-    """Per batch size, how many times as fast the first model is as the second: medians, seconds over seconds."""
+def ratios(latency: Latency) -> list[dict[str, Any]]:
+    """Per batch size, how many times as fast the first model is as the second: a spread over the rounds."""
     model, against = latency.models
     return [
-        {"batch": ours.batch} | {name: getattr(theirs, name).median / getattr(ours, name).median for name in _TIMES}
+        {"batch": ours.batch}
+        | {name: getattr(ours, name).under(getattr(theirs, name)).model_dump(mode="json") for name in _TIMES}
         for ours, theirs in zip(model.times, against.times, strict=True)
     ]
 
@@ -80,7 +81,7 @@ def table(latency: Latency) -> str:
 def _times(times: list[Times]) -> Iterable[str]:
     for name, title in _TIMES.items():
         spreads: list[Spread] = [getattr(found, name) for found in times]
-        speedup = [f"{spreads[1].median / spreads[0].median:.2f} x"] if len(spreads) == 2 else []
+        speedup = [_times_as_fast(spreads[0].under(spreads[1]))] if len(spreads) == 2 else []
         yield _line(title, [*map(_seconds, spreads), *speedup])
     for stage in ("prefill", "decode"):
         yield _line(f"{stage}, tokens/s", [f"{getattr(t, f'{stage}_tokens_per_second'):,.1f}" for t in times])
@@ -108,6 +109,10 @@ def _seconds(spread: Spread) -> str:
     return f"{median} {unit} [{lower}, {upper}]"
 
 
+def _times_as_fast(ratio: Spread) -> str:
+    return f"{ratio.median:.2f} x [{ratio.lower:.2f}, {ratio.upper:.2f}]"
+
+
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
@@ -116,7 +121,7 @@ def _protocol(latency: Latency) -> list[str]:
     said = latency.protocol
     versions = ", ".join(f"{name} {version}" for name, version in said.libraries.items())
     return [
-        f"median [quartiles] of {said.repeats} rounds, {said.order}",
+        f"median [quartiles] of {said.repeats} rounds, also of the speed-ups in each round; {said.order}",
         f"{said.prompt} tokens of prompt, {said.new} decoded; {said.dtype} on {said.device} ({said.hardware}), "
         f"{said.threads} threads; {versions}",
         f"peak memory: {said.memory}",
