@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +27,10 @@ from runs.events import (
     SurveyDone,
 )
 from runs.goal import Goal
+from tools.edges import quiet
 from tools.measurement import Kind, Measurement, Protocol
 from tools.recipe import Compensation, Recipe
+from tools.sample import TINY
 
 START = datetime(2026, 11, 22, 7, 0, 0, tzinfo=UTC)
 
@@ -146,3 +152,26 @@ def story() -> Story:
 @pytest.fixture
 def new_story() -> type[Story]:
     return Story
+
+
+@pytest.fixture
+def save_random(tmp_path: Path) -> Callable[..., Path]:
+    """Saves a random Llama in a folder of tmp_path, with the tokenizer of the sample; options are its configuration."""
+
+    def save(name: str, *, shard: str = "1GB", merges: int | None = None, **options: Any) -> Path:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        small = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+        config = LlamaConfig(**{"vocab_size": 512, "max_position_embeddings": 64, **small, **options})
+        torch.manual_seed(0)
+        folder = tmp_path / name
+        with quiet():
+            LlamaForCausalLM(config).save_pretrained(folder, max_shard_size=shard)
+        shutil.copy(TINY / "tokenizer_config.json", folder)
+        tokenizer = json.loads((TINY / "tokenizer.json").read_text())
+        tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:merges]
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        return folder
+
+    return save

@@ -130,6 +130,14 @@ def open_model(name: str, *, cache: Path, dtype: str | None = None, device: str 
     )
 
 
+def open_tokenizer(name: str, cache: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, whose weights are looked at but not loaded; arguments and errors as of `open_model`."""
+    folder = locate(name, cache)
+    _check_files(name, folder)
+    found: PreTrainedTokenizerBase = _tokenizer(name, folder)
+    return found
+
+
 def fingerprint(folder: Path) -> str:
     """Hash of a folder's configuration and weights: 16 hexadecimal digits that change with any byte of them."""
     digest = hashlib.sha256()

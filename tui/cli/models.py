@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from tools.errors import SecateurError, UsageError
 from tui.cli import options
 from tui.cli.edge import opened, print_json, settings
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from tools.layers import LayerRow
     from tools.measurement import Measurement
     from tools.text import Windows
@@ -69,34 +74,95 @@ def _lines(rows: list[LayerRow]) -> list[str]:
 
 def evaluate(
     model: options.Model,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="MODEL", help="Measure this model in the same way, and compare.")
+    ] = None,
     text: options.Text = "builtin",
     windows: options.Windows = None,
     length: options.Length = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Measure speed and size in place of perplexity.")] = False,
+    batch: Annotated[
+        str | None, typer.Option("--batch", metavar="N,N", help="Sequences at a time, each on its own (1,4).")
+    ] = None,
+    prompt: Annotated[
+        int | None, typer.Option("--prompt", metavar="L", min=1, help="Tokens of each prompt (512).")
+    ] = None,
+    new: Annotated[
+        int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after it (64).")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", metavar="N", min=1, help="Rounds that count (3).")] = None,
     json: options.Json = False,
     home: options.Home = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
-    """Measure perplexity on a text."""
+    """Measure perplexity on a text, or speed; of one model or of two."""
+    text_options = {"--text": text if text != "builtin" else None, "--windows": windows, "--length": length}
+    speed_options = {"--batch": batch, "--prompt": prompt, "--new": new, "--repeats": repeats}
+    _refuse(text_options if latency else speed_options, latency)
     found = settings(home, test_windows=windows, test_length=length, dtype=dtype, device=device, threads=threads)
-    measured = measure(model, text, found)
-    if json:
-        print_json(
-            {
-                "model": model,
-                "perplexity": measured.value,
-                "tokens": measured.tokens,
-                "protocol": measured.protocol.model_dump(mode="json"),
-                "seconds": round(measured.seconds, 3),
-            }
-        )
-        return
+    if latency:
+        from tui.cli import speed
+
+        plan = speed.planned(batch, prompt=prompt, new=new, repeats=repeats)
+        timed = speed.timed(model, against, plan, found)
+        compared = {"speedup": speed.ratios(timed)} if against is not None else {}
+        print_json(timed.model_dump(mode="json") | compared) if json else print(speed.table(timed))
+    elif against is not None:
+        measured = measure_both(model, against, text, found)
+        print_json(_ratio(model, against, *measured)) if json else print(_beside(model, against, *measured))
+    else:
+        alone = measure(model, text, found)
+        print_json(_facts(model, alone)) if json else print(_said(model, alone))
+
+
+def _refuse(strangers: dict[str, object], latency: bool) -> None:
+    """Refuse options of what is not measured."""
+    for name, value in strangers.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} is for perplexity, which --latency does not measure: leave one of the two out"
+                if latency
+                else f"{name} is for speed: add --latency, or leave it out"
+            )
+
+
+def _facts(model: str, measured: Measurement) -> dict[str, Any]:
+    return {
+        "model": model,
+        "perplexity": measured.value,
+        "tokens": measured.tokens,
+        "protocol": measured.protocol.model_dump(mode="json"),
+        "seconds": round(measured.seconds, 3),
+    }
+
+
+def _ratio(model: str, against: str, ours: Measurement, theirs: Measurement) -> dict[str, Any]:
+    return _facts(model, ours) | {"against": _facts(against, theirs), "ratio": ours.value / theirs.value}
+
+
+def _said(model: str, measured: Measurement) -> str:
+    return f"{model}: perplexity {measured.value:.4g} on {_how(measured)}"
+
+
+def _beside(model: str, against: str, ours: Measurement, theirs: Measurement) -> str:
+    width = max(len(model), len(against))
+    return "\n".join(
+        [
+            f"  {'':<{width}}  perplexity     ratio",
+            f"  {model:<{width}}  {ours.value:>10.4g}  {ours.value / theirs.value:>8.4g}",
+            f"  {against:<{width}}  {theirs.value:>10.4g}",
+            f"  {_how(ours)}",
+        ]
+    )
+
+
+def _how(measured: Measurement) -> str:
     protocol = measured.protocol
-    print(
-        f"{model}: perplexity {measured.value:.4g} on {protocol.text} "
-        f"({protocol.windows} windows of {protocol.length} tokens, {protocol.dtype} on {protocol.device}, "
-        f"{measured.seconds:.1f} s)"
+    return (
+        f"{protocol.text} ({protocol.windows} windows of {protocol.length} tokens, {protocol.dtype} on "
+        f"{protocol.device}, {measured.seconds:.1f} s)"
     )
 
 
@@ -125,9 +191,30 @@ def survey(model: str, found: Settings) -> tuple[Windows, str, list[LayerRow]]:
 def measure(model: str, text: str, found: Settings) -> Measurement:
     """Perplexity of a model as it is."""
     from tools.evaluate import perplexity
-    from tools.text import windows
 
     opening = opened(model, found)
+    return perplexity(opening, _test_windows(opening.tokenizer, text, found))
+
+
+def measure_both(model: str, against: str, text: str, found: Settings) -> tuple[Measurement, Measurement]:
+    """Perplexity of two models on the same tokens, one after the other, so that one is held at a time.
+
+    Raises:
+        SecateurError: their tokenizers cut the text differently; a perplexity is one of tokens.
+    """
+    from tools.checkpoint import open_tokenizer
+
+    ours, theirs = (_test_windows(open_tokenizer(name, found.cache), text, found) for name in (model, against))
+    if ours.sha256 != theirs.sha256:
+        raise SecateurError(
+            f"{model} and {against} have different tokenizers: perplexities of different tokens do not compare; "
+            "evaluate each alone, or compare their --latency"
+        )
+    return measure(model, text, found), measure(against, text, found)
+
+
+def _test_windows(tokenizer: PreTrainedTokenizerBase, text: str, found: Settings) -> Windows:
+    from tools.text import windows
+
     values = found.values
-    read = windows(text, opening.tokenizer, part="test", count=values.test_windows, length=values.test_length)
-    return perplexity(opening, read)
+    return windows(text, tokenizer, part="test", count=values.test_windows, length=values.test_length)
