@@ -83,7 +83,10 @@ def narrow(network: Any, tokenizer: Any, blocks: Mapping[int, Block], folder: Pa
 
 
 def _share_groups(attention: Any, config: Any, own: Block) -> None:
-    """Where more query heads share fewer key-value heads, let the full network use the same ones for the same heads."""
+    """Where more query heads share fewer key-value heads, let the full network use the same ones for the same heads.
+
+    It can where heads that share a group in the full network share one in the smaller network, too.
+    """
     heads, groups = own.get("num_attention_heads"), own.get("num_key_value_heads")
     if groups is None:
         return
