@@ -1,0 +1,121 @@
+"""A GGUF for llama.cpp: which architecture holds the model, and whether every detail of it can be said there.
+
+Equal blocks keep their family's architecture. Blocks that differ need `deci`, llama.cpp's Llama with sizes for each
+block; its sources (src/models/deci.cpp) know three things less than a folder can say, all of them mended with zeros,
+which change nothing: a block without MLP must have no attention either, or its attention is left out silently; the
+first block must have attention, as the size of heads is read there; a block without anything is dropped here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.export import vocabulary
+from tools.export.folder import Folder, Layer, Shape
+from tools.export.ggml import Block, Plan, file_size, write
+from tools.export.place import check_place, file_aside
+from tools.export.verdict import Cannot, Dtype, Verdict
+
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""`model_type` -> architecture of llama.cpp."""
+
+ROPES = ("default", "linear", "llama3", "yarn")
+"""Ways of stretching rotary embeddings that a GGUF can say in full."""
+
+YARN = {"rope_type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "type"}
+"""What of YaRN's parameters llama.cpp computes with as transformers does."""
+
+NEURONS = 32
+"""Of an MLP of zeros: the smallest block of llama.cpp's quantisations."""
+
+CONVERTER = "llama.cpp's own convert_hf_to_gguf.py may read this folder"
+
+DEFAULTS: dict[str, Dtype] = {"F32": "f16", "F16": "f16", "BF16": "bf16"}
+"""Stored -> written: half precision is kept as it is, float32 halved as llama.cpp's converter does."""
+
+
+def export(folder: Folder, output: Path | None, dtype: Dtype | None) -> Verdict:
+    """Write the GGUF.
+
+    Raises:
+        Cannot: something is missing, contradictory or cannot be said in a GGUF.
+        SecateurError: the output is taken or cannot be written.
+    """
+    if folder.model_type not in ARCHITECTURES:
+        raise Cannot(f"{folder.model_type} is not written here", *([] if folder.differs else [f"{CONVERTER}."]))
+    checked = folder.check()
+    _check_settings(folder)
+    blocks, changes = lay_out(folder.shape)
+    architecture = _architecture(folder, blocks)
+    words = vocabulary.read(folder.path, folder.shape.vocabulary)
+    chosen = dtype or DEFAULTS[folder.tensors["model.embed_tokens.weight"].dtype]
+    plan = Plan(folder, architecture, blocks, chosen)
+    place = output or folder.path.with_name(f"{folder.path.name}-{chosen}.gguf")
+    check_place(place, file_size(plan))
+    with file_aside(place) as partial:
+        write(plan, words, partial)
+    size = place.stat().st_size / 1e6
+    lines = [checked, f"wrote {place}: architecture {architecture}, {len(blocks)} blocks, {chosen}, {size:,.1f} MB"]
+    lines += _notes(folder) + changes
+    return Verdict(target="llama.cpp", verdict="ok", lines=(*lines, f"llama-server -m {place}"), files=(place,))
+
+
+def lay_out(shape: Shape) -> tuple[list[Block], list[str]]:
+    """The blocks as llama.cpp can hold them, and lines about what was added or left out.
+
+    Raises:
+        Cannot: no block has anything left.
+    """
+    blocks: list[Block] = []
+    lines = []
+    for index, layer in enumerate(shape.layers):
+        if not layer.heads and not layer.intermediate:
+            lines.append(f"block {index} has nothing left and is left out")
+            continue
+        written = layer
+        if not layer.heads and not blocks:
+            written = written.model_copy(update={"heads": 1, "kv_heads": 1})
+            lines.append(f"block {index}, the first, got one attention head of zeros, as deci wants one")
+        if not layer.intermediate:
+            written = written.model_copy(update={"intermediate": NEURONS})
+            lines.append(f"block {index} got {NEURONS} neurons of zeros, as deci wants an MLP beside attention")
+        blocks.append(Block(index, written, layer))
+    if not blocks:
+        raise Cannot("no block has anything left")
+    return blocks, lines
+
+
+def _architecture(folder: Folder, blocks: list[Block]) -> str:
+    family = ARCHITECTURES[folder.model_type]
+    if _equal([block.layer for block in blocks]):
+        return family
+    if family != "llama":
+        raise Cannot(
+            f"llama.cpp has blocks of different shapes for Llama only (deci), and {folder.model_type} is none",
+            "prune it to equal widths, or by whole blocks",
+        )
+    return "deci"
+
+
+def _equal(layers: list[Layer]) -> bool:
+    return len(set(layers)) == 1
+
+
+def _check_settings(folder: Folder) -> None:
+    config, kind = folder.settings, folder.model_type
+    if config.hidden_act != "silu":
+        raise Cannot(f"llama.cpp's {kind} computes silu, not {config.hidden_act}")
+    rope = config.rope_parameters
+    if rope.get("rope_type", "default") not in ROPES or rope.get("partial_rotary_factor", 1) != 1:
+        raise Cannot(f"its rotary embedding ({rope.get('rope_type')}) is not written here", f"{CONVERTER}.")
+    if rope.get("rope_type") == "yarn" and (strange := {k for k, v in rope.items() if v is not None} - YARN):
+        raise Cannot(f"its YaRN sets {min(strange)}, which llama.cpp does not compute alike", f"{CONVERTER}.")
+    if kind != "mistral" and getattr(config, "sliding_window", None):
+        raise Cannot(f"llama.cpp's {kind} has no sliding window")
+    if kind == "qwen3" and folder.shape.qkv_bias:
+        raise Cannot("llama.cpp's qwen3 has no biases in its attention")
+
+
+def _notes(folder: Folder) -> list[str]:
+    window = getattr(folder.settings, "sliding_window", None)
+    return [f"llama.cpp ignores its window of {window} tokens: longer texts come out otherwise"] if window else []

@@ -1,0 +1,33 @@
+"""What an export comes to, as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from tools.recipe import Frozen
+
+Target = Literal["hf", "vllm", "llama.cpp"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+Dtype = Literal["f32", "f16", "bf16"]
+
+
+class Verdict(Frozen):
+    """Whether a runtime can load a folder, and how."""
+
+    target: Target
+    verdict: Literal["ok", "needs", "cannot"]
+    """`needs`: it can, given something that the lines name, such as a flag."""
+    lines: tuple[str, ...]
+    """For people: what to type, what to know, or why not and what else there is."""
+    files: tuple[Path, ...] = ()
+    """What was written: the GGUF, or the folder of a copy."""
+
+
+class Cannot(Exception):
+    """The target cannot load the folder; becomes a verdict."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
