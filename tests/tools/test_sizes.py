@@ -12,7 +12,7 @@ from tools.architecture import Projection
 from tools.errors import SecateurError
 from tools.recipe import Structured
 from tools.structure.anatomy import Layer
-from tools.structure.sizes import fit, levels, removed
+from tools.structure.sizes import fit, left, levels
 
 HIDDEN, HEAD, GROUPS, QUERIES, NEURONS = 96, 8, 6, 2, 320
 
@@ -27,6 +27,10 @@ def made(blocks: int) -> list[Layer]:
         found.append(Layer(block, "attention", GROUPS, cost, QUERIES * HEAD, o, {}, HEAD, (1, 2, 3, 6)))
         found.append(Layer(block, "mlp", NEURONS, 3 * HIDDEN, 1, down, {}))
     return found
+
+
+def removed(layers: list[Layer], kept: list[int]) -> float:
+    return left(layers, [layer.units for layer in layers]) - left(layers, kept)
 
 
 PATTERNS = [
