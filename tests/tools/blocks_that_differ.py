@@ -60,9 +60,8 @@ def narrow(network: Any, tokenizer: Any, blocks: Mapping[int, Block], folder: Pa
         neurons = own.get("intermediate_size", config.intermediate_size)
         skip = own.get("skip", [])
         for role, rows in (("q", heads), ("k", groups), ("v", groups)):
-            tensors[f"{place}self_attn.{role}_proj.weight"] = block.self_attn.get_submodule(f"{role}_proj").weight[
-                :rows
-            ]
+            for kind, values in block.self_attn.get_submodule(f"{role}_proj").named_parameters():
+                tensors[f"{place}self_attn.{role}_proj.{kind}"] = values[:rows]
         tensors[f"{place}self_attn.o_proj.weight"] = block.self_attn.o_proj.weight[:, :heads]
         for role in ("gate", "up"):
             tensors[f"{place}mlp.{role}_proj.weight"] = block.mlp.get_submodule(f"{role}_proj").weight[:neurons]
@@ -92,8 +91,8 @@ def _share_groups(attention: Any, config: Any, own: Block) -> None:
         return
     heads = heads or config.num_attention_heads
     full = config.num_attention_heads // config.num_key_value_heads
-    for projection in (attention.k_proj, attention.v_proj):
-        rows = projection.weight.view(config.num_key_value_heads, config.head_dim, -1)
+    for values in (*attention.k_proj.parameters(), *attention.v_proj.parameters()):
+        rows = values.view(config.num_key_value_heads, config.head_dim, -1)
         kept = rows[:groups].clone()
         for group in range(config.num_key_value_heads):
             rows[group] = kept[min(group * full // (heads // groups), groups - 1)]
@@ -133,7 +132,9 @@ def attend(
     x: torch.Tensor, weights: Mapping[str, torch.Tensor], names: str, head_dim: int, turn: Callable[..., torch.Tensor]
 ) -> torch.Tensor:
     """Grouped-query attention of (positions, hidden), with as many heads as the weights have."""
-    q, k, v = ((x @ weights[names.format(role)].T).unflatten(-1, (-1, head_dim)).transpose(0, 1) for role in "qkv")
+    roles = [names.format(role) for role in "qkv"]
+    projected = [x @ weights[role].T + weights.get(role.replace(".weight", ".bias"), 0) for role in roles]
+    q, k, v = (values.unflatten(-1, (-1, head_dim)).transpose(0, 1) for values in projected)
     groups = q.shape[0] // k.shape[0]
     k, v = (turn(k).repeat_interleave(groups, 0), v.repeat_interleave(groups, 0))
     found = scaled_dot_product_attention(turn(q), k, v, is_causal=True)
@@ -141,10 +142,14 @@ def attend(
 
 
 def as_llama_cpp(weights: Mapping[str, torch.Tensor], ids: torch.Tensor, fields: Mapping[str, Any]) -> torch.Tensor:
-    """Logits by the loop of deci.cpp; a block without MLP leaves out its attention there, too."""
+    """Logits by the loop of deci.cpp, which is that of a Llama where blocks are equal.
+
+    A block without MLP leaves out its attention there, too.
+    """
     x = weights["token_embd.weight"][ids]
     head_dim = fields["attention.key_length"]
-    sizes = (fields[name] for name in ("attention.head_count", "feed_forward_length"))
+    counts = [fields[name] for name in ("attention.head_count", "feed_forward_length")]
+    sizes = [count if isinstance(count, list) else [count] * fields["block_count"] for count in counts]
     for index, (heads, neurons) in enumerate(zip(*sizes, strict=True)):
         at = f"blk.{index}."
         added = x

@@ -51,6 +51,7 @@ DIFFERENT: dict[int, Block] = {
     2: {"skip": ["attention", "mlp"]},
     3: {"num_attention_heads": 3, "num_key_value_heads": 1, "skip": ["mlp"]},
 }
+FEWER_HEADS: dict[int, Block] = {index: {"num_attention_heads": 4, "num_key_value_heads": 2} for index in range(4)}
 EQUAL_HEADS: dict[int, Block] = {
     0: {"intermediate_size": 40},
     1: {"num_key_value_heads": 1, "skip": ["mlp"]},
@@ -155,6 +156,19 @@ def test_blocks_that_differ_compute_the_same_in_deci(trained: Model, tmp_path: P
     torch.testing.assert_close(found, logits_of(network, IDS), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("blocks", [DIFFERENT, FEWER_HEADS])
+def test_a_qwen2_that_its_own_architecture_cannot_hold_is_a_llama_with_biases(
+    blocks: dict[int, Block], trained: Model, tmp_path: Path
+) -> None:
+    network = random_network(tf.Qwen2Config(**SIZES))
+    narrow(network, trained.tokenizer, blocks, tmp_path / "model")
+    reader = gguf.GGUFReader(export(tmp_path / "model", "llama.cpp", dtype="f32").files[0])
+    said = fields(reader)
+    assert said["general.architecture"] == ("deci" if blocks is DIFFERENT else "llama")
+    found = as_llama_cpp(tensors(reader), IDS, said)
+    torch.testing.assert_close(found, logits_of(network, IDS), rtol=1e-4, atol=1e-4)
+
+
 def test_blocks_that_are_equal_after_all_need_no_deci(trained: Model, tmp_path: Path) -> None:
     network = random_network(tf.LlamaConfig(**SIZES))
     narrow(network, trained.tokenizer, {1: {"skip": ["mlp", "attention"]}}, tmp_path / "model")
@@ -229,7 +243,7 @@ def test_blocks_that_differ_need_their_code(trained: Model, tmp_path: Path) -> N
         assert judged(tmp_path / "model", target).lines[0].endswith("the code for that, modeling_pruned.py, is missing")
 
 
-def test_qwens_whose_blocks_differ_have_no_gguf(trained: Model, tmp_path: Path) -> None:
+def test_a_qwen3_whose_blocks_differ_has_no_gguf(trained: Model, tmp_path: Path) -> None:
     narrow(
         random_network(tf.Qwen3Config(**SIZES)), trained.tokenizer, {1: {"intermediate_size": 8}}, tmp_path / "model"
     )
@@ -311,6 +325,9 @@ NO_GGUF = {
     r"computes silu, not gelu": lambda folder: edit(folder / "config.json", hidden_act="gelu"),
     r"rotary embedding \(dynamic\)": lambda folder: edit(
         folder / "config.json", rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    ),
+    r"\(linear\) has no sensible factor": lambda folder: edit(
+        folder / "config.json", rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 0}
     ),
     r"YaRN sets mscale": lambda folder: edit(
         folder / "config.json",

@@ -280,16 +280,13 @@ class Folder:
 
     def _layers(self) -> tuple[Layer, ...]:
         config = self.settings
-        usual = {
-            key: getattr(config, key, None)
-            for key in ("num_attention_heads", "num_key_value_heads", "intermediate_size")
-        }
         different = self._different(config.num_hidden_layers)
         layers = []
         for index in range(config.num_hidden_layers):
             own = different.get(index, Differs())
-            heads, kv_heads, wide = (getattr(own, key) or value for key, value in usual.items())
-            if heads % (kv_heads or heads):
+            heads = own.num_attention_heads or config.num_attention_heads
+            kv_heads = own.num_key_value_heads or config.num_key_value_heads or heads
+            if heads % kv_heads:
                 raise Cannot(
                     f"block {index} has {heads} heads for {kv_heads} key-value heads, which do not divide them"
                 )
@@ -297,8 +294,8 @@ class Folder:
             layers.append(
                 Layer(
                     heads=heads if attends else 0,
-                    kv_heads=(kv_heads or heads) if attends else 0,
-                    intermediate=wide if computes else 0,
+                    kv_heads=kv_heads if attends else 0,
+                    intermediate=(own.intermediate_size or config.intermediate_size) if computes else 0,
                 )
             )
         return tuple(layers)

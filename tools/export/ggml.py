@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BYTES: dict[Dtype, int] = {"f32": 4, "f16": 2, "bf16": 2}
 
+ROPE_FACTORS = "rope_freqs.weight"
+
 INTERLEAVED = ("llama", "deci")
 """Architectures whose rotary embedding turns neighbours, where transformers turns the two halves of a head."""
 
@@ -108,7 +110,7 @@ def write(plan: Plan, words: Vocabulary, file: Path) -> None:
         everything = list(parts(plan))
         factors = rope_factors(plan.folder)
         if factors is not None:
-            everything.append(Part("rope_freqs.weight", tuple(factors.shape), None))
+            everything.append(Part(ROPE_FACTORS, tuple(factors.shape), None))
         for part in everything:
             kind = plan.dtype if len(part.shape) > 1 else "f32"
             size = math.prod(part.shape) * BYTES[kind]
@@ -118,7 +120,7 @@ def write(plan: Plan, words: Vocabulary, file: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for part in everything:
-            tensor = factors if part.name == "rope_freqs.weight" else load(plan.folder, part)
+            tensor = factors if factors is not None and part.name == ROPE_FACTORS else load(plan.folder, part)
             writer.write_tensor_data(_as_stored(tensor, plan.dtype, part))
     finally:
         writer.close()
@@ -183,7 +185,8 @@ def rope_factors(folder: Folder) -> torch.Tensor | None:
     context = rope["original_max_position_embeddings"]
     frequencies = float(rope["rope_theta"]) ** -(torch.arange(0, size, 2, dtype=torch.float64) / size)
     smooth = ((context * frequencies / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
-    return (1 / ((1 - smooth) / factor + smooth)).float()
+    divisors: torch.Tensor = 1 / ((1 - smooth) / factor + smooth)
+    return divisors.float()
 
 
 def load(folder: Folder, part: Part) -> torch.Tensor:

@@ -8,7 +8,9 @@ first block must have attention, as the size of heads is read there; a block wit
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 from tools.export import vocabulary
 from tools.export.folder import Folder, Layer, Shape
@@ -19,8 +21,13 @@ from tools.export.verdict import Cannot, Dtype, Verdict
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 """`model_type` -> architecture of llama.cpp."""
 
-ROPES = ("default", "linear", "llama3", "yarn")
-"""Ways of stretching rotary embeddings that a GGUF can say in full."""
+ROPES = {
+    "default": ("rope_theta",),
+    "linear": ("rope_theta", "factor"),
+    "yarn": ("rope_theta", "factor"),
+    "llama3": ("rope_theta", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""Ways of stretching rotary embeddings that a GGUF can say in full -> the parameters they must have."""
 
 YARN = {"rope_type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "type"}
 """What of YaRN's parameters llama.cpp computes with as transformers does."""
@@ -57,7 +64,9 @@ def export(folder: Folder, output: Path | None, dtype: Dtype | None) -> Verdict:
     size = place.stat().st_size / 1e6
     lines = [checked, f"wrote {place}: architecture {architecture}, {len(blocks)} blocks, {chosen}, {size:,.1f} MB"]
     lines += _notes(folder) + changes
-    return Verdict(target="llama.cpp", verdict="ok", lines=(*lines, f"llama-server -m {place}"), files=(place,))
+    return Verdict(
+        target="llama.cpp", verdict="ok", lines=(*lines, f"llama-server -m {shlex.quote(str(place))}"), files=(place,)
+    )
 
 
 def lay_out(shape: Shape) -> tuple[list[Block], list[str]]:
@@ -86,15 +95,17 @@ def lay_out(shape: Shape) -> tuple[list[Block], list[str]]:
 
 
 def _architecture(folder: Folder, blocks: list[Block]) -> str:
-    family = ARCHITECTURES[folder.model_type]
-    if _equal([block.layer for block in blocks]):
+    family, layer, shape = ARCHITECTURES[folder.model_type], blocks[0].layer, folder.shape
+    equal = _equal([block.layer for block in blocks])
+    # llama.cpp's qwen2 wants heads that fill hidden_size; but a Qwen 2 is a Llama with biases, which its llama knows.
+    if equal and (family != "qwen2" or layer.heads * shape.head_dim == shape.hidden):
         return family
-    if family != "llama":
+    if shape.qk_norm:
         raise Cannot(
             f"llama.cpp has blocks of different shapes for Llama only (deci), and {folder.model_type} is none",
             "prune it to equal widths, or by whole blocks",
         )
-    return "deci"
+    return "llama" if equal else "deci"
 
 
 def _equal(layers: list[Layer]) -> bool:
@@ -105,15 +116,21 @@ def _check_settings(folder: Folder) -> None:
     config, kind = folder.settings, folder.model_type
     if config.hidden_act != "silu":
         raise Cannot(f"llama.cpp's {kind} computes silu, not {config.hidden_act}")
-    rope = config.rope_parameters
-    if rope.get("rope_type", "default") not in ROPES or rope.get("partial_rotary_factor", 1) != 1:
-        raise Cannot(f"its rotary embedding ({rope.get('rope_type')}) is not written here", f"{CONVERTER}.")
-    if rope.get("rope_type") == "yarn" and (strange := {k for k, v in rope.items() if v is not None} - YARN):
-        raise Cannot(f"its YaRN sets {min(strange)}, which llama.cpp does not compute alike", f"{CONVERTER}.")
+    _check_rope(config.rope_parameters)
     if kind != "mistral" and getattr(config, "sliding_window", None):
         raise Cannot(f"llama.cpp's {kind} has no sliding window")
     if kind == "qwen3" and folder.shape.qkv_bias:
         raise Cannot("llama.cpp's qwen3 has no biases in its attention")
+
+
+def _check_rope(rope: dict[str, Any]) -> None:
+    kind = rope.get("rope_type", "default")
+    if kind not in ROPES or rope.get("partial_rotary_factor", 1) != 1:
+        raise Cannot(f"its rotary embedding ({kind}) is not written here", f"{CONVERTER}.")
+    if lacks := [key for key in ROPES[kind] if not isinstance(rope.get(key), int | float) or rope[key] <= 0]:
+        raise Cannot(f"its rotary embedding ({kind}) has no sensible {lacks[0]}")
+    if kind == "yarn" and (strange := {key for key, value in rope.items() if value is not None} - YARN):
+        raise Cannot(f"its YaRN sets {min(strange)}, which llama.cpp does not compute alike", f"{CONVERTER}.")
 
 
 def _notes(folder: Folder) -> list[str]:

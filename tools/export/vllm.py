@@ -10,6 +10,7 @@ transformers_utils/config.py.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,14 @@ def export(folder: Folder, output: Path | None) -> Verdict:
             checked,
             f"wrote {place}: a copy for DeciLMForCausalLM, whose blocks may differ",
             f"needs --trust-remote-code, for {CONFIGURATION.name} of that copy ({NOT_RUN})",
-            f"vllm serve {place} --trust-remote-code",
+            f"vllm serve {shlex.quote(str(place))} --trust-remote-code",
         ),
         files=(place,),
     )
 
 
 def _plain(folder: Folder, checked: str) -> Verdict:
-    serve = f"vllm serve {folder.path}"
+    serve = f"vllm serve {shlex.quote(str(folder.path))}"
     if folder.model_type not in NATIVE:
         line = f"{folder.model_type} is not among what was looked up in vLLM; its Transformers backend may serve it"
         return Verdict(target="vllm", verdict="needs", lines=(checked, line, f"{serve} --model-impl transformers"))
@@ -102,7 +103,7 @@ def _backend(folder: Folder, checked: str, why_not: str) -> Verdict:
         checked,
         why_not,
         f"needs the Transformers backend, vLLM 0.33 or newer, and the code in {module}, read it first ({NOT_RUN})",
-        f"vllm serve {folder.path} --model-impl transformers --trust-remote-code",
+        f"vllm serve {shlex.quote(str(folder.path))} --model-impl transformers --trust-remote-code",
     )
     return Verdict(target="vllm", verdict="needs", lines=lines)
 

@@ -155,6 +155,6 @@ def _adds(folder: Path, tokenizer: Any, described: dict[str, Any]) -> dict[str, 
     found = {}
     for kind, end in (("bos", 0), ("eos", -1)):
         token = config.get(f"{kind}_token")
-        row = ids.get(token.get("content") if isinstance(token, dict) else token)
+        row = ids.get(str(token.get("content") if isinstance(token, dict) else token))
         found[kind] = encoded != bare and row is not None and encoded[end] == row
     return found
