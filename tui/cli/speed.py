@@ -55,10 +55,14 @@ def ratios(latency: Latency) -> list[dict[str, Any]]:
     """Per batch size, how many times as fast the first model is as the second: a spread over the rounds."""
     model, against = latency.models
     return [
-        {"batch": ours.batch}
-        | {name: getattr(ours, name).under(getattr(theirs, name)).model_dump(mode="json") for name in _TIMES}
+        {"batch": ours.batch} | {name: _ratio(ours, theirs, name) for name in _TIMES}
         for ours, theirs in zip(model.times, against.times, strict=True)
     ]
+
+
+def _ratio(ours: Times, theirs: Times, name: str) -> dict[str, Any]:
+    spread: Spread = getattr(ours, name).under(getattr(theirs, name))
+    return spread.model_dump(mode="json")
 
 
 _TIMES = {"prefill": "prefill", "blocks": "  its blocks alone", "decode": "decode, per token"}
@@ -120,8 +124,9 @@ def _mib(size: int) -> str:
 def _protocol(latency: Latency) -> list[str]:
     said = latency.protocol
     versions = ", ".join(f"{name} {version}" for name, version in said.libraries.items())
+    also = "; a speed-up is taken within each round" if len(latency.models) == 2 else ""
     return [
-        f"median [quartiles] of {said.repeats} rounds, also of the speed-ups in each round; {said.order}",
+        f"median [quartiles] of {said.repeats} rounds, {said.order}{also}",
         f"{said.prompt} tokens of prompt, {said.new} decoded; {said.dtype} on {said.device} ({said.hardware}), "
         f"{said.threads} threads; {versions}",
         f"peak memory: {said.memory}",
