@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from runs.candidate import Candidate, Text
 from runs.goal import Goal
 from tools.measurement import Measurement
-from tools.recipe import Frozen, Recipe
+from tools.recipe import Frozen, Recipe, Request
 
 
 def _now() -> datetime:
@@ -263,6 +263,22 @@ class Saved(Happened):
     verified: str
 
 
+class SpeedMeasured(Happened):
+    """How fast the saved model is beside the dense one, measured in turn on this machine."""
+
+    event: Literal["speed_measured"] = "speed_measured"
+    request: Request
+    dense_seconds: float
+    """Of the whole request, median."""
+    seconds: float
+    hardware: str
+    threads: int
+
+    @property
+    def speedup(self) -> float:
+        return self.dense_seconds / self.seconds
+
+
 class Note(Happened):
     """A line for the reader."""
 
@@ -325,6 +341,7 @@ Event = Annotated[
     | Extended
     | FinalMeasured
     | Saved
+    | SpeedMeasured
     | Note
     | Said
     | Replied

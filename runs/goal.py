@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from tools.errors import UsageError
-from tools.recipe import NM, Calibration, Frozen, Pattern, Recipe, Unstructured, check_sparsity, first_problem
+from tools.recipe import (
+    NM,
+    Calibration,
+    Frozen,
+    Pattern,
+    Recipe,
+    Structured,
+    Unstructured,
+    check_sparsity,
+    first_problem,
+)
 
 PACKS = 0.1
 """Sparsity from which packing surely pays: its masks take a bit per weight, 1/16 of weights of half precision."""
@@ -153,6 +163,12 @@ class Goal(Frozen):
             raise UsageError(f"--compress saves nothing at sparsity {self.sparsity:g}: it pays from {PACKS:g} on")
 
     @property
+    def speedup(self) -> float | None:
+        """How many times faster the result shall be, where the goal counts time."""
+        timed = isinstance(self.pattern, Structured) and self.pattern.request is not None
+        return 1 / (1 - self.sparsity) if timed else None
+
+    @property
     def searches(self) -> bool:
         return self.method is None and self.recipe is None
 
@@ -170,4 +186,6 @@ class Goal(Frozen):
 
     def __str__(self) -> str:
         pattern = "unstructured" if isinstance(self.pattern, Unstructured) else str(self.pattern)
+        if self.speedup is not None:
+            return f"{self.model} → {self.speedup:.3g} times faster, {pattern}"
         return f"{self.model} → {100 * self.sparsity:.3g} % {pattern}"

@@ -53,7 +53,7 @@ def method(
 
     Without a pattern the method's own comparison group is used: the whole matrix for magnitude and SparseGPT (within
     its column batches), the row for the others. Under a pattern whose structures fall, a metric scores structures. A
-    method for structures keeps its own pattern and takes only the multiple of the one given.
+    method for structures keeps its own pattern and takes only the multiple and the request of the one given.
 
     Raises:
         UsageError: no method has that name, or it cannot be meant under the pattern.
@@ -82,7 +82,7 @@ def _structured(name: str, sparsity: float, pattern: Pattern | None, calibration
     own = recipe.pattern
     assert isinstance(own, Structured)
     if isinstance(pattern, Structured):
-        own = own.model_copy(update={"multiple": pattern.multiple})
+        own = own.model_copy(update={"multiple": pattern.multiple, "request": pattern.request})
     elif isinstance(pattern, NM) or (pattern is not None and pattern != Unstructured()):
         raise UsageError(f"{name} removes structures: leave the pattern out, or give {own.kind}")
     return recipe.model_copy(update={"pattern": own, "sparsity": sparsity, "calibration": calibration})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,6 +28,9 @@ from tools.structure.anatomy import Layer, layers_of, require_biases, sized
 from tools.structure.choose import across_model, standardised
 from tools.structure.sizes import fit
 from tools.text import Windows
+
+if TYPE_CHECKING:
+    from tools.structure.prices import Prices
 
 INPUT_TERMINALS: Mapping[str, Callable[[InputStatistics], torch.Tensor]] = {
     "X": lambda s: s.norm,
@@ -67,8 +71,11 @@ def needs_of(recipe: Recipe) -> frozenset[str]:
     return frozenset(name for name, needed in wanted.items() if needed)
 
 
-def plan(model: Model, layers: LayerStatistics, recipe: Recipe) -> Plan:
+def plan(model: Model, layers: LayerStatistics, recipe: Recipe, prices: Prices | None = None) -> Plan:
     """Decide every projection's sparsity from the dense model's layer statistics.
+
+    Args:
+        prices: what layers cost, where the recipe counts time.
 
     Raises:
         SecateurError: the metric or the allocation cannot be used on this model.
@@ -78,7 +85,7 @@ def plan(model: Model, layers: LayerStatistics, recipe: Recipe) -> Plan:
         _check_groups(model, recipe.pattern)
         return Plan(recipe, metric, {p.name: recipe.sparsity for p in model.architecture.projections})
     if isinstance(recipe.pattern, Structured):
-        return _plan_structures(model, layers, recipe, recipe.pattern, metric)
+        return _plan_structures(model, layers, recipe, recipe.pattern, metric, prices)
     members = units(model.architecture, recipe.allocation.granularity)
     return Plan(recipe, metric, sparsities(recipe.allocation, members, recipe.sparsity, priorities(layers, recipe)))
 
@@ -93,7 +100,12 @@ def priorities(layers: LayerStatistics, recipe: Recipe) -> torch.Tensor | None:
 
 
 def _plan_structures(
-    model: Model, statistics: LayerStatistics, recipe: Recipe, pattern: Structured, metric: Node
+    model: Model,
+    statistics: LayerStatistics,
+    recipe: Recipe,
+    pattern: Structured,
+    metric: Node,
+    prices: Prices | None,
 ) -> Plan:
     """Decide how many units of every layer stay."""
     layers = layers_of(model)
@@ -118,7 +130,11 @@ def _plan_structures(
         wanted = across_model(scores, layers, recipe.sparsity)
     else:
         wanted = _wanted(model, statistics, recipe, pattern, layers)
-    kept = fit(layers, wanted, recipe.sparsity, pattern)
+    if pattern.request is None:
+        kept = fit(layers, wanted, recipe.sparsity, pattern)
+    else:
+        assert prices is not None, "a recipe that counts time needs prices"
+        kept = fit(layers, wanted, prices.of_blocks(layers, recipe.sparsity), pattern, prices.price)
     return Plan(recipe, metric, sized(model.architecture, layers, kept), tuple(kept))
 
 

@@ -59,6 +59,19 @@ class NM(Frozen):
         return f"{self.n}:{self.m}"
 
 
+class Request(Frozen):
+    """What a model is asked to do when its speed counts."""
+
+    batch: int = Field(default=1, ge=1)
+    prompt: int = Field(default=512, ge=1)
+    """Tokens that are read."""
+    new: int = Field(default=128, ge=0)
+    """Tokens that are written."""
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, {self.prompt} tokens in, {self.new} out"
+
+
 class Structured(Frozen):
     """Whole structures go, and the model becomes smaller: head groups and neurons (width), blocks (depth), or both.
 
@@ -73,6 +86,9 @@ class Structured(Frozen):
     """Neurons of an MLP are kept in multiples of this."""
     group: Literal["layer", "model"] = "layer"
     """Structures are compared within their layer, or standardised and compared across the model (FLAP)."""
+    request: Request | None = None
+    """With a request, sparsity is the share of its time that falls, on the machine where the recipe is applied; without
+    one the share of the blocks' weights."""
 
     @model_validator(mode="after")
     def _fits(self) -> Structured:
@@ -90,7 +106,8 @@ class Structured(Frozen):
 
     def __str__(self) -> str:
         shapes = "" if self.shapes == "uniform" else "/free"
-        return f"{self.kind}{shapes}" + (", compared across the model" if self.group == "model" else "")
+        across = ", compared across the model" if self.group == "model" else ""
+        return f"{self.kind}{shapes}{across}" + (f" (time of {self.request})" if self.request else "")
 
 
 Pattern = Annotated[Unstructured | NM | Structured, Field(discriminator="kind")]

@@ -24,12 +24,13 @@ from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
 from tools.measurement import Measurement
 from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
-from tools.recipe import Recipe, Structured
+from tools.recipe import Recipe, Request, Structured
 from tools.statistics import Statistics, collect
 from tools.structure.anatomy import CONSUMERS, layers_of
 from tools.structure.apply import cut_from_statistics, cut_propagated
 from tools.structure.choose import unit_scores
 from tools.structure.cut import Layout
+from tools.structure.prices import Prices, prices_of
 from tools.structure.shrink import shrink
 from tools.text import Windows
 from tools.verify import sparsities
@@ -74,6 +75,7 @@ class Workbench:
         self.statistics: Statistics = collect(model, calibration, needs=needs, cache=cache)
         self.layers = LayerStatistics(model, self.dense, self.statistics)
         self._logits: DenseLogits | None = None
+        self._known_prices: dict[Request, Prices] = {}
         self._pruned = False
 
     def restore(self) -> None:
@@ -119,7 +121,17 @@ class Workbench:
     def ready(self, recipe: Recipe) -> Plan:
         """Collect what the recipe needs and decide the sparsity of every projection."""
         self.require(needs_of(recipe))
-        return plan(self.model, self.layers, recipe)
+        return plan(self.model, self.layers, recipe, self._prices(recipe))
+
+    def _prices(self, recipe: Recipe) -> Prices | None:
+        """What layers cost, where the recipe counts time: measured once per machine and request."""
+        request = recipe.pattern.request if isinstance(recipe.pattern, Structured) else None
+        if request is None:
+            return None
+        if request not in self._known_prices:
+            self.restore()
+            self._known_prices[request] = prices_of(self.model, layers_of(self.model), request, self.cache)
+        return self._known_prices[request]
 
     def check(self, recipe: Recipe) -> None:
         """Try a recipe on a sample of the weights before anything costly is done.
@@ -187,7 +199,9 @@ class Workbench:
                 impossible.
         """
         share, planned = overall(self.model, sparsities(self.model)), overall(self.model, ready.sparsity)
-        if abs(share - planned) > TOLERANCE or share < ready.recipe.sparsity - TOLERANCE:
+        pattern = ready.recipe.pattern
+        least = 0.0 if isinstance(pattern, Structured) and pattern.request else ready.recipe.sparsity
+        if abs(share - planned) > TOLERANCE or share < least - TOLERANCE or share == 0.0:
             raise SecateurError(
                 f"planned sparsity {planned:.4f}, measured {share:.4f}: the weights were not pruned as asked"
             )

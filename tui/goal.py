@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tools.recipe import (
     Calibration,
     Pattern,
     Recipe,
+    Request,
     Structured,
     Unstructured,
     check_sparsity,
@@ -35,6 +37,8 @@ def build(
     sparsity: float | None = None,
     pattern: str | None = None,
     multiple: int | None = None,
+    speedup: float | None = None,
+    request: str | None = None,
     method: str | None = None,
     recipe: Recipe | None = None,
     text: str = "builtin",
@@ -52,6 +56,8 @@ def build(
     """
     values = settings.values
     form = _pattern(pattern, multiple)
+    if speedup is not None or request is not None:
+        sparsity, form = _timed(speedup, request, sparsity, form)
     asked = None if recipe is None else _adapted(recipe, sparsity, form, settings)
     if asked is not None:
         _read_formulas(asked)
@@ -117,6 +123,32 @@ def _pattern(text: str | None, multiple: int | None) -> Pattern | None:
     if form is not None and not isinstance(form, Structured):
         raise UsageError(f"--multiple is for neurons: it goes with --pattern width or width+depth, not with {form}")
     return form if form is None else Structured.model_validate(form.model_dump() | {"multiple": multiple})
+
+
+def _timed(
+    speedup: float | None, request: str | None, sparsity: float | None, form: Pattern | None
+) -> tuple[float, Structured]:
+    """Share of the time that has to fall, and the pattern that counts it."""
+    if speedup is None:
+        raise UsageError("--request says what has to get faster: give --speedup with it, for example --speedup 1.4")
+    if sparsity is not None:
+        raise UsageError("--speedup and --sparsity both say how much falls: give one of them")
+    if not (math.isfinite(speedup) and speedup > 1):
+        raise UsageError(f"--speedup {speedup:g}: give how many times faster, more than 1, for example 1.4")
+    if form is None:
+        form = Structured(kind="width+depth")
+    if not isinstance(form, Structured):
+        raise UsageError(f"{form} makes nothing faster: give --speedup with --pattern width, depth or width+depth")
+    return 1 - 1 / speedup, Structured.model_validate(form.model_dump() | {"request": _request(request)})
+
+
+def _request(text: str | None) -> Request:
+    try:
+        numbers = [int(part) for part in (text or "1,512,128").split(",")]
+        batch, prompt, new = numbers
+        return Request(batch=batch, prompt=prompt, new=new)
+    except ValueError:  # a ValidationError is one too
+        raise UsageError(f'--request "{text}": give batch, tokens in and tokens out, for example 1,512,128') from None
 
 
 def _what(

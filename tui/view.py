@@ -30,6 +30,7 @@ from runs.events import (
     Said,
     Saved,
     Selected,
+    SpeedMeasured,
     Spoke,
     Stage,
     Thought,
@@ -237,6 +238,8 @@ class RunView:
                 self._add(Words("secateur", text))
             case Saved(folder=folder, verified=verified):
                 self._add(Words("saved", f"{folder}   checked: {verified}"))
+            case SpeedMeasured():
+                self._add(Words("saved", f"{event.speedup:.2f} times as fast as the dense model ({event.request})"))
             case _:
                 self._judge(event)
 

@@ -17,16 +17,19 @@ from langgraph.runtime import Runtime
 from agent.known import Known, known_place
 from agent.state import Context, State
 from runs.candidate import Candidate
-from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved
+from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved, SpeedMeasured
 from runs.goal import Goal
 from runs.report import render_card, summary, write
-from tools.checkpoint import Model
+from tools.checkpoint import Model, open_model
 from tools.compress import compress_folder
 from tools.errors import SecateurError
+from tools.evaluate.latency import measure_latency
+from tools.evaluate.speed import Plan as Timing
 from tools.finetune import write_masks
 from tools.methods import method, references
-from tools.recipe import NM, Compensation, Recipe, Structured
+from tools.recipe import NM, Compensation, Recipe, Request, Structured
 from tools.save import save_model
+from tools.structure.prices import DECODED
 from tools.text import Part
 from tools.verify import sparsities, verify_saved
 from tools.workbench import Snapshot
@@ -208,6 +211,31 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     what = "shapes" if isinstance(recipe.pattern, Structured) else "sparsity"
     more = _finish_folder(context.goal, model, run.model_folder)
     record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{more}"))
+    if isinstance(recipe.pattern, Structured) and recipe.pattern.request is not None:
+        _time(makers, recipe.pattern.request)
+
+
+def _time(makers: _Makers, request: Request) -> None:
+    """Measure the saved model beside the dense one, in turn; what the search counted were times of single layers."""
+    context = makers.context
+    goal = context.goal
+    makers.make(None)
+    small = open_model(
+        str(context.recorder.run.model_folder), cache=context.cache, dtype=context.model.dtype, device=goal.device
+    )
+    timing = Timing(batches=(request.batch,), prompt=request.prompt, new=max(1, min(request.new, DECODED)), repeats=5)
+    found = measure_latency([context.model, small], timing)
+    dense, ours = (of.times[0].prefill.median + request.new * of.times[0].decode.median for of in found.models)
+    protocol = found.protocol
+    context.recorder(
+        SpeedMeasured(
+            request=request,
+            dense_seconds=dense,
+            seconds=ours,
+            hardware=protocol.hardware,
+            threads=protocol.threads,
+        )
+    )
 
 
 def _finish_folder(goal: Goal, model: Model, folder: Path) -> str:

@@ -25,6 +25,7 @@ from runs.events import (
     RunStarted,
     Saved,
     Selected,
+    SpeedMeasured,
     SurveyDone,
 )
 from runs.goal import Budget, Goal
@@ -91,6 +92,8 @@ class Summary:
     survey: SurveyDone | None
     versions: dict[str, str]
     spent: Spent
+    speed: SpeedMeasured | None
+    """Of the saved model, where it was measured."""
     output: str | None
     verified: str | None
 
@@ -144,6 +147,10 @@ class Summary:
     @property
     def gain(self) -> str:
         """What the result gains in size and speed, in half a sentence."""
+        if self.speed is not None:
+            times = f"{self.speed.speedup:.2f} times as fast as the dense model"
+            asked = "" if self.goal.speedup is None else f", {self.goal.speedup:.2f} asked"
+            return f"{times}{asked} ({self.speed.request}; {self.speed.hardware}, {self.speed.threads} threads)."
         if self.shrinks:
             return "smaller and faster: `secateur evaluate FOLDER --latency --against MODEL` says how much."
         same = "smaller on disk, same size and same speed once opened" if self.goal.compress else SAME
@@ -157,6 +164,7 @@ class Summary:
             "run": self.run,
             "recipe": None if self.recipe is None else self.recipe.model_dump(mode="json"),
             "metric": None if self.recipe is None else self.recipe.metric,
+            "speedup": None if self.speed is None else self.speed.speedup,
             "pattern": pattern_word(self.goal if self.recipe is None else self.recipe),
             "sparsity": None if winner is None else winner.sparsity,
             "perplexity": {
@@ -208,6 +216,7 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
         survey=next((event for event in reversed(journal) if isinstance(event, SurveyDone)), None),
         versions=started[-1].versions,
         spent=Ledger(Budget(), journal).spent,
+        speed=next((event for event in reversed(journal) if isinstance(event, SpeedMeasured)), None),
         output=None if saved is None else saved.folder,
         verified=None if saved is None else saved.verified,
     )

@@ -25,7 +25,7 @@ from runs.goal import Budget, Evaluation, Goal, Part
 from runs.report import summary
 from runs.run import create
 from tools.checkpoint import open_model
-from tools.recipe import Calibration, Compensation, Recipe, Structured
+from tools.recipe import Calibration, Compensation, Recipe, Request, Structured
 from tools.text import windows
 from tools.workbench import Workbench
 
@@ -185,3 +185,25 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
         p.numel() for p in dense.model.layers.parameters()
     )
     assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
+
+
+def test_a_target_of_time_ends_with_the_measured_speed(tmp_path: Path) -> None:
+    part = Part(windows=4, length=64)
+    run = create(
+        tmp_path,
+        Goal(
+            model="tiny",
+            sparsity=1 - 1 / 1.3,
+            pattern=Structured(kind="depth", request=Request(batch=2, prompt=64, new=4)),
+            method="shortgpt",
+            calibration=Calibration(windows=4, length=64),
+            evaluation=Evaluation(search=part, selection=part, test=part),
+        ),
+    )
+    work(run)
+    found = summary(run.journal.read())
+    assert found.speed is not None
+    assert found.speed.speedup > 1
+    assert "1.30 asked (batch 2, 64 tokens in, 4 out" in found.gain
+    assert "1.3 times faster, depth" in str(run.goal)
+    assert found.as_json()["speedup"] == found.speed.speedup

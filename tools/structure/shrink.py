@@ -137,10 +137,10 @@ def pruned_class(base: type[Any], family: Family) -> type[Any]:
 
 
 def _paths(family: Family) -> dict[str, str]:
-    return {"BLOCKS": family.blocks, "ATTENTION": _module(family.attention), "MLP": _module(family.mlp)}
+    return {"BLOCKS": family.blocks, "ATTENTION": module_of(family.attention), "MLP": module_of(family.mlp)}
 
 
-def _module(paths: Any) -> str:
+def module_of(paths: Any) -> str:
     """The module that holds all projections of a sublayer; empty where they lie in the block itself."""
     parents = {path.rpartition(".")[0] for path in paths.values()}
     return str(parents.pop()) if len(parents) == 1 else ""
@@ -172,7 +172,7 @@ def _set_sizes(text: Any, family: Family, blocks: Sequence[Block], uniform: bool
         for name, value in _sizes(blocks[0], family).items():
             setattr(text, name, value)
         return
-    missing = [name for name, path in (("attention", family.attention), ("mlp", family.mlp)) if not _module(path)]
+    missing = [name for name, path in (("attention", family.attention), ("mlp", family.mlp)) if not module_of(path)]
     layers = {}
     for index, block in enumerate(blocks):
         skip = [name for name, size in (("attention", block.attention), ("mlp", block.mlp)) if not size]
@@ -212,7 +212,7 @@ def _cuts(model: Model, layout: Layout) -> tuple[dict[str, tuple[int, torch.Tens
     gone = []
     for layer, kept in zip(layout.layers, layout.kept, strict=True):
         if not len(kept):
-            path = _module(family.attention if layer.sublayer == "attention" else family.mlp)
+            path = module_of(family.attention if layer.sublayer == "attention" else family.mlp)
             gone.append(f"{family.blocks}.{layer.block}.{path}." if path else f"{layer.consumer.name}.")
             continue
         if len(kept) == layer.units:
@@ -235,7 +235,7 @@ def _set_biases(model: Model, text: Any, family: Family, tensors: dict[str, torc
     for sublayer, switch in family.biases.items():
         if getattr(text, switch, False):
             continue
-        members = [n for n in tensors if n.endswith(".weight") and f".{_module_of(family, sublayer)}." in n]
+        members = [n for n in tensors if n.endswith(".weight") and f".{_sublayer(family, sublayer)}." in n]
         biases = {f"{name.removesuffix('.weight')}.bias": tensors[name].shape[0] for name in members}
         if any(bool(tensors[name].any()) for name in biases if name in tensors):
             setattr(text, switch, True)
@@ -246,5 +246,5 @@ def _set_biases(model: Model, text: Any, family: Family, tensors: dict[str, torc
                 tensors.pop(name, None)
 
 
-def _module_of(family: Family, sublayer: str) -> str:
-    return _module(family.attention if sublayer == "attention" else family.mlp)
+def _sublayer(family: Family, sublayer: str) -> str:
+    return module_of(family.attention if sublayer == "attention" else family.mlp)

@@ -33,6 +33,14 @@ def prune(
     multiple: Annotated[
         int | None, typer.Option("--multiple", metavar="N", help="Keep neurons in multiples of N (width; default 64).")
     ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option("--speedup", metavar="X", help="How many times faster, in place of --sparsity (width, depth)."),
+    ] = None,
+    request: Annotated[
+        str | None,
+        typer.Option("--request", metavar="B,IN,OUT", help="With --speedup: batch, tokens in and out (1,512,128)."),
+    ] = None,
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME", help="Apply a named method instead of searching.")
     ] = None,
@@ -114,6 +122,8 @@ def prune(
         sparsity=None if sparsity is None else _number(sparsity),
         pattern=pattern,
         multiple=multiple,
+        speedup=speedup,
+        request=request,
         method=method,
         recipe=None if recipe is None else Recipe.load(recipe),
         text=text,

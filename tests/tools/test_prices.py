@@ -1,0 +1,94 @@
+"""Prices of layers: taken on this machine, kept, rising with width; a target of time is met by them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.architecture import describe
+from tools.checkpoint import Model, open_model
+from tools.errors import SecateurError
+from tools.recipe import Recipe, Request, Structured
+from tools.structure.anatomy import layers_of
+from tools.structure.prices import Prices, _interpolated, _rising, prices_of
+from tools.structure.sizes import left
+from tools.text import windows
+from tools.workbench import Workbench
+
+REQUEST = Request(batch=2, prompt=128, new=4)
+
+
+@given(st.dictionaries(st.integers(1, 500), st.floats(1e-6, 1), min_size=1), st.lists(st.integers(1, 600), min_size=2))
+def test_wider_is_dearer_whatever_was_timed(table: dict[int, float], widths: list[int]) -> None:
+    rising = _rising(table)
+    assert list(rising) == sorted(table)
+    asked = sorted(set(widths))
+    found = [_interpolated(rising, width) for width in asked]
+    assert all(a < b for a, b in itertools.pairwise(found))
+
+
+def test_between_two_widths_that_were_timed_the_price_is_linear() -> None:
+    table = {2: 1.0, 4: 3.0}
+    assert [_interpolated(table, n) for n in (1, 2, 3, 4, 8)] == [0.5, 1.0, 2.0, 3.0, 6.0]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return open_model("tiny", cache=tmp_path_factory.mktemp("cache"))
+
+
+def test_times_are_taken_once_per_machine_and_request(tiny: Model, tmp_path: Path) -> None:
+    layers = layers_of(tiny)
+    found = prices_of(tiny, layers, REQUEST, tmp_path)
+    assert set(found.attention) == {1, 2}
+    assert max(found.mlp) == 256
+    assert 0 < sum(found.price(layer, layer.units) for layer in layers) < 3 * found.whole
+    assert prices_of(tiny, layers, REQUEST, tmp_path) == found, "times never repeat: this was read"
+    other = prices_of(tiny, layers, Request(batch=1, prompt=16, new=1), tmp_path)
+    assert other.whole < found.whole
+    (kept,) = [file for file in (tmp_path / "prices").iterdir() if str(found.whole) in file.read_text()]
+    kept.write_text("{}")
+    with pytest.raises(SecateurError, match="Delete it, and the times are taken again"):
+        prices_of(tiny, layers, REQUEST, tmp_path)
+
+
+def test_a_target_of_time_is_kept_by_the_table(tiny: Model, tmp_path: Path) -> None:
+    calibration = windows("builtin", tiny.tokenizer, part="calibration", count=2, length=64)
+    bench = Workbench(tiny, calibration, calibration, tmp_path)
+    pattern = Structured(kind="width+depth", multiple=16, request=REQUEST)
+    ready = bench.ready(Recipe(pattern=pattern, sparsity=0.25, metric="W"))
+    layers = layers_of(tiny)
+    prices = prices_of(tiny, layers, REQUEST, tmp_path)
+    dense = left(layers, [layer.units for layer in layers], prices.price)
+    fell = 1 - left(layers, ready.sizes, prices.price) / dense
+    assert fell >= prices.of_blocks(layers, 0.25) - 1e-6
+    assert bench.divergence(ready.recipe, 64).sparsity > 0
+
+
+def test_more_than_the_blocks_take_cannot_be_asked_for(tiny: Model) -> None:
+    prices = Prices(request=REQUEST, attention={1: 1.0, 2: 2.0}, mlp={256: 3.0}, whole=100.0)
+    layers = layers_of(tiny)
+    assert prices.of_blocks(layers, 0.1) == pytest.approx(10 / 25)
+    with pytest.raises(SecateurError, match=r"2 times faster cannot be reached: .* 1\.33 times faster on this machine"):
+        prices.of_blocks(layers, 0.5)
+
+
+def test_blocks_that_cannot_be_taken_apart_are_not_timed(build: Callable[[str], Any]) -> None:
+    network = build("opt")
+    model = Model("opt", Path("nowhere"), network, None, describe(network), "opt", "float32", "cpu")  # type: ignore[arg-type]  # no text
+    with pytest.raises(SecateurError, match="cannot be timed in parts: give --sparsity"):
+        prices_of(model, layers_of(model), Request(prompt=8, new=1), None)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma2", "phi3", "gpt_neox", "gpt2"])
+def test_blocks_of_other_families_are_timed_too(family: str, build: Callable[[str], Any]) -> None:
+    network = build(family)
+    model = Model(family, Path("nowhere"), network, None, describe(network), family, "float32", "cpu")  # type: ignore[arg-type]  # no text
+    found = prices_of(model, layers_of(model), Request(prompt=8, new=2), None)
+    assert min(found.attention.values()) > 0 < min(found.mlp.values())
