@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -117,7 +118,7 @@ def evaluate(
         print_json(_facts(model, alone)) if json else print(_said(model, alone))
 
 
-def _refuse(strangers: dict[str, object], latency: bool) -> None:
+def _refuse(strangers: Mapping[str, object], latency: bool) -> None:
     """Refuse options of what is not measured."""
     for name, value in strangers.items():
         if value is not None:
