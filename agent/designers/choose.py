@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.designers.recorded import Line
 
-NAMES = ("builtin", "random", "self")
+NAMES = ("builtin", "random", "evolution", "self")
 TIMEOUT = 120.0
 """Seconds without a byte after which a call counts as lost."""
 
@@ -37,6 +37,10 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
         from agent.designers.random import RandomSearch
 
         return RandomSearch()
+    if goal.designer == "evolution":
+        from agent.designers.evolution import Evolution
+
+        return Evolution()
     from agent.designers.language import LanguageModel
     from agent.prompting import Style
 

@@ -28,13 +28,14 @@ class RandomSearch(Builtin):
         for _ in range(ATTEMPTS * count):
             if len(found) == count:
                 break
-            child = _drawn(situation, situation.rng)
+            child = draw(situation, situation.rng)
             if all(child.recipe != c.recipe for c in found) and fresh(child):
                 found.append(child)
         return found
 
 
-def _drawn(situation: Situation, rng: Random) -> Child:
+def draw(situation: Situation, rng: Random) -> Child:
+    """A candidate that owes nothing to those before it."""
     goal = situation.goal
     if isinstance(goal.pattern, Structured):
         return drawn(situation, goal.pattern, rng, "random")

@@ -73,7 +73,9 @@ class Pool:
 
     metric_terminals: frozenset[str]
     compensation: bool
-    """Whether OBS may be used."""
+    """Whether what stays may be updated."""
+    metrics: bool = True
+    """Whether the metric may change where structures fall."""
 
     @property
     def named_metrics(self) -> dict[str, str]:
@@ -237,14 +239,14 @@ OPERATORS: Sequence[tuple[Operator, float]] = (
 
 def breed(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
     """One child by an operator drawn by weight."""
-    operators = _operators(parent.recipe.pattern)
+    operators = _operators(parent.recipe.pattern, pool)
     operator = rng.choices([o for o, _ in operators], [weight for _, weight in operators])[0]
     return operator(parent, other, pool, rng)
 
 
-def _operators(pattern: Pattern) -> Sequence[tuple[Operator, float]]:
+def _operators(pattern: Pattern, pool: Pool) -> Sequence[tuple[Operator, float]]:
     from agent.evolution.shapes import SHAPES
 
     if not isinstance(pattern, Structured):
         return OPERATORS
-    return (*SHAPES, (mutate_metric, 1.5), (cross_metric, 1.0)) if pattern.width else SHAPES
+    return (*SHAPES, (mutate_metric, 1.5), (cross_metric, 1.0)) if pattern.width and pool.metrics else SHAPES

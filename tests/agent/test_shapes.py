@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from agent.designers import Situation, parent_of, pool_of
 from agent.designers.builtin import Builtin
+from agent.designers.evolution import Evolution
 from agent.designers.random import RandomSearch
 from agent.designers.shapes import allows, structured_seeds
 from agent.engine import work
@@ -141,6 +143,21 @@ def test_proposals_are_new_and_can_be_measured(designer: Builtin, pattern: Struc
     for child in children:
         assert child.recipe.pattern == pattern or allows(pattern, child.recipe.pattern)
         assert bench.divergence(child.recipe, 64).sparsity >= 0.4 - 1e-3
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_a_conventional_algorithm_evolves_rates_only(pattern: Structured, bench: Workbench) -> None:
+    here = situation(bench, pattern, generation=1)
+    first = Evolution().seeds(here)
+    assert len(first) == 8
+    named = [Candidate(id=f"c-{i}", recipe=child.recipe, operator="draw") for i, child in enumerate(first, 1)]
+    later = replace(here, population=[parent_of(candidate, bench) for candidate in named])
+    screen = Screen(bench, named)
+    children = Evolution().propose(later, lambda child: screen.objection(child.recipe) is None, 4)
+    assert children or pattern == Structured(kind="width", multiple=16), "one width for all has few choices"
+    for child in (*first, *children):
+        assert child.recipe.metric == "W * X"
+        assert child.recipe.compensation == Compensation()
 
 
 def test_uniform_results_are_never_of_free_shape() -> None:

@@ -822,3 +822,8 @@ def test_replacing_a_part_touches_only_that_part(node: Node, data: st.DataObject
 def test_a_part_that_is_not_there() -> None:
     with pytest.raises(IndexError):
         replaced(parse("W * X"), 3, Terminal("W"))
+
+
+def test_a_formula_that_reads_nothing_ranks_nothing() -> None:
+    with pytest.raises(SecateurError, match=r"0\.5 reads no statistic, which ranks nothing"):
+        evaluate(parse("0.5", ALLOCATION), {})

@@ -108,3 +108,28 @@ def _wait_for_a_candidate(home: Path, process: subprocess.Popen[str]) -> None:
             return
         time.sleep(0.05)
     pytest.fail(f"no candidate was measured: {process.communicate()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["--speedup", "0.5"], "more than 1, for example 1.4"),
+        (["--speedup", "1.4", "--sparsity", "0.3"], "both say how much falls"),
+        (["--speedup", "1.4", "--pattern", "2:4"], "makes nothing faster"),
+        (["--speedup", "1.4", "--request", "1,2"], "give batch, tokens in and tokens out"),
+        (["--sparsity", "0.5", "--request", "1,512,128"], "give --speedup with it"),
+        (["--sparsity", "0.5", "--multiple", "8", "--method", "wanda"], "wanda removes single weights"),
+        (["--sparsity", "0.5", "--multiple", "8", "--pattern", "2:4"], "goes with --pattern width or width+depth"),
+        (["--sparsity", "0.5", "--pattern", "width", "--method", "sparsegpt"], "removes single weights"),
+        (["--sparsity", "0.5", "--pattern", "width", "--compress"], "leaves none"),
+        (["--sparsity", "0.5", "--pattern", "wide"], "is not known"),
+    ],
+)
+def test_what_cannot_be_meant_of_shapes_is_one_line(
+    asked: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["prune", "tiny", "--home", str(tmp_path), *asked]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

@@ -31,10 +31,12 @@ def evaluate(node: Node, terminals: Mapping[str, Tensor]) -> Tensor:
 
     Raises:
         SecateurError: a terminal is missing, a part divides by zero or overflows, or all values are equal, so that
-            they rank nothing.
+            they rank nothing; also where the formula reads no terminal at all.
     """
     import torch
 
+    if not terminals:
+        raise SecateurError(f"{format_expression(node)} reads no statistic, which ranks nothing")
     shape: torch.Size = torch.broadcast_shapes(*(tensor.shape for tensor in terminals.values()))
     run = _Run(terminals, METRIC if "W" in terminals else ALLOCATION, node)
     value = run.value(node)

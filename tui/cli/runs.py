@@ -137,7 +137,7 @@ def replay(
 
     found = settings(home, threads=threads)
     old = _open(run, home)
-    talked = old.goal.designer not in ("builtin", "random") and not old.goal.designer.startswith("replay:")
+    talked = old.goal.designer not in ("builtin", "random", "evolution") and not old.goal.designer.startswith("replay:")
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
     use_threads(found)
     carry_to_end(create(found.home, old.goal.model_copy(update={"designer": name, "output": None})), json=json)
