@@ -6,6 +6,7 @@ test talk alike.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -129,8 +130,9 @@ class Talk:
         self._waiting = wanted
         if not model:
             return "Which model? A folder, a GGUF file, a hub id, or the sample smollm2-135m."
-        if wanted.sparsity is None and wanted.pattern in (None, "unstructured"):
-            return "How much of it shall go? For example 50 %, or the pattern 2:4."
+        says_how_much = wanted.sparsity or wanted.speedup or re.fullmatch(r"\d+:\d+", wanted.pattern or "")
+        if not says_how_much:
+            return "How much of it shall go? For example 50 %, the pattern 2:4, or 1.4 times faster."
         self._waiting = None
         goal = self._goal(wanted)
         return self._confirm(self._planned(goal), lambda: self._begin(goal))
@@ -143,6 +145,7 @@ class Talk:
             model=wanted.model,
             sparsity=wanted.sparsity,
             pattern=wanted.pattern,
+            speedup=wanted.speedup,
             max_perplexity=wanted.max_perplexity,
             max_rise=wanted.max_rise,
         )

@@ -16,7 +16,12 @@ class Prune(Intent):
 
     model: str = Field(default="", max_length=300, description="Hub id, folder, GGUF file or sample name, as said.")
     sparsity: float | None = Field(default=None, gt=0, lt=1, description="Share of weights to remove.")
-    pattern: str | None = Field(default=None, max_length=40, description="unstructured, or N:M as 2:4.")
+    pattern: str | None = Field(
+        default=None,
+        max_length=40,
+        description="unstructured, N:M as 2:4, or for a smaller model width, depth or width+depth.",
+    )
+    speedup: float | None = Field(default=None, gt=1, description="How many times faster it shall be: 1.4.")
     max_perplexity: float | None = Field(default=None, gt=0, description="Perplexity to stay under.")
     max_rise: float | None = Field(default=None, gt=0, description="Largest rise of perplexity: 0.1 is 10 %.")
     candidates: int | None = Field(default=None, ge=1)

@@ -42,7 +42,7 @@ def read(text: str) -> Intent:
         return Export(folder=_folder(line))
     if (intent := _onward(low)) is not None:
         return intent
-    if re.search(r"\bprun(e|ing)\b|\bsparsity\b", low) and not _ASKING.search(low):
+    if re.search(r"\bprun(e|ing)\b|\bsparsity\b|\bfaster\b|\bsmaller\b", low) and not _ASKING.search(low):
         return _prune(line)
     if _ASKING.search(low):
         return Question(text=line)
@@ -72,10 +72,12 @@ def _prune(line: str) -> Prune:
     limit = re.search(r"perplexity (?:stays? )?(?:under|below|at most|less than|<)\s*" + _NUMBER, low)
     rise = re.search(r"within\s+" + _NUMBER + r"\s*(?:%|percent)", low)
     shares = low if rise is None else low.replace(rise[0], " ")
+    shares = re.sub(_NUMBER + r"\s*(?:%|percent)\s+faster", " ", shares)
     return Prune(
         model=model,
         sparsity=_sparsity(shares),
         pattern=_pattern(low),
+        speedup=_speedup(low),
         max_perplexity=_value(limit[1]) if limit else None,
         max_rise=_value(rise[1]) / 100 if rise else None,
         candidates=_candidates(low),
@@ -103,7 +105,26 @@ def _sparsity(low: str) -> float | None:
 def _pattern(low: str) -> str | None:
     if found := re.search(r"\b(\d+):(\d+)\b", low):
         return found[0]
-    return "unstructured" if "unstructured" in low else None
+    if "unstructured" in low:
+        return "unstructured"
+    if re.search(r"\bwidth\s*(?:\+|and)\s*depth\b", low):
+        return "width+depth"
+    if re.search(r"\bwidth\b|\bnarrower\b|\b(?:heads|neurons)\b", low):
+        return "width"
+    if re.search(r"\bdepth\b|\b(?:whole|drop|remove)\b.*\b(?:blocks|layers)\b", low):
+        return "depth"
+    return "width+depth" if re.search(r"\bsmaller\b", low) else None
+
+
+def _speedup(low: str) -> float | None:
+    """`1.4 times faster`, `1.4x faster`, `40 % faster`."""
+    if found := re.search(r"(\d+(?:[.,]\d+)?)\s*(?:x|times)\s+(?:as\s+)?fast(?:er)?\b", low):
+        value = _value(found[1])
+    elif found := re.search(r"(\d+(?:[.,]\d+)?)\s*(?:%|percent)\s+faster\b", low):
+        value = 1 + _value(found[1]) / 100
+    else:
+        return None
+    return value if value > 1 else None
 
 
 def _minutes(low: str) -> float | None:
