@@ -10,7 +10,7 @@ from runs.report import Row, Summary, summary
 from runs.report.summary import number, pattern_word
 from runs.run import Run, list_runs
 from tools.errors import SecateurError
-from tools.recipe import Recipe, Structured
+from tools.recipe import Experts, Recipe, Structured
 
 
 def comparison(found: Summary, run: Run) -> str:
@@ -71,6 +71,8 @@ def _row(name: str, row: Row, width: int) -> str:
 def _speed(recipe: Recipe) -> str:
     if isinstance(recipe.pattern, Structured):
         return f"{pattern_word(recipe)}: the model is smaller and faster; `secateur evaluate --latency` says how much."
+    if isinstance(recipe.pattern, Experts):
+        return "experts: the model is smaller; a token goes through as many experts as before, so speed hardly changes."
     return f"same size and same speed: {pattern_word(recipe)} zeros alone make nothing faster."
 
 
