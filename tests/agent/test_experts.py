@@ -1,90 +1,44 @@
-"""Experts fall from end to end: a search compares the published methods, and anybody can load the result."""
+"""Where experts fall, the published methods are all there is to compare."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from random import Random
 
-import pytest
-import torch
-from transformers import AutoModelForCausalLM
-
+from agent.designers import Situation, parent_of, pool_of
 from agent.designers.builtin import Builtin
 from agent.designers.choose import designer
+from agent.history import History
 from agent.recorder import Recorder
-from runs.events import CandidateMeasured, Note
+from agent.screening import Screen
+from runs.candidate import Candidate
+from runs.events import Note
 from runs.goal import Goal
 from runs.run import create
+from tests.tools.conftest import random_windows
 from tests.tools.mixtures import mixture
-from tools.checkpoint import open_model
-from tools.recipe import Experts
-from tui.cli import run
-
-SMALL = ["--windows", "4", "--length", "64", "--threads", "1"]
+from tools.methods import method
+from tools.recipe import Experts, Recipe
+from tools.workbench import Workbench
 
 
-@pytest.fixture(autouse=True)
-def _small_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in ("SEARCH", "TEST"):
-        monkeypatch.setenv(f"SECATEUR_{part}_WINDOWS", "2")
-        monkeypatch.setenv(f"SECATEUR_{part}_LENGTH", "64")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    """A checkpoint with experts, a shared one and a block without."""
-    tokenizer: Any = open_model("tiny", cache=tmp_path).tokenizer
-    model = mixture("qwen2_moe", tokenizer, vocab_size=len(tokenizer), max_position_embeddings=128)
-    model.network.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    return str(tmp_path / "model")
-
-
-def test_a_search_measures_both_methods_and_saves_the_better_one(
-    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["prune", folder, "--pattern", "experts", "--sparsity", "0.5", "--home", str(tmp_path), "--json"]
-    assert run([*arguments, "--output", str(tmp_path / "out"), *SMALL]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["pattern"], found["candidates"], found["sparsity"]) == ("experts", 2, 0.5)
-    assert found["metric"] in ("frequency", "reap")
-    assert found["perplexity"]["references"].keys() == {"frequency", "reap"}
-    assert found["perplexity"]["result"] in found["perplexity"]["references"].values()
-    network = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=False)
-    assert network.config.num_experts == 3
-    assert network.model.layers[2].mlp.gate.weight.shape == (3, 32)
-    assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
-    again = open_model(str(tmp_path / "out"), cache=tmp_path)
-    assert again.architecture.family == "qwen2_moe"
-
-
-def test_a_named_method_is_applied_without_a_pattern(
-    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["prune", folder, "--method", "frequency", "--sparsity", "0.3", "--home", str(tmp_path)]
-    assert run([*arguments, *SMALL]) == 0
-    assert "experts: the model is smaller" in "".join(capsys.readouterr())
-
-
-@pytest.mark.parametrize(
-    ("model", "sparsity", "says"),
-    [("tiny", "0.5", "has no experts that are known"), ("", "0.99", "every token goes through 2 of 6 experts")],
-)
-@pytest.mark.parametrize("asked", [["--pattern", "experts"], ["--method", "reap"]], ids=" ".join)
-def test_what_cannot_be_done_ends_in_one_line(
-    asked: list[str],
-    model: str,
-    sparsity: str,
-    says: str,
-    folder: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert run(["prune", model or folder, *asked, "--sparsity", sparsity, "--home", str(tmp_path), *SMALL]) == 1
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("secateur: ")]
-    assert len(errors) == 1
-    assert says in errors[0]
+def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
+    windows = random_windows(4, 32)
+    bench = Workbench(mixture("qwen3_moe"), windows, windows)
+    goal = Goal(model="qwen3_moe", sparsity=0.5, pattern=Experts())
+    here = Situation(goal, 0, History(), [], bench, [], [], pool_of(goal), Random(0))
+    seeds = [child.recipe for child in Builtin().seeds(here)]
+    assert seeds == [method("frequency", 0.5), method("reap", 0.5)]
+    screen = Screen(bench, [Candidate(id="c-1", recipe=seeds[0], operator="seed")])
+    assert screen.objection(seeds[1]) is None
+    assert (
+        screen.objection(seeds[0].model_copy(update={"metric": "3 * frequency"})) == "chooses the same weights as c-1"
+    )
+    wrong = Recipe(pattern=Experts(), sparsity=0.7, metric="reap")
+    assert "every token goes through 3 of 6 experts" in (screen.objection(wrong) or "")
+    parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench)]
+    later = Situation(goal, 1, History(), [], bench, parents, [], pool_of(goal), Random(0))
+    assert Builtin().propose(later, lambda child: True, 4) == []
 
 
 def test_a_designer_that_could_design_nothing_is_not_asked(tmp_path: Path) -> None:
@@ -93,4 +47,3 @@ def test_a_designer_that_could_design_nothing_is_not_asked(tmp_path: Path) -> No
     assert type(designer(made.goal, record, tmp_path)) is Builtin
     said = [event.text for event in record.events if isinstance(event, Note)]
     assert said == ["random is not asked: for experts the published methods are compared"]
-    assert not any(isinstance(event, CandidateMeasured) for event in record.events)
