@@ -81,7 +81,8 @@ def search(
     Args:
         model: a hub id, a folder, a GGUF file or a sample.
         sparsity: share of weights to remove.
-        pattern: `unstructured`, `unstructured/matrix`, `unstructured/block` or N:M.
+        pattern: `unstructured`, `unstructured/matrix`, `unstructured/block`, N:M, `width`, `depth`, `width+depth` (each
+            also with `/free`) or `experts`.
         compensation: whether the weights that stay may be updated.
         output: folder of the pruned model; inside the run where it is not given.
         compress: pack its weights on disk; opened by its folder, it is unpacked. masks: save which weights are kept.

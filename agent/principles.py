@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from scipy.stats import spearmanr
 
 from runs.candidate import Candidate
-from tools.expression import ALLOCATION, METRIC, Call, Node, depth, parse, used_terminals
+from tools.expression import ALLOCATION, Call, Node, depth, parse, used_terminals
 from tools.expression.nodes import walk
 from tools.recipe import Recipe, Unstructured
 
@@ -50,7 +50,7 @@ def features(recipe: Recipe, rates: Sequence[float] = ()) -> dict[str, float]:
     Args:
         rates: the sparsity of every block, first to last, where it is known.
     """
-    metric = parse(recipe.metric, METRIC)
+    metric = parse(recipe.metric, recipe.language)
     found = {f"{name} in the metric": 1.0 for name in _names(metric)}
     found["depth of the metric"] = float(depth(metric))
     allocation = recipe.allocation

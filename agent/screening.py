@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from runs.candidate import Candidate
 from tools.errors import SecateurError
-from tools.recipe import Recipe, Structured
+from tools.recipe import Experts, Recipe, Structured
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ class Screen:
 
         try:
             ready = self._bench.ready(recipe)
-            if isinstance(recipe.pattern, Structured):
+            if isinstance(recipe.pattern, Structured | Experts):
                 probe = self._bench.probe_structures(recipe)
             else:
                 probe = self._bench.probe(recipe.metric, getattr(recipe.pattern, "group", "row"))

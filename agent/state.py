@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from agent.recorder import Recorder
 from runs.goal import Goal
 from runs.goal import Part as Size
-from tools.recipe import Recipe
+from tools.recipe import Experts, Recipe
 
 if TYPE_CHECKING:
     from agent.designers import Designer
@@ -89,6 +89,8 @@ class Context:
     @property
     def _needs(self) -> frozenset[str]:
         """Optional statistics that candidates will surely ask for."""
+        if isinstance(self.goal.pattern, Experts):
+            return frozenset({"routing"})
         return frozenset({"gram"} if self.goal.searches and self.goal.compensation_allowed else ())
 
     @property

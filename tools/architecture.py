@@ -1,8 +1,8 @@
 """Which weights of a network may be pruned and what they do. Families are data, unknown ones are discovered.
 
 Only the linear maps inside the repeated blocks count: embeddings, the output head (tied or not), norms and biases are
-never prunable. Experts of mixture-of-experts blocks (and their routers) are not touched yet: of such a network only the
-other linear maps, usually attention, are described.
+never prunable. Experts of mixture-of-experts blocks and their routers fall whole or not at all (`structure.experts`):
+as projections only the other linear maps of such a network are described, usually attention.
 """
 
 from __future__ import annotations
@@ -52,6 +52,18 @@ class Projection:
 
 
 @dataclass(frozen=True)
+class ExpertPaths:
+    """Where a mixture of experts is in a block that has one."""
+
+    router: str
+    """The module whose parameters have one row per expert."""
+    experts: str
+    """The module whose parameters have one matrix per expert."""
+    count: str
+    """The configuration's field for the number of experts."""
+
+
+@dataclass(frozen=True)
 class Family:
     """An architecture as data: where its blocks are, and which path inside a block plays which role."""
 
@@ -66,6 +78,8 @@ class Family:
     """The configuration states the size of a head, so that a model with fewer heads can be written down."""
     biases: Mapping[Sublayer, str] = field(default_factory=dict)
     """The configuration's switches for biases; without one the family's projections cannot be given any."""
+    experts: ExpertPaths | None = None
+    """Of a family whose blocks hold mixtures, at least some of them; its other MLPs are discovered."""
 
     @property
     def paths(self) -> dict[str, tuple[str, Sublayer]]:
@@ -81,7 +95,6 @@ SPLIT_ATTENTION = {
     "o": "self_attn.o_proj",
 }
 GATED_MLP = {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
-
 FAMILIES: tuple[Family, ...] = (
     Family(
         ("llama",),
@@ -120,6 +133,20 @@ FAMILIES: tuple[Family, ...] = (
         {"fc1": "mlp.c_fc", "fc2": "mlp.c_proj"},
         neurons="n_inner",
         heads=False,
+    ),
+    Family(
+        ("mixtral",),
+        "model.layers",
+        SPLIT_ATTENTION,
+        {},
+        experts=ExpertPaths("mlp.gate", "mlp.experts", "num_local_experts"),
+    ),
+    Family(
+        ("qwen2_moe", "qwen3_moe"),
+        "model.layers",
+        SPLIT_ATTENTION,
+        {},
+        experts=ExpertPaths("mlp.gate", "mlp.experts", "num_experts"),
     ),
 )
 
@@ -191,7 +218,7 @@ def describe(model: PreTrainedModel) -> Architecture:
     model_type = str(getattr(model.config, "model_type", ""))
     family = next((f for f in FAMILIES if model_type in f.model_types), None)
     if family is not None and _fits(model, family):
-        return _assemble(model, model_type, family.blocks, family.paths)
+        return _assemble(model, model_type, family.blocks, {} if family.experts else family.paths)
     blocks = _find_blocks(model)
     if blocks is None:
         raise SecateurError(f"{type(model).__name__} has no list of blocks with linear layers: nothing can be pruned")

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tools.errors import UsageError
-from tools.expression import NAMED_ALLOCATIONS, NAMED_METRICS
-from tools.recipe import NM, Allocation, Calibration, Compensation, Pattern, Recipe, Structured, Unstructured
+from tools.expression import EXPERT_METRICS, NAMED_ALLOCATIONS, NAMED_METRICS
+from tools.recipe import (
+    NM,
+    Allocation,
+    Calibration,
+    Compensation,
+    Experts,
+    Pattern,
+    Recipe,
+    Structured,
+    Unstructured,
+)
 
 _ALLOCATED = ("sdsa", "owl", "dlp", "atp")
 
@@ -29,12 +39,15 @@ STRUCTURED: Mapping[str, Recipe] = {
 """Wanda-sp and FLAP (CASIA-IVA-Lab/FLAP lib/prune.py), Taylor importance (LLM-Pruner), ShortGPT's block influence. The
 sparsity is a placeholder; the metric of a method that removes blocks decides nothing."""
 
-METHODS: tuple[str, ...] = (*NAMED_METRICS, "sparsegpt", *_ALLOCATED, *STRUCTURED)
-"""Named metrics (mask only, uniform), SparseGPT, named allocations over Wanda's metric, and methods for structures."""
+METHODS: tuple[str, ...] = (*NAMED_METRICS, "sparsegpt", *_ALLOCATED, *STRUCTURED, *EXPERT_METRICS)
+"""Named metrics (mask only, uniform), SparseGPT, named allocations over Wanda's metric, and methods for structures and
+for experts."""
 
 
 def references(pattern: Pattern) -> tuple[str, ...]:
     """The published methods that a result under this pattern has to beat."""
+    if isinstance(pattern, Experts):
+        return tuple(EXPERT_METRICS)
     if not isinstance(pattern, Structured):
         return ("magnitude", "wanda", "sparsegpt")
     return (*(("wanda_sp", "flap") if pattern.width else ()), *(("shortgpt",) if pattern.depth else ()))
@@ -53,7 +66,8 @@ def method(
 
     Without a pattern the method's own comparison group is used: the whole matrix for magnitude and SparseGPT (within
     its column batches), the row for the others. Under a pattern whose structures fall, a metric scores structures. A
-    method for structures keeps its own pattern and takes only the multiple and the request of the one given.
+    method for structures keeps its own pattern and takes only the multiple and the request of the one given. Methods
+    for experts and those for anything else have nothing in common.
 
     Raises:
         UsageError: no method has that name, or it cannot be meant under the pattern.
@@ -61,6 +75,10 @@ def method(
     if name not in METHODS:
         raise UsageError(f'method "{name}" is not known; there are {", ".join(METHODS)}')
     calibration = calibration or Calibration()
+    if name in EXPERT_METRICS:
+        return _of_experts(name, sparsity, pattern, calibration)
+    if isinstance(pattern, Experts):
+        raise UsageError(f"{name} scores weights: for experts use {' or '.join(EXPERT_METRICS)}")
     if name in STRUCTURED:
         return _structured(name, sparsity, pattern, calibration)
     if isinstance(pattern, Structured) and name == "sparsegpt":
@@ -75,6 +93,12 @@ def method(
         compensation=Compensation(kind="obs" if name == "sparsegpt" else "none"),
         calibration=calibration,
     )
+
+
+def _of_experts(name: str, sparsity: float, pattern: Pattern | None, calibration: Calibration) -> Recipe:
+    if pattern not in (None, Experts(), Unstructured()):
+        raise UsageError(f"{name} removes experts: leave the pattern out, or give experts")
+    return Recipe(pattern=Experts(), sparsity=sparsity, metric=EXPERT_METRICS[name], calibration=calibration)
 
 
 def _structured(name: str, sparsity: float, pattern: Pattern | None, calibration: Calibration) -> Recipe:

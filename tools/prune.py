@@ -19,13 +19,14 @@ from tools.blocks import BlockRunner
 from tools.checkpoint import Model
 from tools.compensation import compensate
 from tools.errors import SecateurError
-from tools.expression import ALLOCATION, METRIC, Node, evaluate, parse, used_terminals
+from tools.expression import ALLOCATION, Node, evaluate, parse, used_terminals
 from tools.layers import LayerStatistics
 from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
-from tools.recipe import NM, Compensation, Recipe, Structured, Unstructured
+from tools.recipe import NM, Compensation, Experts, Recipe, Structured, Unstructured
 from tools.statistics import InputStatistics, Statistics, batches, recording, shared_inputs
 from tools.structure.anatomy import Layer, layers_of, require_biases, sized
 from tools.structure.choose import across_model, standardised
+from tools.structure.experts import staying
 from tools.structure.sizes import fit
 from tools.text import Windows
 
@@ -48,8 +49,10 @@ class Plan:
     recipe: Recipe
     metric: Node
     sparsity: dict[str, float]
+    """Where experts fall: of every mixture."""
     sizes: tuple[int, ...] = ()
-    """Units of every layer that stay (`structure.anatomy.layers_of`), where structures fall."""
+    """Units of every layer that stay (`structure.anatomy.layers_of`), where structures fall; experts of every mixture
+    (`structure.experts.mixtures_of`), where experts do."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -61,12 +64,13 @@ class Plan:
 
 
 def needs_of(recipe: Recipe) -> frozenset[str]:
-    """Which optional statistics (`gram`, `gradient`, `regional`) a recipe reads."""
-    used = used_terminals(parse(recipe.metric, METRIC))
+    """Which optional statistics (`gram`, `gradient`, `regional`, `routing`) a recipe reads."""
+    used = used_terminals(parse(recipe.metric, recipe.language))
     wanted = {
         "gram": "D" in used or recipe.compensation.kind in ("obs", "least_squares"),
         "gradient": "G" in used,
         "regional": "R" in used,
+        "routing": isinstance(recipe.pattern, Experts),
     }
     return frozenset(name for name, needed in wanted.items() if needed)
 
@@ -80,10 +84,12 @@ def plan(model: Model, layers: LayerStatistics, recipe: Recipe, prices: Prices |
     Raises:
         SecateurError: the metric or the allocation cannot be used on this model.
     """
-    metric = parse(recipe.metric, METRIC)
+    metric = parse(recipe.metric, recipe.language)
     if isinstance(recipe.pattern, NM):
         _check_groups(model, recipe.pattern)
         return Plan(recipe, metric, {p.name: recipe.sparsity for p in model.architecture.projections})
+    if isinstance(recipe.pattern, Experts):
+        return _plan_experts(model, layers.statistics.routing, recipe, metric)
     if isinstance(recipe.pattern, Structured):
         return _plan_structures(model, layers, recipe, recipe.pattern, metric, prices)
     members = units(model.architecture, recipe.allocation.granularity)
@@ -97,6 +103,13 @@ def priorities(layers: LayerStatistics, recipe: Recipe) -> torch.Tensor | None:
         return None
     node = parse(allocation.expression, ALLOCATION)
     return evaluate(node, layers.terminals(used_terminals(node), allocation.granularity))
+
+
+def _plan_experts(model: Model, routing: Mapping[str, torch.Tensor], recipe: Recipe, metric: Node) -> Plan:
+    """Decide how many experts of every block stay; the model may hold fewer of them now."""
+    units, chosen = next(iter(routing.values())).shape[1], model.network.config.get_text_config().num_experts_per_tok
+    kept = staying(units, chosen, recipe.sparsity)
+    return Plan(recipe, metric, dict.fromkeys(routing, 1 - kept / units), (kept,) * len(routing))
 
 
 def _plan_structures(

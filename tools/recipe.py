@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tools.errors import SecateurError, UsageError
+from tools.expression.operators import EXPERTS, METRIC, Language
 
 Group = Literal["row", "matrix", "block"]
 Granularity = Literal["block", "layer", "projection"]
@@ -110,12 +111,25 @@ class Structured(Frozen):
         return f"{self.kind}{shapes}{across}" + (f" (time of {self.request})" if self.request else "")
 
 
-Pattern = Annotated[Unstructured | NM | Structured, Field(discriminator="kind")]
+class Experts(Frozen):
+    """Experts of a mixture go, as many in every block that has any, and the model becomes smaller.
+
+    Which ones differs from block to block, so that the result is an ordinary model of its family that loads everywhere.
+    Shared experts and blocks without experts stay as they are.
+    """
+
+    kind: Literal["experts"] = "experts"
+
+    def __str__(self) -> str:
+        return "experts"
 
 
-def parse_pattern(text: str) -> Unstructured | NM | Structured:
-    """Read `unstructured`, `unstructured/matrix` (row, matrix, block), `2:4`, `width`, `depth`, `width+depth` or one
-    of these with `/free`."""
+Pattern = Annotated[Unstructured | NM | Structured | Experts, Field(discriminator="kind")]
+
+
+def parse_pattern(text: str) -> Unstructured | NM | Structured | Experts:
+    """Read `unstructured`, `unstructured/matrix` (row, matrix, block), `2:4`, `experts`, `width`, `depth`,
+    `width+depth` or one of the last three with `/free`."""
     if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text.strip()):
         n, m = int(match[1]), int(match[2])
         try:
@@ -127,7 +141,11 @@ def parse_pattern(text: str) -> Unstructured | NM | Structured:
         return Unstructured(group=group or "row")  # type: ignore[arg-type]  # narrowed by the line above
     if kind in ("width", "depth", "width+depth") and group in ("", "uniform", "free"):
         return Structured(kind=kind, shapes=group or "uniform")  # type: ignore[arg-type]  # as above
-    known = "unstructured, unstructured/matrix, unstructured/block, N:M, width, depth, width+depth, or width/free"
+    if (kind, group) == ("experts", ""):
+        return Experts()
+    known = (
+        "unstructured, unstructured/matrix, unstructured/block, N:M, width, depth, width+depth, width/free or experts"
+    )
     raise UsageError(f'pattern "{text}" is not known: use {known}')
 
 
@@ -232,10 +250,20 @@ class Recipe(Frozen):
                 raise ValueError(f"{self.pattern} means sparsity {self.pattern.sparsity:g}, not {self.sparsity:g}")
             if not self.allocation.uniform:
                 raise ValueError(f"{self.pattern} leaves nothing to allocate: every group keeps the same number")
+        if isinstance(self.pattern, Experts):
+            if not self.allocation.uniform:
+                raise ValueError("experts leave nothing to allocate: every block keeps the same number")
+            if self.compensation.kind != "none":
+                raise ValueError(f"experts are not compensated, so not by {self.compensation.kind}")
         kinds = ("bias", "least_squares") if isinstance(self.pattern, Structured) else ("obs",)
         if self.compensation.kind not in ("none", *kinds):
             raise ValueError(f"{self.pattern} is compensated by {' or '.join(kinds)}, not by {self.compensation.kind}")
         return self
+
+    @property
+    def language(self) -> Language:
+        """What the metric is written in."""
+        return EXPERTS if isinstance(self.pattern, Experts) else METRIC
 
     @property
     def league(self) -> str:

@@ -27,11 +27,12 @@ from tools.blocks import BlockRunner, output_of
 from tools.checkpoint import Model
 from tools.edges import reason
 from tools.errors import SecateurError
+from tools.structure.experts import routed
 from tools.text import Windows
 
 BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
-NEEDS = frozenset({"gram", "gradient", "regional"})
+NEEDS = frozenset({"gram", "gradient", "regional", "routing"})
 _VERSION = 3
 
 
@@ -116,6 +117,8 @@ class Statistics:
     """Per block, 1 - mean cosine between what enters and what leaves it."""
     gradient: dict[str, torch.Tensor] = field(default_factory=dict)
     regional: dict[str, torch.Tensor] = field(default_factory=dict)
+    routing: dict[str, torch.Tensor] = field(default_factory=dict)
+    """How experts are used, by mixture: see `structure.experts.routed`."""
     text: str = ""
     reused: bool = False
     """Whether it was read from disk."""
@@ -165,7 +168,7 @@ def collect(
     """One forward pass over the calibration windows (and one backward pass per window for the gradients).
 
     Args:
-        needs: any of `gram`, `gradient`, `regional`.
+        needs: any of `gram`, `gradient`, `regional`, `routing`.
         cache: folder where statistics are kept under the fingerprint of model and text; None keeps nothing.
     """
     keep = _Shelf(cache, model, windows)
@@ -177,6 +180,8 @@ def collect(
         statistics.gradient = keep.get("gradient", lambda: _gradients(model, windows))
     if "regional" in needs:
         statistics.regional = keep.get("regional", lambda: _regional_gradients(model, windows))
+    if "routing" in needs:
+        statistics.routing = keep.get("routing", lambda: routed(model, batches(windows)))
     statistics.reused = not keep.computed
     return statistics
 

@@ -24,12 +24,13 @@ from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
 from tools.measurement import Measurement
 from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
-from tools.recipe import Recipe, Request, Structured
+from tools.recipe import Experts, Recipe, Request, Structured
 from tools.statistics import Statistics, collect
 from tools.structure.anatomy import CONSUMERS, layers_of
 from tools.structure.apply import cut_from_statistics, cut_propagated
 from tools.structure.choose import unit_scores
 from tools.structure.cut import Layout
+from tools.structure.experts import ResidentExperts, choose, expert_scores
 from tools.structure.prices import Prices, prices_of
 from tools.structure.shrink import shrink
 from tools.text import Windows
@@ -49,6 +50,8 @@ class Snapshot:
     """(out, in) by projection, on the CPU."""
     biases: dict[str, torch.Tensor | None]
     layout: Layout | None
+    experts: Mapping[str, torch.Tensor] | None
+    """Indices of those that stay, by mixture, where experts fell."""
 
 
 class Workbench:
@@ -72,6 +75,8 @@ class Workbench:
         self._biases = self._read_biases()
         self.layout: Layout | None = None
         """What stays of the model as it is now, where structures fell."""
+        self._experts: ResidentExperts | None = None
+        """Known from the first recipe on whose experts fall."""
         self.statistics: Statistics = collect(model, calibration, needs=needs, cache=cache)
         self.layers = LayerStatistics(model, self.dense, self.statistics)
         self._logits: DenseLogits | None = None
@@ -82,8 +87,17 @@ class Workbench:
         """Write the dense weights back."""
         if self._pruned:
             self._write(self.dense, self._biases)
+            self._keep_experts(None)
             self.layout = None
             self._pruned = False
+
+    def _keep_experts(self, kept: Mapping[str, torch.Tensor] | None) -> None:
+        """Have the model hold these experts, by mixture; None for all."""
+        if kept is not None:
+            self._experts = self._experts or ResidentExperts(self.model)
+            self._experts.keep(kept)
+        elif self._experts is not None:
+            self._experts.restore()
 
     def _write(self, weights: Mapping[str, torch.Tensor], biases: Mapping[str, torch.Tensor | None]) -> None:
         with torch.inference_mode():
@@ -111,6 +125,7 @@ class Workbench:
             "gram": next(iter(self.statistics.inputs.values())).gram is not None,
             "gradient": bool(self.statistics.gradient),
             "regional": bool(self.statistics.regional),
+            "routing": bool(self.statistics.routing),
         }
         if missing := frozenset(need for need in needs if not held[need]):
             self.restore()
@@ -140,7 +155,10 @@ class Workbench:
             SecateurError: it cannot be planned, or its metric is not finite or ranks nothing on this model.
         """
         self.ready(recipe)
-        self.probe(recipe.metric)
+        if isinstance(recipe.pattern, Experts):
+            self.probe_structures(recipe)
+        else:
+            self.probe(recipe.metric)
 
     @property
     def logits(self) -> DenseLogits:
@@ -163,7 +181,10 @@ class Workbench:
 
     def _prune(self, ready: Plan) -> None:
         """Write the candidate's search form into the model."""
-        if isinstance(ready.recipe.pattern, Structured):
+        self._keep_experts(None)
+        if isinstance(ready.recipe.pattern, Experts):
+            self._prune_experts(ready)
+        elif isinstance(ready.recipe.pattern, Structured):
             self._write_biases(self._biases)
             self._pruned = True
             self.layout = cut_from_statistics(self.model, self.dense, self.statistics, ready)
@@ -171,34 +192,55 @@ class Workbench:
             self._pruned = True
             prune_from_statistics(self.model, self.dense, self.statistics, ready)
 
+    def _prune_experts(self, ready: Plan) -> None:
+        """Keep the experts that matter to the dense model, as REAP has it: search and final form are one."""
+        self.restore()
+        self._pruned = True
+        self._keep_experts(choose(ready.metric, self.statistics.routing, ready.sizes[0]))
+
     def finish(self, recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> None:
         """Prune the dense model by the recipe in its final form, block after block with propagated activations."""
         ready = self.ready(recipe)
         self.restore()
         self._pruned = True
-        if isinstance(recipe.pattern, Structured):
+        if isinstance(recipe.pattern, Experts):
+            self._prune_experts(ready)
+        elif isinstance(recipe.pattern, Structured):
             self.layout = cut_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
         else:
             prune_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
         self.measured_sparsity(ready)
 
     def result(self) -> Model:
-        """The pruned model to be saved: itself, or the smaller one where structures fell."""
+        """The pruned model to be saved: itself, or the smaller one where structures fell (without experts, the resident
+        model itself is smaller)."""
         return self.model if self.layout is None else shrink(self.model, self.layout)
 
     def perplexity(self, windows: Windows, form: str) -> Measurement:
         """Perplexity of the model as it stands (dense after `restore`, pruned after `finish`)."""
-        share = overall(self.model, sparsities(self.model))
+        share = self._share(self.sparsities())
         return evaluate.perplexity(self.model, windows, sparsity=share, form=form)
 
+    def sparsities(self) -> dict[str, float]:
+        """What is gone of the model as it stands: the share of every projection, or of the experts of every block."""
+        if self._experts is not None and self._experts.kept is not None:
+            return self._experts.shares()
+        return sparsities(self.model)
+
+    def _share(self, shares: Mapping[str, float]) -> float:
+        """Share of all weights that the pattern can remove; mixtures are all of one size."""
+        if shares.keys() & self.statistics.routing.keys():
+            return sum(shares.values()) / len(shares)
+        return overall(self.model, shares)
+
     def measured_sparsity(self, ready: Plan) -> float:
-        """The share of the prunable weights that really fell.
+        """The share of the prunable weights that really fell; of the experts and their routers where experts do.
 
         Raises:
             SecateurError: it is not the plan's within 0.1 %, or less than was asked for; "0 % pruned, success" must be
                 impossible.
         """
-        share, planned = overall(self.model, sparsities(self.model)), overall(self.model, ready.sparsity)
+        share, planned = self._share(self.sparsities()), self._share(ready.sparsity)
         pattern = ready.recipe.pattern
         least = 0.0 if isinstance(pattern, Structured) and pattern.request else ready.recipe.sparsity
         if abs(share - planned) > TOLERANCE or share < least - TOLERANCE or share == 0.0:
@@ -218,15 +260,19 @@ class Workbench:
         return torch.cat([ranks.flatten() for ranks in self.probe_ranks(metric, group).values()])
 
     def probe_structures(self, recipe: Recipe) -> torch.Tensor:
-        """Ranks (0 to 1) that a recipe's metric gives to the head groups and neurons of a few layers, flat.
+        """Ranks (0 to 1) that a recipe's metric gives to the head groups and neurons of a few layers, or to all
+        experts, flat.
 
         Where only depth falls, the metric decides nothing and all recipes have one probe.
         """
         if isinstance(recipe.pattern, Structured) and not recipe.pattern.width:
             return torch.tensor([0.0, 1.0])
-        node = parse(recipe.metric, METRIC)
+        node = parse(recipe.metric, recipe.language)
         used = used_terminals(node)
         self.require(needs_of(recipe))
+        if isinstance(recipe.pattern, Experts):
+            routed = [expert_scores(node, routing) for _, routing in sorted(self.statistics.routing.items())]
+            return torch.cat([(s.argsort().argsort().double() / max(1, len(s) - 1)).cpu() for s in routed])
         ranks = []
         layers = [layer for layer in layers_of(self.model) if layer.units > 1]
         for layer in layers[:: max(1, len(layers) // PROBE_MATRICES)][:PROBE_MATRICES]:
@@ -255,10 +301,12 @@ class Workbench:
         """The pruned model as it is now."""
         network = self.model.network
         weights = {p.name: weight(network, p).to("cpu", copy=True) for p in self.model.architecture.projections}
-        return Snapshot(weights, self._read_biases(), self.layout)
+        experts = None if self._experts is None else self._experts.kept
+        return Snapshot(weights, self._read_biases(), self.layout, experts)
 
     def load(self, snapshot: Snapshot) -> None:
         """Write a snapshot back."""
         self._pruned = True
         self._write(snapshot.weights, snapshot.biases)
+        self._keep_experts(snapshot.experts)
         self.layout = snapshot.layout

@@ -12,7 +12,7 @@ from runs.executors.opening import check as check_workers
 from runs.goal import Budget, Evaluation, Goal, Part, Workers
 from tools.checkpoint import check_device
 from tools.errors import UsageError
-from tools.expression import ALLOCATION, METRIC, parse
+from tools.expression import ALLOCATION, parse
 from tools.methods import method as named_method
 from tools.recipe import (
     NM,
@@ -200,7 +200,7 @@ def _adapted(recipe: Recipe, sparsity: float | None, form: Pattern | None, setti
 
 def _read_formulas(recipe: Recipe) -> None:
     """Complain about a formula now, not after the model was opened and measured."""
-    parse(recipe.metric, METRIC)
+    parse(recipe.metric, recipe.language)
     if recipe.allocation.expression is not None and not recipe.allocation.uniform:
         parse(recipe.allocation.expression, ALLOCATION)
 

@@ -13,7 +13,7 @@ from runs.events import Event, PastCandidate
 from runs.goal import Goal
 from tools.allocation import units
 from tools.expression import METRIC
-from tools.recipe import NM, Structured
+from tools.recipe import NM, Experts, Structured
 
 if TYPE_CHECKING:
     from agent.history import History
@@ -35,7 +35,7 @@ def pool_of(goal: Goal) -> Pool:
 def parent_of(candidate: Candidate, bench: Workbench) -> Parent:
     """A candidate as operators and tools see it, with what its allocation comes to on the bench's model."""
     recipe = candidate.recipe
-    if isinstance(recipe.pattern, NM):
+    if isinstance(recipe.pattern, NM | Experts):
         return Parent(candidate.id, recipe)
     sparsity = bench.ready(recipe).sparsity
     structured = isinstance(recipe.pattern, Structured)

@@ -14,8 +14,8 @@ from agent.evolution.trees import tournament
 from agent.history import History
 from runs.events import PastCandidate
 from runs.thoughts import gain_over_parent
-from tools.methods import method
-from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
+from tools.methods import method, references
+from tools.recipe import NM, Allocation, Compensation, Experts, Recipe, Structured
 
 ATTEMPTS = 40
 """Draws per wanted candidate before a generation is left smaller."""
@@ -41,6 +41,8 @@ class Builtin:
     def seeds(self, situation: Situation) -> list[Child]:
         """References first, then what memory recalls, named metrics, and named allocations on Wanda's metric."""
         goal = situation.goal
+        if isinstance(goal.pattern, Experts):
+            return [self._named(situation, name) for name in references(goal.pattern)]
         if isinstance(goal.pattern, Structured):
             return structured_seeds(situation, goal.pattern)
         wanda = self._named(situation, "wanda")
@@ -59,11 +61,13 @@ class Builtin:
 
     def _named(self, situation: Situation, name: str) -> Child:
         goal = situation.goal
-        pattern = goal.pattern if isinstance(goal.pattern, NM) or name != "sparsegpt" else None
+        pattern = goal.pattern if isinstance(goal.pattern, NM | Experts) or name != "sparsegpt" else None
         recipe = method(name, goal.sparsity, pattern, goal.calibration)
         return Child(recipe, "seed", f"published: {name} ({recipe.metric})", ())
 
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
+        if isinstance(situation.goal.pattern, Experts):
+            return []  # the published scores are all there is to try
         found: list[Child] = []
         rng, population = situation.rng, list(situation.population)
         place = {parent.id: float(i) for i, parent in enumerate(population)}

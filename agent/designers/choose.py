@@ -14,6 +14,7 @@ from agent.recorder import Recorder
 from runs.events import Answered, Note, Recalled
 from runs.goal import Goal
 from tools.errors import SecateurError, UsageError
+from tools.recipe import Experts
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -26,11 +27,14 @@ TIMEOUT = 120.0
 
 
 def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
-    """Make the designer that a goal names.
+    """Make the designer that a goal names. Where experts fall there is nothing to design: `builtin` tries the methods.
 
     Raises:
         UsageError: it is not known, or what it needs is not there.
     """
+    if isinstance(goal.pattern, Experts) and goal.designer != "builtin":
+        record(Note(text=f"{goal.designer} is not asked: for experts the published methods are compared"))
+        return Builtin()
     if goal.designer == "builtin":
         return Builtin()
     if goal.designer == "random":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from runs.candidate import Candidate
-from tools.expression import ALLOCATION, METRIC, depth, parse, used_terminals
+from tools.expression import ALLOCATION, depth, parse, used_terminals
 from tools.recipe import Recipe
 
 DEEPEST = 5
@@ -26,7 +26,7 @@ class Niche(NamedTuple):
 
 def niche(recipe: Recipe) -> Niche:
     """Where a recipe belongs; explicit rates count as a statistic of their own."""
-    metric, allocation = parse(recipe.metric, METRIC), recipe.allocation
+    metric, allocation = parse(recipe.metric, recipe.language), recipe.allocation
     read = set(used_terminals(metric))
     if allocation.vector is not None:
         read.add("rates")

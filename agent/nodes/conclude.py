@@ -27,7 +27,7 @@ from tools.evaluate.latency import measure_latency
 from tools.evaluate.speed import Plan as Timing
 from tools.finetune import write_masks
 from tools.methods import method, references
-from tools.recipe import NM, Compensation, Recipe, Request, Structured
+from tools.recipe import NM, Compensation, Experts, Recipe, Request, Structured
 from tools.save import save_model
 from tools.structure.prices import DECODED
 from tools.text import Part
@@ -89,7 +89,7 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
 def _reference(context: Context, name: str) -> Recipe:
     """A published method under the run's pattern, each with its own comparison group where nothing is prescribed."""
     goal = context.goal
-    pattern = goal.pattern if isinstance(goal.pattern, NM | Structured) else None
+    pattern = goal.pattern if isinstance(goal.pattern, NM | Structured | Experts) else None
     return method(name, goal.sparsity, pattern, goal.calibration)
 
 
@@ -124,7 +124,7 @@ def _finalists(context: Context) -> list[Candidate]:
     """The best of each niche, mask-only ones with OBS added, and the strongest reference they have to beat."""
     ranked = context.recorder.history.ranked()
     count = context.goal.evaluation.finalists
-    if isinstance(context.goal.pattern, Structured):
+    if isinstance(context.goal.pattern, Structured | Experts):
         rivals = [_reference(context, name) for name in references(context.goal.pattern)]
         strongest = [c for c in ranked if c.recipe in rivals][:1]
         return list({c.id: c for c in (*strongest, *ranked[:count])}.values())
@@ -163,7 +163,7 @@ def _test_reference(makers: _Makers, name: str) -> None:
     try:
         _test(makers, name, _reference(context, name))
     except SecateurError as error:
-        if not isinstance(context.goal.pattern, Structured):
+        if not isinstance(context.goal.pattern, Structured | Experts):
             raise
         context.recorder(Note(text=f"{name} is not in the table: {error}"))
 
@@ -186,7 +186,7 @@ def _measured(makers: _Makers, recipe: Recipe | None, part: Part, reference: boo
         return found
     makers.make(recipe)
     measurement = context.bench.perplexity(windows, "propagated" if recipe else "dense")
-    found = Known(measurement=measurement, sparsities=sparsities(context.bench.model))
+    found = Known(measurement=measurement, sparsities=context.bench.sparsities())
     if reference:
         found.keep(place)
     return found
@@ -208,7 +208,7 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
         logits = model.network(probe.to(model.device), use_cache=False).logits
     # What is there in the saved model: of a smaller one only the zeros that it had anyhow.
     verify_saved(run.model_folder, expected_sparsity=sparsities(result), probe=probe, logits=logits)
-    what = "shapes" if isinstance(recipe.pattern, Structured) else "sparsity"
+    what = "shapes" if isinstance(recipe.pattern, Structured | Experts) else "sparsity"
     more = _finish_folder(context.goal, model, run.model_folder)
     record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{more}"))
     if isinstance(recipe.pattern, Structured) and recipe.pattern.request is not None:

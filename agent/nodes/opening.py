@@ -9,6 +9,8 @@ from langgraph.runtime import Runtime
 from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone
 from tools.errors import SecateurError
+from tools.methods import method, references
+from tools.recipe import Experts
 from tools.save import check_place
 
 RECALLED = 3
@@ -32,6 +34,8 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
     bench = context.bench
     if context.asked is not None:
         bench.check(context.asked[1])
+    elif isinstance(goal.pattern, Experts):  # no experts, or too few: every candidate would be refused
+        bench.check(method(references(goal.pattern)[0], goal.sparsity, goal.pattern, goal.calibration))
     if record.history.survey is None:
         architecture = model.architecture
         units = bench.layers.over_depth()

@@ -27,7 +27,7 @@ from runs.events import (
 from runs.executors import Failed, Outcome
 from runs.goal import Part
 from tools.methods import method, references
-from tools.recipe import NM, Structured
+from tools.recipe import NM, Experts, Structured
 
 GENERATION = 6
 """Candidates per generation after the seeds."""
@@ -165,7 +165,7 @@ def _record(context: Context, outcome: Outcome) -> None:
 
 def _rates(context: Context, candidate: Candidate) -> tuple[float, ...]:
     """Sparsity of every block under the candidate's allocation; nothing where the pattern prescribes it."""
-    if isinstance(candidate.recipe.pattern, NM):
+    if isinstance(candidate.recipe.pattern, NM | Experts):
         return ()
     bench = context.bench
     wanted = bench.ready(candidate.recipe).sparsity

@@ -31,7 +31,7 @@ from runs.events import (
 from runs.goal import Budget, Goal
 from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
-from tools.recipe import Recipe, Structured, Unstructured
+from tools.recipe import Experts, Recipe, Structured, Unstructured
 
 Role = Literal["dense", "reference", "result"]
 SAME = "same size and same speed"
@@ -142,7 +142,7 @@ class Summary:
     @property
     def shrinks(self) -> bool:
         """Whether structures fall, so that the saved model is smaller."""
-        return isinstance((self.recipe or self.goal).pattern, Structured)
+        return isinstance((self.recipe or self.goal).pattern, Structured | Experts)
 
     @property
     def gain(self) -> str:
@@ -151,6 +151,8 @@ class Summary:
             times = f"{self.speed.speedup:.2f} times as fast as the dense model"
             asked = "" if self.goal.speedup is None else f", {self.goal.speedup:.2f} asked"
             return f"{times}{asked} ({self.speed.request}; {self.speed.hardware}, {self.speed.threads} threads)."
+        if isinstance((self.recipe or self.goal).pattern, Experts):
+            return "smaller; a token goes through as many experts as before, so speed hardly changes."
         if self.shrinks:
             return "smaller and faster: `secateur evaluate FOLDER --latency --against MODEL` says how much."
         same = "smaller on disk, same size and same speed once opened" if self.goal.compress else SAME
@@ -164,7 +166,6 @@ class Summary:
             "run": self.run,
             "recipe": None if self.recipe is None else self.recipe.model_dump(mode="json"),
             "metric": None if self.recipe is None else self.recipe.metric,
-            "speedup": None if self.speed is None else self.speed.speedup,
             "pattern": pattern_word(self.goal if self.recipe is None else self.recipe),
             "sparsity": None if winner is None else winner.sparsity,
             "perplexity": {
@@ -172,6 +173,7 @@ class Summary:
                 "result": None if winner is None else _finite(winner.perplexity),
                 "references": references,
             },
+            "speedup": None if self.speed is None else self.speed.speedup,
             "candidates": len(self.trials),
             "seconds": round(60 * self.spent.minutes, 3),
             "output": self.output,

@@ -46,6 +46,7 @@ def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
         "pattern",
         "sparsity",
         "perplexity",
+        "speedup",
         "candidates",
         "seconds",
         "output",

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers as tf
 
+from tests.tools.mixtures import mixture
 from tools.architecture import describe, weight
 from tools.errors import SecateurError
 
@@ -104,11 +105,27 @@ def test_a_name_means_what_its_place_says(kind: str) -> None:
     assert [[p.role for p in stage] for stage in found.stages(1)] == [["qkv"], ["o"], ["fc1"], ["fc2"]]
 
 
-def test_experts_and_routers_are_left_alone() -> None:
-    config = tf.MixtralConfig(
-        **SMALL, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2
-    )
+@pytest.mark.parametrize(
+    ("family", "mlps"),
+    [
+        ("mixtral", {}),
+        ("qwen2_moe", {0: "mlp.shared_expert", 1: "mlp", 2: "mlp.shared_expert"}),
+        ("qwen3_moe", {0: "mlp", 2: "mlp"}),
+    ],
+)
+def test_experts_and_routers_are_no_projections_but_shared_experts_are(family: str, mlps: dict[int, str]) -> None:
+    found = mixture(family).architecture
+    assert found.family == family
+    for block in range(found.n_blocks):
+        paths = [f"self_attn.{role}_proj" for role in "qkvo"]
+        paths += [f"{mlps[block]}.{role}_proj" for role in ("gate", "up", "down")] if block in mlps else []
+        assert [p.name for p in found.of_block(block)] == [f"model.layers.{block}.{path}" for path in paths]
+
+
+def test_experts_of_a_family_that_no_table_knows_are_left_alone() -> None:
+    config = tf.OlmoeConfig(**SMALL, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
     found = describe(tf.AutoModelForCausalLM.from_config(config))
+    assert found.family == "discovered"
     assert {p.role for p in found.projections} == {"q", "k", "v", "o"}
 
 

@@ -12,7 +12,18 @@ from pydantic import ValidationError
 
 from tools.errors import SecateurError, UsageError
 from tools.methods import METHODS, method
-from tools.recipe import NM, Allocation, Calibration, Compensation, Recipe, Unstructured, check_sparsity, parse_pattern
+from tools.recipe import (
+    NM,
+    Allocation,
+    Calibration,
+    Compensation,
+    Experts,
+    Pattern,
+    Recipe,
+    Unstructured,
+    check_sparsity,
+    parse_pattern,
+)
 
 RATES = st.floats(0, 1, allow_nan=False)
 
@@ -82,6 +93,7 @@ def test_every_part_is_part_of_the_id(change: dict[str, Any]) -> None:
         {"pattern": {"kind": "width", "group": "model"}},  # makes every layer another width
         {"pattern": {"kind": "depth", "shapes": "free", "group": "model"}},
         {"pattern": {"kind": "width"}, "compensation": {"kind": "obs"}},
+        {"pattern": {"kind": "experts", "shapes": "free"}},
         {"compensation": {"kind": "least_squares"}},
         {"allocation": {"expression": None}},
         {"allocation": {"expression": "skew", "vector": [0.5]}},
@@ -112,13 +124,16 @@ def test_a_pattern_of_groups_leaves_nothing_to_allocate() -> None:
         ("unstructured/matrix", Unstructured(group="matrix")),
         ("2:4", NM(n=2, m=4)),
         ("16:32", NM(n=16, m=32)),
+        ("experts", Experts()),
     ],
 )
-def test_patterns_are_read(text: str, pattern: Unstructured | NM) -> None:
+def test_patterns_are_read(text: str, pattern: Pattern) -> None:
     assert parse_pattern(text) == pattern
 
 
-@pytest.mark.parametrize("text", ["3:2", "0:4", "4:4", "1:2000", "-1:4", "2:4:8", "rows", "unstructured/column", ""])
+@pytest.mark.parametrize(
+    "text", ["3:2", "0:4", "4:4", "1:2000", "-1:4", "2:4:8", "rows", "unstructured/column", "experts/free", ""]
+)
 def test_patterns_that_cannot_be_meant_get_one_line(text: str) -> None:
     with pytest.raises(UsageError, match=r"^pattern ") as caught:
         parse_pattern(text)

@@ -2,15 +2,15 @@
 
     text -> parse -> Node -> simplify -> Node -> evaluate(terminals) -> tensor
 
-A formula is written in Python's expression syntax and never run as Python. `operators` holds the two languages,
-`grammar` what a model that writes under a grammar may say in them.
+A formula is written in Python's expression syntax and never run as Python. `operators` holds the languages, `grammar`
+what a model that writes under a grammar may say in them.
 """
 
 from __future__ import annotations
 
-from tools.expression.named import NAMED_ALLOCATIONS, NAMED_METRICS, NamedAllocation
+from tools.expression.named import EXPERT_METRICS, NAMED_ALLOCATIONS, NAMED_METRICS, NamedAllocation
 from tools.expression.nodes import Call, Constant, Node, Terminal, depth, size, used_terminals
-from tools.expression.operators import ALLOCATION, METRIC, Language
+from tools.expression.operators import ALLOCATION, EXPERTS, METRIC, Language
 from tools.expression.parse import parse
 from tools.expression.score import evaluate
 from tools.expression.simplify import simplify
@@ -18,6 +18,8 @@ from tools.expression.text import format_expression
 
 __all__ = [
     "ALLOCATION",
+    "EXPERTS",
+    "EXPERT_METRICS",
     "METRIC",
     "NAMED_ALLOCATIONS",
     "NAMED_METRICS",

@@ -33,6 +33,9 @@ NAMED_METRICS: dict[str, str] = {
     "wanda_pp": "(100 * R + X) * W",
 }
 
+EXPERT_METRICS: dict[str, str] = {"frequency": "frequency", "reap": "reap"}
+"""Of experts, in the language EXPERTS: how often they are chosen, and REAP (CerebrasResearch/reap)."""
+
 NAMED_ALLOCATIONS: dict[str, NamedAllocation] = {
     "uniform": NamedAllocation("uniform", 0.0),
     "sdsa": NamedAllocation("softmax(z(skew))", 0.08),

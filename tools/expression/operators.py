@@ -1,7 +1,7 @@
-"""What the two languages consist of: terminals, operators, limits.
+"""What the languages consist of: terminals, operators, limits.
 
-METRIC gives one number per weight, ALLOCATION one number per unit (a block, a layer, a projection). An operator of
-one name means the same in both.
+METRIC gives one number per weight, ALLOCATION one number per unit (a block, a layer, a projection), EXPERTS one number
+per expert of a block. An operator of one name means the same in all.
 
 Two divisions exist, and they are not the same:
 
@@ -231,5 +231,16 @@ ALLOCATION = Language(
         "minmax": Operator(1, "scaling", _scaled, "min-max scaled to 0..1 over the units"),
         "softmax": Operator(1, "function", lambda x: x.softmax(-1), "softmax over the units"),
     },
+    aliases=_SHARED_ALIASES,
+)
+
+EXPERTS = Language(
+    name="metric",
+    terminals={
+        "frequency": Statistic("share of the calibration tokens that are routed to the expert", COLUMN, (0.0, 1.0)),
+        "reap": Statistic("mean over these tokens of router weight times norm of the expert's output", COLUMN),
+    },
+    parametrised={},
+    operators=ALLOCATION.operators,
     aliases=_SHARED_ALIASES,
 )

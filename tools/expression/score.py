@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tools.errors import SecateurError
 from tools.expression.nodes import Call, Constant, Node, Terminal
-from tools.expression.operators import ALLOCATION, METRIC, Language
+from tools.expression.operators import ALLOCATION, EXPERTS, METRIC, Language
 from tools.expression.text import format_expression
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def evaluate(node: Node, terminals: Mapping[str, Tensor]) -> Tensor:
     Args:
         node: a parsed formula.
         terminals: each terminal's tensor under its name (`outliers(5)` under exactly that): (out, in), (1, in) for a
-            metric, (units,) for an allocation. More than the formula reads may be there.
+            metric, (units,) for an allocation, (experts,) for experts. More than the formula reads may be there.
 
     Returns:
         (out, in) where `W` was given, (units,) for an allocation. It may share memory with a terminal or with itself
@@ -38,7 +38,8 @@ def evaluate(node: Node, terminals: Mapping[str, Tensor]) -> Tensor:
     if not terminals:
         raise SecateurError(f"{format_expression(node)} reads no statistic, which ranks nothing")
     shape: torch.Size = torch.broadcast_shapes(*(tensor.shape for tensor in terminals.values()))
-    run = _Run(terminals, METRIC if "W" in terminals else ALLOCATION, node)
+    language = METRIC if "W" in terminals else EXPERTS if "reap" in terminals else ALLOCATION
+    run = _Run(terminals, language, node)
     value = run.value(node)
     low, high = _extremes(value)
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -91,6 +91,9 @@ def layers_of(model: Model) -> tuple[Layer, ...]:
     if family is None:
         name = type(model.network).__name__
         raise SecateurError(f"{name} is not a family whose heads and neurons are known: prune it unstructured or N:M")
+    if family.experts is not None:
+        name = type(model.network).__name__
+        raise SecateurError(f"{name} has experts: use --pattern experts, unstructured or N:M, not width or depth")
     head = head_size(model.network.config)
     accepted: dict[int, tuple[int, ...]] = {}
     found = []

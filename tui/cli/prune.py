@@ -27,7 +27,7 @@ def prune(
         typer.Option(
             "--pattern",
             metavar="P",
-            help="unstructured (default), unstructured/matrix, …/block, 2:4, width, depth, width+depth, width/free, …",
+            help="unstructured (default; /matrix, /block), 2:4, width, depth, width+depth (each also /free), experts.",
         ),
     ] = None,
     multiple: Annotated[

@@ -1,0 +1,49 @@
+"""Where experts fall, the published methods are all there is to compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+from agent.designers import Situation, parent_of, pool_of
+from agent.designers.builtin import Builtin
+from agent.designers.choose import designer
+from agent.history import History
+from agent.recorder import Recorder
+from agent.screening import Screen
+from runs.candidate import Candidate
+from runs.events import Note
+from runs.goal import Goal
+from runs.run import create
+from tests.tools.conftest import random_windows
+from tests.tools.mixtures import mixture
+from tools.methods import method
+from tools.recipe import Experts, Recipe
+from tools.workbench import Workbench
+
+
+def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
+    windows = random_windows(4, 32)
+    bench = Workbench(mixture("qwen3_moe"), windows, windows)
+    goal = Goal(model="qwen3_moe", sparsity=0.5, pattern=Experts())
+    here = Situation(goal, 0, History(), [], bench, [], [], pool_of(goal), Random(0))
+    seeds = [child.recipe for child in Builtin().seeds(here)]
+    assert seeds == [method("frequency", 0.5), method("reap", 0.5)]
+    screen = Screen(bench, [Candidate(id="c-1", recipe=seeds[0], operator="seed")])
+    assert screen.objection(seeds[1]) is None
+    assert (
+        screen.objection(seeds[0].model_copy(update={"metric": "3 * frequency"})) == "chooses the same weights as c-1"
+    )
+    wrong = Recipe(pattern=Experts(), sparsity=0.7, metric="reap")
+    assert "every token goes through 3 of 6 experts" in (screen.objection(wrong) or "")
+    parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench)]
+    later = Situation(goal, 1, History(), [], bench, parents, [], pool_of(goal), Random(0))
+    assert Builtin().propose(later, lambda child: True, 4) == []
+
+
+def test_a_designer_that_could_design_nothing_is_not_asked(tmp_path: Path) -> None:
+    made = create(tmp_path, Goal(model="tiny", sparsity=0.5, pattern=Experts(), designer="random"))
+    record = Recorder(made)
+    assert type(designer(made.goal, record, tmp_path)) is Builtin
+    said = [event.text for event in record.events if isinstance(event, Note)]
+    assert said == ["random is not asked: for experts the published methods are compared"]

@@ -1,0 +1,80 @@
+"""Experts fall from end to end: a search compares the published methods, and anybody can load the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from tests.tools.mixtures import mixture
+from tools.checkpoint import open_model
+from tui.cli import run
+
+SMALL = ["--windows", "4", "--length", "64", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _small_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("SEARCH", "TEST"):
+        monkeypatch.setenv(f"SECATEUR_{part}_WINDOWS", "2")
+        monkeypatch.setenv(f"SECATEUR_{part}_LENGTH", "64")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A checkpoint with experts, a shared one and a block without."""
+    tokenizer: Any = open_model("tiny", cache=tmp_path).tokenizer
+    model = mixture("qwen2_moe", tokenizer, vocab_size=len(tokenizer), max_position_embeddings=128)
+    model.network.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_a_search_measures_both_methods_and_saves_the_better_one(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prune", folder, "--pattern", "experts", "--sparsity", "0.5", "--home", str(tmp_path), "--json"]
+    assert run([*arguments, "--output", str(tmp_path / "out"), *SMALL]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["pattern"], found["candidates"], found["sparsity"]) == ("experts", 2, 0.5)
+    assert found["metric"] in ("frequency", "reap")
+    assert found["perplexity"]["references"].keys() == {"frequency", "reap"}
+    assert found["perplexity"]["result"] in found["perplexity"]["references"].values()
+    network = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=False)
+    assert network.config.num_experts == 3
+    assert network.model.layers[2].mlp.gate.weight.shape == (3, 32)
+    assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
+    again = open_model(str(tmp_path / "out"), cache=tmp_path)
+    assert again.architecture.family == "qwen2_moe"
+
+
+def test_a_named_method_is_applied_without_a_pattern(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prune", folder, "--method", "frequency", "--sparsity", "0.3", "--home", str(tmp_path)]
+    assert run([*arguments, *SMALL]) == 0
+    assert "experts: the model is smaller" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("model", "sparsity", "says"),
+    [("tiny", "0.5", "has no experts that are known"), ("", "0.99", "every token goes through 2 of 6 experts")],
+)
+@pytest.mark.parametrize("asked", [["--pattern", "experts"], ["--method", "reap"]], ids=" ".join)
+def test_what_cannot_be_done_ends_in_one_line(
+    asked: list[str],
+    model: str,
+    sparsity: str,
+    says: str,
+    folder: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["prune", model or folder, *asked, "--sparsity", sparsity, "--home", str(tmp_path), *SMALL]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("secateur: ")]
+    assert len(errors) == 1
+    assert says in errors[0]
