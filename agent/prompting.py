@@ -23,7 +23,7 @@ from runs.events import PastCandidate
 from runs.thoughts import ThoughtGraph, gain_over_parent, thought_graph
 from tools.allocation import units
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS
-from tools.recipe import NM
+from tools.recipe import NM, Structured
 
 SHOWN = 6
 """Candidates in a plain history, and lessons in a chain."""
@@ -101,6 +101,7 @@ def opening(situation: Situation) -> str:
         metrics=situation.pool.named_metrics,
         allocations=NAMED_ALLOCATIONS,
         allocates=not isinstance(situation.goal.pattern, NM),
+        shapes=situation.goal.pattern if isinstance(situation.goal.pattern, Structured) else None,
         compensation=situation.pool.compensation,
         blocks=architecture.n_blocks,
         layers=len(units(architecture, "layer")),

@@ -149,7 +149,7 @@ class Toolbox:
         if candidate is None or name in history.rejected:
             known = ", ".join(c.id for c in history.ranked()[:8])
             raise UsageError(f"{name} is not a measured candidate. The best are {known}.")
-        return parent_of(candidate, self._situation.bench)
+        return parent_of(candidate, self._situation.bench, self._situation.goal.pattern)
 
     def _metric(self, text: str) -> str:
         return drafting.written(text, METRIC, self._situation.pool.metric_terminals)

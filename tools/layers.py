@@ -47,6 +47,8 @@ class LayerStatistics:
         self.architecture = model.architecture
         self.dense = dense
         self.statistics = statistics
+        self.losses: Callable[[Granularity], list[float]] | None = None
+        """Measures what the model loses without each unit alone; whoever holds the model supplies it."""
         self._known: dict[tuple[str, str], torch.Tensor] = {}
         self._moments: dict[str, tuple[float, float]] = {}
 
@@ -55,7 +57,11 @@ class LayerStatistics:
         members = units(self.architecture, granularity)
         for name in names:
             if (name, granularity) not in self._known:
-                values = [self._value(name, unit) for unit in members]
+                if name == "loss":
+                    assert self.losses is not None, "a measured loss needs a workbench"
+                    values = self.losses(granularity)
+                else:
+                    values = [self._value(name, unit) for unit in members]
                 self._known[name, granularity] = torch.tensor(values, dtype=torch.float64)
         return {name: self._known[name, granularity] for name in names}
 

@@ -32,7 +32,8 @@ from tools.text import Windows
 
 BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
-NEEDS = frozenset({"gram", "gradient", "regional", "routing"})
+NEEDS = frozenset({"gram", "gradient", "regional"})
+"""What can be collected beyond the usual, of any model; of one with experts also `routing`."""
 _VERSION = 3
 
 
@@ -171,7 +172,7 @@ def collect(
         needs: any of `gram`, `gradient`, `regional`, `routing`.
         cache: folder where statistics are kept under the fingerprint of model and text; None keeps nothing.
     """
-    keep = _Shelf(cache, model, windows)
+    keep = Shelf(cache, model, windows)
     gram = "gram" in needs or keep.holds("gram")
     architecture = model.architecture
     tensors = keep.get("gram" if gram else "inputs", lambda: _to_tensors(_forward(model, windows, gram), architecture))
@@ -289,7 +290,7 @@ def wanda_scores(model: Model, statistics: Statistics, projection: Projection) -
     return weight(model.network, projection).detach().float().abs() * statistics.inputs[projection.name].norm
 
 
-class _Shelf:
+class Shelf:
     """Tensors on disk under the fingerprint of model and calibration text; computed once, read afterwards."""
 
     def __init__(self, cache: Path | None, model: Model, windows: Windows) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from tools import evaluate
+from tools.allocation import Unit, units
 from tools.architecture import weight
 from tools.checkpoint import Model
 from tools.errors import SecateurError
@@ -24,8 +25,8 @@ from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
 from tools.measurement import Measurement
 from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
-from tools.recipe import Experts, Recipe, Request, Structured
-from tools.statistics import Statistics, collect
+from tools.recipe import Experts, Granularity, Recipe, Request, Structured
+from tools.statistics import Shelf, Statistics, collect
 from tools.structure.anatomy import CONSUMERS, layers_of
 from tools.structure.apply import cut_from_statistics, cut_propagated
 from tools.structure.choose import unit_scores
@@ -37,6 +38,8 @@ from tools.text import Windows
 from tools.verify import sparsities
 
 PROBE_MATRICES = 6
+LOSS_WINDOWS = 2
+"""Calibration windows that a measured loss is taken on: one forward pass over them for every unit."""
 PROBE_ROWS = 48
 TOLERANCE = 1e-3
 """How far the measured sparsity may be from the recipe's: 0.1 % of the prunable weights."""
@@ -79,6 +82,7 @@ class Workbench:
         """Known from the first recipe on whose experts fall."""
         self.statistics: Statistics = collect(model, calibration, needs=needs, cache=cache)
         self.layers = LayerStatistics(model, self.dense, self.statistics)
+        self.layers.losses = self._losses
         self._logits: DenseLogits | None = None
         self._known_prices: dict[Request, Prices] = {}
         self._pruned = False
@@ -215,6 +219,38 @@ class Workbench:
         """The pruned model to be saved: itself, or the smaller one where structures fell (without experts, the resident
         model itself is smaller)."""
         return self.model if self.layout is None else shrink(self.model, self.layout)
+
+    def _losses(self, granularity: Granularity) -> list[float]:
+        """Mean KL (nats per token) of the dense model without one unit, for every unit; kept beside the statistics."""
+        windows = self.calibration.first(min(LOSS_WINDOWS, len(self.calibration.ids)))
+
+        def compute() -> dict[str, torch.Tensor]:
+            self.restore()
+            dense = evaluate.remember_dense(self.model, windows)
+            found = [self._loss(unit, dense) for unit in units(self.model.architecture, granularity)]
+            return {"loss": torch.tensor(found, dtype=torch.float64)}
+
+        kept = Shelf(self.cache, self.model, windows).get(f"loss-{granularity}", compute)
+        values: list[float] = kept["loss"].tolist()
+        return values
+
+    def _loss(self, unit: Unit, dense: DenseLogits) -> float:
+        """KL without this unit: its weights and the bias of what reads it are zero for the time of the measurement."""
+        modules = [self.model.network.get_submodule(p.name) for p in unit.projections]
+        held = [module.bias for p, module in zip(unit.projections, modules, strict=True) if p.role in CONSUMERS]
+        biases = [bias for bias in held if bias is not None]
+        kept = [bias.detach().clone() for bias in biases]
+        with torch.inference_mode():
+            for p in unit.projections:
+                weight(self.model.network, p).zero_()
+            for bias in biases:
+                bias.zero_()
+            found = evaluate.divergence(self.model, dense, len(dense.windows.ids), sparsity=0.0).value
+            for p in unit.projections:
+                weight(self.model.network, p).copy_(self.dense[p.name])
+            for bias, values in zip(biases, kept, strict=True):
+                bias.copy_(values)
+        return found
 
     def perplexity(self, windows: Windows, form: str) -> Measurement:
         """Perplexity of the model as it stands (dense after `restore`, pruned after `finish`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -13,7 +13,7 @@ from runs.events import Event, PastCandidate
 from runs.goal import Goal
 from tools.allocation import units
 from tools.expression import METRIC
-from tools.recipe import NM, Experts, Structured
+from tools.recipe import NM, Allocation, Experts, Pattern, Structured
 
 if TYPE_CHECKING:
     from agent.history import History
@@ -32,7 +32,7 @@ def pool_of(goal: Goal) -> Pool:
     return Pool(terminals, goal.compensation_allowed)
 
 
-def parent_of(candidate: Candidate, bench: Workbench) -> Parent:
+def parent_of(candidate: Candidate, bench: Workbench, pattern: Pattern) -> Parent:
     """A candidate as operators and tools see it, with what its allocation comes to on the bench's model."""
     recipe = candidate.recipe
     if isinstance(recipe.pattern, NM | Experts):
@@ -42,7 +42,16 @@ def parent_of(candidate: Candidate, bench: Workbench) -> Parent:
     members = units(bench.model.architecture, "layer" if structured else recipe.allocation.granularity)
     rates = tuple(sparsity[unit.projections[0].name] for unit in members)
     layers = tuple((unit.block, unit.projections[0].sublayer, unit.size) for unit in members) if structured else ()
-    return Parent(candidate.id, recipe, rates, layers)
+    return _lifted(Parent(candidate.id, recipe, rates, layers), pattern)
+
+
+def _lifted(parent: Parent, pattern: Pattern) -> Parent:
+    """The parent under the pattern that was asked for: a published method keeps its own, and what is made of it may
+    use more."""
+    if not isinstance(pattern, Structured) or parent.recipe.pattern == pattern or not parent.layers:
+        return parent
+    rates = Allocation(expression=None, vector=parent.sparsities, granularity="layer")
+    return replace(parent, recipe=parent.recipe.model_copy(update={"pattern": pattern, "allocation": rates}))
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def situation(context: Context, generation: int) -> Situation:
         history=history,
         events=context.recorder.events,
         bench=context.bench,
-        population=[parent_of(candidate, context.bench) for candidate in members],
+        population=[parent_of(candidate, context.bench, goal.pattern) for candidate in members],
         recalled=history.recalled.entries if history.recalled else (),
         pool=pool_of(goal),
         rng=Random(f"{goal.seed}/{generation}"),

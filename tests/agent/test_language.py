@@ -26,7 +26,7 @@ from runs.report import summary
 from runs.run import Run, Status, create, list_runs
 from tests.agent.loopback import Reply, Script, call, say, serving
 from tools.errors import UsageError
-from tools.recipe import Calibration
+from tools.recipe import Calibration, Structured
 from tui.cli import run as cli
 
 KEY = "sk-planted-secret-0123456789"
@@ -410,3 +410,44 @@ def test_a_model_designs_its_own_pruning_with_valid_calls_only(tmp_path: Path) -
         assert isinstance(json.loads(made.arguments), dict)
     told = [m.text for e in events if isinstance(e, Asked) for m in e.messages if m.role == "tool"]
     assert not [text for text in told if "not a valid tool" in text or "Error invoking tool" in text]
+
+
+def test_a_designer_shapes_a_smaller_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def shaping(request: dict[str, Any], number: int) -> Reply:
+        asked.append(str(request["messages"][0]["content"]))
+        if step(request) == "reason":
+            return call("finish", WHY)
+        done = sum(message["role"] == "assistant" for message in request["messages"])
+        block = {"rates": [{"unit": 2, "sparsity": 1.0}, {"unit": 3, "sparsity": 1.0}]}
+        recipe = {
+            "metric": "X_var * W",
+            "allocation": "uniform",
+            "width": 0.05,
+            "granularity": "layer",
+            "group": "row",
+            "compensation": "least_squares",
+        }
+        replies = [
+            call("propose_rates", {"base": "c-1", **block, **WHY}),
+            call("propose_recipe", {"base": "c-1", **recipe, **WHY}),
+            call("finish", WHY),
+        ]
+        return replies[min(done, 2)]
+
+    pattern = Structured(kind="width+depth", multiple=16)
+    run = create(tmp_path / "home", goal(pattern=pattern, sparsity=0.4, budget=Budget(candidates=10)))
+    with serving(shaping) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        work(run)
+    assert run.status() is Status.FINISHED
+    assert "A rate of 1 takes" in asked[0]
+    events = run.journal.read()
+    theirs = [e.candidate for e in events if isinstance(e, CandidateProposed) and e.candidate.designer == "openai:test"]
+    assert {c.recipe.pattern for c in theirs} == {pattern}
+    assert {c.recipe.compensation.kind for c in theirs} == {"none", "least_squares"}
+    first = next(c for c in theirs if c.recipe.allocation.vector is not None)
+    measured = next(e for e in events if isinstance(e, CandidateMeasured) and e.candidate_id == first.id)
+    assert measured.rates[1] == 1.0, "block 1 is gone"
+    assert sum(rate == 1.0 for rate in measured.rates) == 1

@@ -119,7 +119,7 @@ def situation(bench: Workbench, pattern: Structured, generation: int = 0, seed: 
     history = History()
     seeds = structured_seeds(Situation(goal, 0, history, [], bench, [], [], pool_of(goal), Random(seed)), pattern)
     candidates = [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator) for i, c in enumerate(seeds, 1)]
-    population = [parent_of(candidate, bench) for candidate in candidates]
+    population = [parent_of(candidate, bench, pattern) for candidate in candidates]
     return Situation(goal, generation, history, [], bench, population, [], pool_of(goal), Random(seed))
 
 
@@ -151,7 +151,7 @@ def test_a_conventional_algorithm_evolves_rates_only(pattern: Structured, bench:
     first = Evolution().seeds(here)
     assert len(first) == 8
     named = [Candidate(id=f"c-{i}", recipe=child.recipe, operator="draw") for i, child in enumerate(first, 1)]
-    later = replace(here, population=[parent_of(candidate, bench) for candidate in named])
+    later = replace(here, population=[parent_of(candidate, bench, pattern) for candidate in named])
     screen = Screen(bench, named)
     children = Evolution().propose(later, lambda child: screen.objection(child.recipe) is None, 4)
     assert children or pattern == Structured(kind="width", multiple=16), "one width for all has few choices"

@@ -11,8 +11,9 @@ import torch
 from tools.architecture import Projection, weight
 from tools.checkpoint import Model
 from tools.errors import SecateurError
+from tools.expression import NAMED_METRICS
 from tools.layers import LayerStatistics
-from tools.methods import METHODS, STRUCTURED, method
+from tools.methods import method
 from tools.prune import needs_of, overall, plan, prune_from_statistics, prune_propagated
 from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured
 from tools.statistics import NEEDS, collect
@@ -172,7 +173,7 @@ def test_every_group_keeps_n(trained: Model, draw: Draw, n: int, m: int, compens
         assert bool((gone.reshape(-1, m).sum(1) == m - n).all())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in STRUCTURED])
+@pytest.mark.parametrize("name", [*NAMED_METRICS, "sparsegpt", "sdsa", "owl", "dlp", "atp"])
 def test_every_named_method_prunes_in_both_forms(trained: Model, draw: Draw, name: str) -> None:
     start = {n: p.clone() for n, p in trained.network.state_dict().items()}
     for form in ("dense statistics", "propagated"):

@@ -309,6 +309,25 @@ def test_shortgpt_drops_the_most_redundant_blocks(bench: Workbench) -> None:
     assert [i for i, n in enumerate(ready.sizes[::2]) if n == 0] == sorted(lowest)
 
 
+def test_blocks_fall_by_what_the_model_loses_without_them(bench: Workbench) -> None:
+    allocation = Allocation(expression="loss", width=0.1)
+    recipe = Recipe(pattern=Structured(kind="depth"), sparsity=0.2, metric="W", allocation=allocation)
+    found = bench.layers.terminals(frozenset({"loss"}), "block")["loss"]
+    alone = []
+    for block in range(5):
+        rates = tuple(float(i == block) for i in range(5))
+        only = recipe.model_copy(update={"allocation": Allocation(expression=None, vector=rates)})
+        alone.append(bench.divergence(only, 10**6).value)
+        bench.restore()
+    assert found.argmin() == torch.tensor(alone).argmin(), "another text, the same least important block"
+    assert [i for i, n in enumerate(bench.ready(recipe).sizes[::2]) if n == 0] == [int(found.argmin())]
+    dense = {p.name: weight(bench.model.network, p).clone() for p in bench.model.architecture.projections}
+    assert all(torch.equal(dense[name], bench.dense[name]) for name in dense)
+    by_layer = bench.layers.terminals(frozenset({"loss"}), "layer")["loss"]
+    assert len(by_layer) == 10
+    assert (by_layer > 0).all()
+
+
 def test_explicit_rates_reach_the_layers_they_name(bench: Workbench) -> None:
     rates = [0.0] * 10
     rates[2] = rates[3] = 1.0

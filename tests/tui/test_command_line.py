@@ -33,7 +33,7 @@ from tui.cli.edge import exit_code
         (["prune", "tiny", "--sparsity", "0.5", "--method", "wander"], 'method "wander" is not known'),
         (
             ["prune", "tiny", "--sparsity", "0.5", "--designer", "gpt"],
-            'designer "gpt" is not known: use builtin, random, self',
+            'designer "gpt" is not known: use builtin, random, evolution, self',
         ),
         (["prune", "tiny", "--sparsity", "0.5", "--prompting", "poem"], "--prompting: Input should be"),
         (["prune", "tiny", "--sparsity", "0.5", "--candidates", "0"], "--candidates: Input should be"),

@@ -212,6 +212,7 @@ ALLOCATION = Language(
         "kurtosis": Statistic("kurtosis of |weight|", COLUMN, _ANY),
         "score_skew": Statistic("skewness of |weight| * norm of its input channel", COLUMN, _ANY),
         "redundancy": Statistic("1 - cosine between input and output of the block", COLUMN, _ANY),
+        "loss": Statistic("KL divergence from the dense model when this unit alone is removed, measured", COLUMN),
         "score_mean": Statistic("mean of |weight| * norm of its input channel", COLUMN),
         "score_median": Statistic("median of the same", COLUMN),
         "alpha": Statistic("exponent of the spectrum's tail", COLUMN, _ANY),
