@@ -32,7 +32,8 @@ from tools.text import Windows
 
 BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
-NEEDS = frozenset({"gram", "gradient", "regional", "routing"})
+NEEDS = frozenset({"gram", "gradient", "regional"})
+"""The optional statistics that every model has; one with experts has `routing` too."""
 _VERSION = 3
 
 
