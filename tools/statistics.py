@@ -33,7 +33,7 @@ from tools.text import Windows
 BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
 NEEDS = frozenset({"gram", "gradient", "regional"})
-"""What can be collected beyond the usual, of any model; of one with experts also `routing`."""
+"""The optional statistics that every model has; one with experts has `routing` too."""
 _VERSION = 3
 
 

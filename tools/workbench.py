@@ -307,8 +307,8 @@ class Workbench:
         used = used_terminals(node)
         self.require(needs_of(recipe))
         if isinstance(recipe.pattern, Experts):
-            routed = [expert_scores(node, routing) for _, routing in sorted(self.statistics.routing.items())]
-            return torch.cat([(s.argsort().argsort().double() / max(1, len(s) - 1)).cpu() for s in routed])
+            found = [expert_scores(node, routing) for _, routing in sorted(self.statistics.routing.items())]
+            return torch.cat([(s.argsort().argsort().double() / max(1, len(s) - 1)).cpu() for s in found])
         ranks = []
         layers = [layer for layer in layers_of(self.model) if layer.units > 1]
         for layer in layers[:: max(1, len(layers) // PROBE_MATRICES)][:PROBE_MATRICES]:

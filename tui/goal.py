@@ -174,7 +174,7 @@ def _own_pattern(method: str | None, sparsity: float, form: Pattern | None, mult
     if multiple is None:
         return own
     if not isinstance(own, Structured):
-        raise UsageError(f"--multiple is for neurons: {method} removes single weights")
+        raise UsageError(f"--multiple is for neurons: {method} removes none")
     return Structured.model_validate(own.model_dump() | {"multiple": multiple})
 
 

@@ -84,6 +84,8 @@ class Builtin:
 
 def _adapted(past: PastCandidate, situation: Situation) -> Child | None:
     """A remembered recipe at this run's sparsity, pattern and calibration; None where it does not fit."""
+    if isinstance(past.recipe.pattern, Experts):
+        return None  # its metric speaks of experts
     goal = situation.goal
     allocation, compensation = past.recipe.allocation, past.recipe.compensation
     if isinstance(goal.pattern, NM) or allocation.vector is not None:

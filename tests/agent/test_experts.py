@@ -12,7 +12,7 @@ from agent.history import History
 from agent.recorder import Recorder
 from agent.screening import Screen
 from runs.candidate import Candidate
-from runs.events import Note
+from runs.events import Note, PastCandidate
 from runs.goal import Goal
 from runs.run import create
 from tests.tools.conftest import random_windows
@@ -39,6 +39,18 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench)]
     later = Situation(goal, 1, History(), [], bench, parents, [], pool_of(goal), Random(0))
     assert Builtin().propose(later, lambda child: True, 4) == []
+
+
+def test_what_is_remembered_of_experts_is_no_seed_for_weights() -> None:
+    windows = random_windows(4, 32)
+    bench = Workbench(mixture("mixtral"), windows, windows)
+    goal = Goal(model="mixtral", sparsity=0.5)
+    past = PastCandidate(id="m", model="mixtral", recipe=method("reap", 0.5), similarity=1.0, relative=None)
+    kinds = []
+    for recalled in ([], [past], [past.model_copy(update={"recipe": method("ria", 0.5)})]):
+        here = Situation(goal, 0, History(), [], bench, [], recalled, pool_of(goal), Random(0))
+        kinds.append([child.operator for child in Builtin().seeds(here)].count("recall"))
+    assert kinds == [0, 0, 1]
 
 
 def test_a_designer_that_could_design_nothing_is_not_asked(tmp_path: Path) -> None:

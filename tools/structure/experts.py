@@ -81,7 +81,7 @@ def routed(model: Model, batches: Iterable[torch.Tensor]) -> dict[str, torch.Ten
     Returns:
         By the name of every mixture (2, experts) float64: tokens that are routed to an expert, as a share of all
         tokens, and the sum over these of router weight times norm of the expert's output, over their number (REAP's
-        saliency, arXiv 2510.13999, eq. 9; 0 for an expert that no token reaches).
+        saliency, CerebrasResearch/reap; 0 for an expert that no token reaches).
     """
     found: dict[str, torch.Tensor] = {}
     handles = []
