@@ -80,6 +80,9 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
                 _test_reference(makers, reference)
         _test(makers, name, recipe)
         _save(makers, name, recipe)
+    request = recipe.pattern.request if isinstance(recipe.pattern, Structured) else None
+    if request is not None and not any(isinstance(event, SpeedMeasured) for event in record.events):
+        _time(makers, request)
     _remember(context)
     record(RunFinished(best=name, summary=summary(record.events, best=name).verdict))
     write(record.run)
@@ -211,8 +214,6 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     what = "shapes" if isinstance(recipe.pattern, Structured | Experts) else "sparsity"
     more = _finish_folder(context.goal, model, run.model_folder)
     record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{more}"))
-    if isinstance(recipe.pattern, Structured) and recipe.pattern.request is not None:
-        _time(makers, recipe.pattern.request)
 
 
 def _time(makers: _Makers, request: Request) -> None:

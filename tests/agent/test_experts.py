@@ -36,7 +36,7 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     )
     wrong = Recipe(pattern=Experts(), sparsity=0.7, metric="reap")
     assert "every token goes through 3 of 6 experts" in (screen.objection(wrong) or "")
-    parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench)]
+    parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench, seeds[0].pattern)]
     later = Situation(goal, 1, History(), [], bench, parents, [], pool_of(goal), Random(0))
     assert Builtin().propose(later, lambda child: True, 4) == []
 
