@@ -194,7 +194,8 @@ class Compensation(Frozen):
     """How what stays makes up for what falls.
 
     `obs` is SparseGPT's update for single weights. Where structures fall, `bias` adds what they contributed on average
-    (FLAP), and `least_squares` fits the matrix that read them anew on its Gram matrix.
+    (FLAP), and `least_squares` fits the matrix that read them anew on its Gram matrix; in the final form also to what
+    the layers before it lost (`structure.stream`).
     """
 
     kind: Literal["none", "obs", "bias", "least_squares"] = "none"

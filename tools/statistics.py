@@ -51,6 +51,8 @@ class InputStatistics:
     """Tokens of a window; some blocks hand their tokens on without telling the windows apart."""
     tokens: int = 0
     gram: torch.Tensor | None = None
+    missing: torch.Tensor | None = None
+    """(in, width) float32, X^T E: E is what the model lacks beside the dense one after the linear's layer."""
     _factors: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -76,6 +78,14 @@ class InputStatistics:
             self.tokens += self.length
             self.scaler *= seen / (seen + 1)
             self.scaler += norm**2 / (seen + 1)
+
+    def miss(self, x: torch.Tensor, lacks: torch.Tensor) -> None:
+        """Account for what a batch of inputs (..., in_features) leaves to be made up for (..., width)."""
+        flat = x.detach().reshape(-1, x.shape[-1]).float()
+        lacks = lacks.reshape(len(flat), -1).float()
+        if self.missing is None:
+            self.missing = torch.zeros(flat.shape[1], lacks.shape[1], device=flat.device)
+        self.missing.addmm_(flat.T, lacks)
 
     @property
     def windows(self) -> int:

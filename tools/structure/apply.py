@@ -14,6 +14,7 @@ from tools.statistics import InputStatistics, Statistics, batches, recording
 from tools.structure.anatomy import Layer, layers_of
 from tools.structure.choose import highest, unit_scores
 from tools.structure.cut import Layout, cut_layer
+from tools.structure.stream import DenseStream, added, adds_up, watching
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
@@ -46,6 +47,8 @@ def cut_propagated(
 ) -> Layout:
     """Cut the dense model layer after layer, each on what the smaller layers before it put out.
 
+    With least squares, layers that stay whole are fitted, too: they make up for what fell before them.
+
     Args:
         windows: the calibration windows. statistics: of the dense model, for gradients and for layers that fall or stay
             whole. progress: called with (blocks done, blocks in all).
@@ -60,13 +63,22 @@ def cut_propagated(
     with torch.inference_mode():
         runner = BlockRunner(model, windows.ids[:1])
         hidden = [runner.embed(ids) for ids in batches(windows)]
+        stream = None
+        if ready.recipe.compensation.kind == "least_squares" and adds_up(model, runner, layers, hidden[0]):
+            stream = DenseStream(model, runner, layers, ready.sizes, list(hidden))
         for block in range(architecture.n_blocks):
             dense = {p.name: weight(model.network, p).clone() for p in architecture.of_block(block)}
             members = [i for i, layer in enumerate(layers) if layer.block == block]
+            if stream is not None:
+                stream.enter(block)
             for i in members:
                 inputs = statistics.inputs[layers[i].consumer.name]
-                if 0 < ready.sizes[i] < layers[i].units:
-                    inputs = _record(model, runner, layers[i], hidden, windows, "gram" in ready.needs)
+                if 0 < ready.sizes[i] < layers[i].units or (ready.sizes[i] and stream):
+                    dense_after = stream.before_next(i) if stream else None
+                    before = [layers[j] for j in members if j < i]
+                    inputs = _record(
+                        model, runner, layers[i], hidden, windows, "gram" in ready.needs, before, dense_after
+                    )
                 kept.append(_cut(model, layers[i], ready.sizes[i], dense, inputs, statistics, ready))
             if any(ready.sizes[i] for i in members):  # a block that fell hands on what it was given
                 hidden = [runner.run(block, x) for x in hidden]
@@ -76,13 +88,30 @@ def cut_propagated(
 
 
 def _record(
-    model: Model, runner: BlockRunner, layer: Layer, hidden: Sequence[torch.Tensor], windows: Windows, gram: bool
+    model: Model,
+    runner: BlockRunner,
+    layer: Layer,
+    hidden: Sequence[torch.Tensor],
+    windows: Windows,
+    gram: bool,
+    before: Sequence[Layer],
+    dense_after: Sequence[torch.Tensor] | None,
 ) -> InputStatistics:
-    """Statistics of what the consumer reads now, with everything before it cut already."""
+    """Statistics of what the consumer reads now, with everything before it cut already.
+
+    Args:
+        hidden: batches (b, length, width) that enter the block. before: the block's layers before this one.
+        dense_after: batches of the stream that this layer should leave behind, where it is known.
+    """
     name = layer.consumer.name
-    with recording(model, {name: (name,)}, windows.ids.shape[1], gram) as inputs:
-        for x in hidden:
+    with (
+        recording(model, {name: (name,)}, windows.ids.shape[1], gram) as inputs,
+        watching(model, [*before, layer]) as seen,
+    ):
+        for k, x in enumerate(hidden):
             runner.run(layer.block, x)
+            if dense_after is not None:
+                inputs[name].miss(seen[name].inputs, dense_after[k] - added(x, [*before, layer], seen))
     return inputs[name]
 
 

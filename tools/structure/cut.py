@@ -16,6 +16,7 @@ from tools.architecture import weight
 from tools.recipe import Compensation
 from tools.statistics import InputStatistics
 from tools.structure.anatomy import Layer
+from tools.structure.stream import CATCH_UP
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
@@ -55,7 +56,7 @@ def cut_layer(
     consumer, channels = layer.consumer, layer.channels(kept)
     w = weights[consumer.name]
     columns = torch.zeros_like(w)
-    if compensation.kind == "least_squares" and 0 < len(kept) < layer.units:
+    if compensation.kind == "least_squares" and (0 < len(kept) < layer.units or inputs.missing is not None):
         columns[:, channels] = least_squares(w, inputs, channels, compensation.damping).to(w.dtype)
     else:
         columns[:, channels] = w[:, channels]
@@ -69,9 +70,10 @@ def cut_layer(
 
 
 def least_squares(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor, damping: float) -> torch.Tensor:
-    """(out, kept) the matrix V over the channels that stay with the smallest ||X W^T - X_K V^T||.
+    """(out, kept) the matrix V over the channels that stay with the smallest ||X W^T + c E - X_K V^T||.
 
-    V = W G_{:,K} (G_KK + damping mean(diag G) I)^-1, with G = X^T X.
+    V = (W G_{:,K} + c E^T X_K) (G_KK + damping mean(diag G) I)^-1, with G = X^T X; E is what the model lacks after this
+    layer as it was (nothing where that was not recorded), c = `CATCH_UP`.
     """
     assert inputs.gram is not None, "least squares needs Gram matrices"
     g = inputs.gram.double()
@@ -79,6 +81,8 @@ def least_squares(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor, 
     inner = g[kept][:, kept]
     inner.diagonal().add_(ridge)
     target = g[kept] @ w.double().T
+    if inputs.missing is not None:
+        target += CATCH_UP * inputs.missing[kept].double()
     # The ridge pulls towards the weights as they are, not towards zero.
     target += ridge * w.double().T[kept]
     factor = torch.linalg.cholesky(inner)
