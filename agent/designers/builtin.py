@@ -6,10 +6,11 @@ It goes through the same graph and the same screening as any other designer and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from agent.designers import Reason, Situation
 from agent.designers.shapes import structured_seeds
-from agent.evolution.genes import Child, breed
+from agent.evolution.genes import Child, Pool, breed
 from agent.evolution.trees import tournament
 from agent.history import History
 from runs.events import PastCandidate
@@ -65,18 +66,22 @@ class Builtin:
         recipe = method(name, goal.sparsity, pattern, goal.calibration)
         return Child(recipe, "seed", f"published: {name} ({recipe.metric})", ())
 
+    def pool(self, situation: Situation) -> Pool:
+        """What is bred from: the run's pool, and which blocks may be spared where depth falls."""
+        return replace(situation.pool, redundancy=tuple(situation.bench.statistics.redundancy))
+
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
         if isinstance(situation.goal.pattern, Experts):
             return []  # the published scores are all there is to try
         found: list[Child] = []
-        rng, population = situation.rng, list(situation.population)
+        rng, population, pool = situation.rng, list(situation.population), self.pool(situation)
         place = {parent.id: float(i) for i, parent in enumerate(population)}
         for _ in range(ATTEMPTS * count):
             if len(found) == count:
                 break
             first = tournament(population, lambda p: place[p.id], rng)
             second = tournament(population, lambda p: place[p.id], rng, k=2)
-            child = breed(first, second, situation.pool, rng)
+            child = breed(first, second, pool, rng)
             if child is not None and all(child.recipe != c.recipe for c in found) and fresh(child):
                 found.append(child)
         return found

@@ -2,13 +2,10 @@
 
 The first population is drawn at random, not seeded with what is published; after that parents are drawn by tournament
 and bred as by `builtin`. Where structures fall it is Self-Pruner's numeric loop: only the rates of layers evolve, by
-mutation and crossover, over Wanda-sp's scores and without compensation.
+mutation and crossover, over Wanda-sp's scores and without compensation; the finalists get it like anybody's.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import replace
 
 from agent.designers import Situation
 from agent.designers.builtin import Builtin
@@ -29,10 +26,8 @@ class Evolution(Builtin):
     def seeds(self, situation: Situation) -> list[Child]:
         return [self._start(situation) for _ in range(POPULATION)]
 
-    def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
-        if isinstance(situation.goal.pattern, Structured):
-            situation = replace(situation, pool=RATES_ONLY)
-        return super().propose(situation, fresh, count)
+    def pool(self, situation: Situation) -> Pool:
+        return RATES_ONLY if isinstance(situation.goal.pattern, Structured) else situation.pool
 
     def _start(self, situation: Situation) -> Child:
         child = draw(situation, situation.rng)

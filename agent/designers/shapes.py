@@ -36,9 +36,14 @@ def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
     if pattern.depth and pattern.width:
         found += [_mixed(situation, pattern, share) for share in DEPTHS]
     elif pattern.depth:
-        for name, expression in (("the last blocks", "-depth"), ("blocks by the outliers they hold", "outliers(5)")):
+        for name, expression in (
+            ("the most redundant blocks", "redundancy"),
+            ("the last blocks", "-depth"),
+            ("blocks by the outliers they hold", "outliers(5)"),
+        ):
             allocation = Allocation(expression=expression, width=0.1, granularity=_granularity(pattern))
-            found.append(Child(_recipe(situation, pattern, "W * X", False, allocation), "seed", f"{name} fall", ()))
+            recipe = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation)
+            found.append(Child(recipe, "seed", f"{name} fall", ()))
     elif pattern.shapes == "free":
         for expression in ("redundancy", "-depth"):
             allocation = Allocation(expression=expression, width=0.1, granularity="layer")
@@ -112,6 +117,6 @@ def drawn(situation: Situation, pattern: Structured, rng: Random, designer: str)
         metric = format_expression(
             simplify(random_tree(METRIC, rng, terminals=situation.pool.metric_terminals), METRIC, "matrix")
         )
-    repaired = pattern.width and situation.pool.compensation and rng.random() < 0.5
+    repaired = situation.pool.compensation and rng.random() < 0.5
     recipe = _recipe(situation, pattern, metric, repaired, allocation_of(levelled(rates, parent)))
     return Child(recipe, "draw", "drawn at random", (), designer=designer)

@@ -19,7 +19,10 @@ NEARLY = 0.999
 STEPS = (0.03, 0.06, 0.12)
 TAKEN_FROM_THE_OTHER = 0.5
 
-Change = Callable[[list[float], Parent, Random], str | None]
+FAVOUR = 16.0
+"""How much likelier the most redundant block is to be taken than the least redundant one."""
+
+Change = Callable[[list[float], Parent, Pool, Random], str | None]
 
 
 def pattern_of(parent: Parent) -> Structured:
@@ -70,7 +73,25 @@ def _split(rates: Sequence[float], parent: Parent) -> tuple[list[list[int]], lis
     return gone, [w for w in wholes if w not in gone]
 
 
-def switch(rates: list[float], parent: Parent, rng: Random) -> str | None:
+def spare(wholes: Sequence[list[int]], parent: Parent, pool: Pool, rng: Random) -> list[int]:
+    """One of them to take away, rather of a block that changes its input little."""
+    return _drawn(wholes, parent, pool, rng, 1.0)
+
+
+def needed(wholes: Sequence[list[int]], parent: Parent, pool: Pool, rng: Random) -> list[int]:
+    """One of them to bring back, rather of a block that changes its input much."""
+    return _drawn(wholes, parent, pool, rng, -1.0)
+
+
+def _drawn(wholes: Sequence[list[int]], parent: Parent, pool: Pool, rng: Random, sign: float) -> list[int]:
+    """By ranks: every one is likelier than the next by the same factor, the first than the last by `FAVOUR`."""
+    if not pool.redundancy:
+        return rng.choice(wholes)
+    ranked = sorted(wholes, key=lambda places: sign * pool.redundancy[parent.layers[places[0]][0]])
+    return rng.choices(ranked, [FAVOUR ** (-i / len(ranked)) for i in range(len(ranked))])[0]
+
+
+def switch(rates: list[float], parent: Parent, pool: Pool, rng: Random) -> str | None:
     """Something that is gone comes back and something else goes, one to three times."""
     if not pattern_of(parent).depth:
         return None
@@ -80,7 +101,7 @@ def switch(rates: list[float], parent: Parent, rng: Random) -> str | None:
         gone, there = _split(rates, parent)
         if not gone or not there:
             return None
-        back, away = rng.choice(gone), rng.choice(there)
+        back, away = needed(gone, parent, pool, rng), spare(there, parent, pool, rng)
         for i in back:
             rates[i] = _usual(rates)
         for i in away:
@@ -89,26 +110,26 @@ def switch(rates: list[float], parent: Parent, rng: Random) -> str | None:
     return f"took {', '.join(names)}"
 
 
-def deepen(rates: list[float], parent: Parent, rng: Random) -> str | None:
+def deepen(rates: list[float], parent: Parent, pool: Pool, rng: Random) -> str | None:
     """Depth against width: one whole more or less goes, the width of the others pays for it."""
     pattern = pattern_of(parent)
     if not (pattern.depth and pattern.width):
         return None
     gone, there = _split(rates, parent)
     if gone and rng.random() < 0.5:
-        back = rng.choice(gone)
+        back = needed(gone, parent, pool, rng)
         for i in back:
             rates[i] = _usual(rates)
         return f"{_name(back, parent)} comes back, the others get narrower"
     if len(there) < 2:
         return None
-    away = rng.choice(there)
+    away = spare(there, parent, pool, rng)
     for i in away:
         rates[i] = GONE
     return f"{_name(away, parent)} goes, the others get wider"
 
 
-def balance(rates: list[float], parent: Parent, rng: Random) -> str | None:
+def balance(rates: list[float], parent: Parent, pool: Pool, rng: Random) -> str | None:
     """Attention against MLP, in all layers that stay."""
     if not pattern_of(parent).width:
         return None
@@ -119,7 +140,7 @@ def balance(rates: list[float], parent: Parent, rng: Random) -> str | None:
     return "attention gives more, MLPs give less" if step > 0 else "attention gives less, MLPs give more"
 
 
-def move(rates: list[float], parent: Parent, rng: Random) -> str | None:
+def move(rates: list[float], parent: Parent, pool: Pool, rng: Random) -> str | None:
     """Width from one layer to another, one to three times."""
     pattern = pattern_of(parent)
     there = [i for i, rate in enumerate(rates) if rate < NEARLY]
@@ -146,7 +167,7 @@ def _name(places: Sequence[int], parent: Parent) -> str:
 def _changed(change: Change) -> Callable[[Parent, Parent, Pool, Random], Child | None]:
     def operator(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
         rates = list(parent.sparsities)
-        why = change(rates, parent, rng) if len(rates) > 2 else None
+        why = change(rates, parent, pool, rng) if len(rates) > 2 else None
         if why is None:
             return None
         return child_of(parent, change.__name__, why, allocation=allocation_of(levelled(rates, parent)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from langgraph.runtime import Runtime
@@ -124,27 +125,34 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
 
 
 def _finalists(context: Context) -> list[Candidate]:
-    """The best of each niche, mask-only ones with OBS added, and the strongest reference they have to beat."""
+    """The best of each niche, those without compensation with it added, and the strongest reference they have to beat.
+
+    What compensation gains shows in the final form only, where it makes up for what the layers before it lost.
+    """
     ranked = context.recorder.history.ranked()
     count = context.goal.evaluation.finalists
     if isinstance(context.goal.pattern, Structured | Experts):
         rivals = [_reference(context, name) for name in references(context.goal.pattern)]
         strongest = [c for c in ranked if c.recipe in rivals][:1]
-        return list({c.id: c for c in (*strongest, *ranked[:count])}.values())
+        best = ranked[:count]
+        if isinstance(context.goal.pattern, Structured) and context.goal.compensation_allowed:
+            best = [_twin(context, c, "least_squares") if c.recipe.compensation.kind == "none" else c for c in best]
+        return list({c.id: c for c in (*strongest, *best)}.values())
     plain = [c for c in ranked if c.recipe.league == "none"]
     if not context.goal.compensation_allowed:
         return plain[:count]
     control = [c for c in ranked if c.recipe == _reference(context, "sparsegpt")]
     compensated = [c for c in ranked if c.recipe.league == "obs" and c not in control]
-    twins = [_twin(context, c) for c in plain[:1]]
+    twins = [_twin(context, c, "obs") for c in plain[:1]]
     chosen = [*twins, *compensated[: max(1, count - 1)]][:count]
     return list({c.recipe.id: c for c in (*control, *chosen)}.values())
 
 
-def _twin(context: Context, candidate: Candidate) -> Candidate:
-    """A mask-only candidate with OBS's update, as a candidate of its own."""
+def _twin(context: Context, candidate: Candidate, kind: Literal["obs", "least_squares"]) -> Candidate:
+    """A candidate without compensation with it, as a candidate of its own."""
     record, history = context.recorder, context.recorder.history
-    recipe = candidate.recipe.model_copy(update={"compensation": Compensation(kind="obs")})
+    compensation = Compensation(kind=kind)
+    recipe = candidate.recipe.model_copy(update={"compensation": compensation})
     known = next((c for c in history.candidates.values() if c.recipe == recipe), None)
     if known is not None:
         return known
@@ -153,7 +161,7 @@ def _twin(context: Context, candidate: Candidate) -> Candidate:
         recipe=recipe,
         parents=(candidate.id,),
         operator="add compensation",
-        why=f"{candidate.id} with the OBS update, in its final form",
+        why=f"{candidate.id} with {compensation}, in its final form",
         generation=max(c.generation for c in history.candidates.values()) + 1,
     )
     record(CandidateProposed(candidate=twin))

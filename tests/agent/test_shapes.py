@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -19,7 +20,7 @@ from agent.designers.random import RandomSearch
 from agent.designers.shapes import allows, structured_seeds
 from agent.engine import work
 from agent.evolution.genes import Operator, Parent, Pool, breed
-from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled
+from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled, needed, spare
 from agent.history import History
 from agent.screening import Screen
 from runs.candidate import Candidate
@@ -95,6 +96,25 @@ def test_a_switch_keeps_the_number_of_blocks() -> None:
     for seed in range(20):
         child = operator(first, second, POOL, Random(seed))
         assert child is None or (child.recipe.allocation.vector or ()).count(GONE) == 4
+
+
+def test_redundant_blocks_are_taken_and_needed_ones_come_back() -> None:
+    first, _ = pair(Structured(kind="depth"))
+    wholes = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    pool, rng = replace(POOL, redundancy=(0.5, 0.1, 0.4, 0.2, 0.3)), Random(0)
+    taken = Counter(spare(wholes, first, pool, rng)[0] // 2 for _ in range(2000))
+    back = Counter(needed(wholes, first, pool, rng)[0] // 2 for _ in range(2000))
+    assert [block for block, _ in taken.most_common()] == [1, 3, 4, 2, 0]
+    assert [block for block, _ in back.most_common()] == [0, 2, 4, 3, 1]
+    assert min(taken.values()) > 0, "nothing is ruled out"
+    evenly = Counter(spare(wholes, first, POOL, rng)[0] // 2 for _ in range(2000))
+    assert max(evenly.values()) < 1.3 * min(evenly.values())
+
+
+def test_builtin_knows_redundancy_and_the_conventional_algorithm_does_not(bench: Workbench) -> None:
+    here = situation(bench, Structured(kind="depth"))
+    assert Builtin().pool(here).redundancy == tuple(bench.statistics.redundancy)
+    assert Evolution().pool(here).redundancy == ()
 
 
 def test_levelling_leaves_what_is_gone_and_hits_the_mean() -> None:
@@ -196,6 +216,12 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
     assert found.winner is not None
     assert 0.4 <= found.winner.sparsity < 0.5
     assert {row.name for row in found.table} >= {"dense", "wanda_sp", "flap", "shortgpt"}
+    history = History()
+    for event in run.journal.read():
+        history.observe(event)
+    ours = [history.candidates[name] for name in history.selections]
+    published = [c for c in ours if c.why.startswith("published")]
+    assert all(c.recipe.compensation.kind == "least_squares" for c in ours if c not in published)
     network = AutoModelForCausalLM.from_pretrained(run.model_folder, trust_remote_code=False)
     dense = open_model("tiny", cache=tmp_path).network
     assert sum(p.numel() for p in network.model.layers.parameters()) < 0.61 * sum(
