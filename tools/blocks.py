@@ -15,7 +15,7 @@ from tools.checkpoint import Model
 
 
 class _Reached(Exception):
-    """The first block was reached; the rest of the forward pass is not needed."""
+    """What was wanted was reached; the rest of the forward pass is not needed."""
 
 
 class BlockRunner:
@@ -63,6 +63,21 @@ class BlockRunner:
         """Output of block `index` for hidden states (batch, length, width)."""
         args, kwargs = self._calls[index]
         return output_of(self.blocks[index](hidden, *args, **kwargs))
+
+    def run_until(self, index: int, hidden: torch.Tensor, name: str) -> None:
+        """Run block `index` as far as its module `name`, hooks included, for what they see."""
+
+        def stop(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            raise _Reached
+
+        handle = self.model.network.get_submodule(name).register_forward_hook(stop)
+        try:
+            self.run(index, hidden)
+        except _Reached:
+            return
+        finally:
+            handle.remove()
+        raise AssertionError(f"block {index} did not run {name}")
 
 
 def output_of(result: Any) -> torch.Tensor:

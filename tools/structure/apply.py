@@ -109,7 +109,7 @@ def _record(
         watching(model, [*before, layer]) as seen,
     ):
         for k, x in enumerate(hidden):
-            runner.run(layer.block, x)
+            runner.run_until(layer.block, x, name)
             if dense_after is not None:
                 inputs[name].miss(seen[name].inputs, dense_after[k] - added(x, [*before, layer], seen))
     return inputs[name]
