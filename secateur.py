@@ -68,6 +68,7 @@ def search(
     sparsity: float,
     *,
     pattern: str = "unstructured",
+    recall: bool = True,
     compensation: bool = True,
     output: Path | None = None,
     compress: bool = False,
@@ -83,7 +84,8 @@ def search(
         sparsity: share of weights to remove.
         pattern: `unstructured`, `unstructured/matrix`, `unstructured/block`, N:M, `width`, `depth`, `width+depth` (each
             also with `/free`) or `experts`.
-        compensation: whether the weights that stay may be updated.
+        recall: whether memory is asked what worked in earlier runs. compensation: whether the weights that stay may be
+            updated.
         output: folder of the pruned model; inside the run where it is not given.
         compress: pack its weights on disk; opened by its folder, it is unpacked. masks: save which weights are kept.
         text: what the result is measured on, once, at the end; candidates are compared on the calibration's source.
@@ -106,6 +108,7 @@ def search(
         sparsity=sparsity,
         pattern=pattern,
         text=text,
+        recall=recall,
         compensation=compensation,
         output=output,
         compress=compress,

@@ -56,14 +56,16 @@ class Toolbox:
         self.notes: list[Reason] = []
 
     def looking(self) -> list[BaseTool]:
-        """Read-only tools."""
-        return [
+        """Read-only tools; memory is one of them unless the run does without."""
+        found = [
             self._tool("layer_statistics", asking.LayerStatistic, self._layer_statistics),
             self._tool("inspect_layers", asking.InspectLayers, self._inspect_layers),
             self._tool("try_metric", asking.TryMetric, self._try_metric),
-            self._tool("recall", asking.Recall, self._recall),
             self._tool("compare", asking.Compare, self._compare),
         ]
+        if self._situation.goal.recall:
+            found.append(self._tool("recall", asking.Recall, self._recall))
+        return found
 
     def noting(self) -> list[BaseTool]:
         """Tools of the reason step."""

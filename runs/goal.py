@@ -121,6 +121,8 @@ class Goal(Frozen):
     """`builtin`, `random`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, or `replay:JOURNAL`."""
     prompting: Literal["gcot", "history"] = "gcot"
     """What an LLM's prompts are built from: the thought graph, or the plain history as a control."""
+    recall: bool = True
+    """Whether memory is asked what worked before; without it, the same seed gives the same candidates anywhere."""
     compensation_allowed: bool = True
     max_perplexity_rise: float | None = Field(default=None, gt=0)
     """Largest perplexity over the dense model's, minus one: 0.1 is ten per cent more."""

@@ -70,6 +70,9 @@ def recall(state: State, runtime: Runtime[Context]) -> State:
         _, then = replayed(goal)
         record(Recalled(entries=then.entries if then else ()))
         return state
+    if not goal.recall:
+        record(Recalled(entries=()))
+        return state
     try:
         vector = model_vector(record.history.survey.units)
         found = Memory(context.home).recall(vector, goal.pattern, goal.sparsity, RECALLED)

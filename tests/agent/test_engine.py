@@ -127,6 +127,11 @@ def test_the_same_seed_gives_the_same_winner_and_memory_seeds_the_next_run(finis
     assert all(entry.id.startswith(again.id) for entry in recalled[0].entries)
     origins = [e.candidate.operator for e in third.journal.read() if isinstance(e, CandidateProposed)]
     assert "recall" in origins
+    alone = create(tmp_path, goal(seed=1, recall=False))
+    work(alone)
+    events = alone.journal.read()
+    assert [e.entries for e in events if isinstance(e, Recalled)] == [()]
+    assert "recall" not in [e.candidate.operator for e in events if isinstance(e, CandidateProposed)]
 
 
 @pytest.mark.parametrize("method", ["magnitude", "gblm", "wanda_pp", "owl"])

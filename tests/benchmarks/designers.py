@@ -56,6 +56,7 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[Way, float, Goal]]:
                         evaluation=Evaluation(search=search, selection=search, test=Part(), finalists=1),
                         designer=way.designer,
                         prompting=way.prompting,
+                        recall=False,  # or later parts would begin with what earlier ones found
                         compensation_allowed=chosen.compensation,
                         budget=Budget(candidates=chosen.candidates),
                         seed=seed,

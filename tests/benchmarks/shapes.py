@@ -36,6 +36,7 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
             "calibration": Calibration(source=chosen.calibration, windows=chosen.windows),
             "test_text": chosen.text,
             "evaluation": Evaluation(search=search, selection=search, test=Part(), finalists=1),
+            "recall": False,  # or later parts would begin with what earlier ones found
             "dtype": chosen.dtype,
             "device": chosen.device,
         }

@@ -67,6 +67,10 @@ def prune(
     windows: options.Windows = None,
     length: options.Length = None,
     text: options.Text = "builtin",
+    recall: Annotated[
+        bool,
+        typer.Option("--recall/--no-recall", help="Whether memory is asked what worked in earlier runs."),
+    ] = True,
     compensation: Annotated[
         bool, typer.Option("--compensation/--no-compensation", help="Whether the weights that stay may be updated.")
     ] = True,
@@ -127,6 +131,7 @@ def prune(
         method=method,
         recipe=None if recipe is None else Recipe.load(recipe),
         text=text,
+        recall=recall,
         compensation=compensation,
         output=output,
         compress=compress,
