@@ -8,6 +8,7 @@ from agent.designers import Situation
 from agent.evolution.genes import Child, Parent
 from agent.evolution.shapes import GONE, allocation_of, levelled
 from agent.evolution.trees import random_tree
+from runs.events import PastCandidate
 from tools.allocation import units
 from tools.expression import METRIC, NAMED_METRICS, format_expression, simplify
 from tools.methods import method, references
@@ -27,6 +28,7 @@ def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
         recipe = method(name, goal.sparsity, pattern, goal.calibration)
         if allows(pattern, recipe.pattern):
             found.append(Child(recipe, "seed", f"published: {name}", ()))
+    found += [child for past in situation.recalled if (child := _remembered(past, situation, pattern)) is not None]
     if pattern.width:
         found += [
             Child(_recipe(situation, pattern, metric, repaired), "seed", f"{metric} per structure", ())
@@ -47,9 +49,24 @@ def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
     elif pattern.shapes == "free":
         for expression in ("redundancy", "-depth"):
             allocation = Allocation(expression=expression, width=0.1, granularity="layer")
-            child = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation)
-            found.append(Child(child, "seed", f"widths by {expression}", ()))
+            recipe = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation)
+            found.append(Child(recipe, "seed", f"widths by {expression}", ()))
     return list({child.recipe.id: child for child in found}.values())
+
+
+def _remembered(past: PastCandidate, situation: Situation, pattern: Structured) -> Child | None:
+    """What worked before, at this run's sparsity; None where it is no such shape, or its rates are of other layers."""
+    recipe = past.recipe
+    if not allows(pattern, recipe.pattern):
+        return None
+    parent, allocation = blank(situation, pattern), recipe.allocation
+    if allocation.vector is not None:
+        if len(allocation.vector) != len(parent.layers) or allocation.granularity != "layer":
+            return None
+        allocation = allocation_of(levelled(allocation.vector, parent))
+    repaired = situation.pool.compensation and recipe.compensation.kind != "none"
+    why = f"worked in {past.id} on {past.model}, similarity {past.similarity:.2f}"
+    return Child(_recipe(situation, pattern, recipe.metric, repaired, allocation), "recall", why, ())
 
 
 def allows(asked: Structured, other: object) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from agent.evolution.genes import Child, Parent, Pool, child_of
-from tools.recipe import Allocation, Compensation, Structured
+from tools.recipe import Allocation, Compensation, Recipe, Structured
 
 GONE = 1.0
 NEARLY = 0.999
@@ -34,6 +34,13 @@ def pattern_of(parent: Parent) -> Structured:
 def allocation_of(rates: Sequence[float]) -> Allocation:
     """Explicit rates of all layers."""
     return Allocation(expression=None, vector=tuple(round(rate, 6) for rate in rates), granularity="layer")
+
+
+def takes_blocks(recipe: Recipe) -> bool:
+    """Whether blocks, or attentions or MLPs alone, fall as a whole."""
+    if not isinstance(recipe.pattern, Structured):
+        return False
+    return recipe.pattern.kind == "depth" or max(recipe.allocation.vector or (0.0,)) >= NEARLY
 
 
 def levelled(rates: Sequence[float], parent: Parent) -> list[float]:

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from langgraph.runtime import Runtime
 
+from agent.evolution.shapes import takes_blocks
 from agent.known import Known, known_place
 from agent.state import Context, State
 from runs.candidate import Candidate
@@ -134,7 +135,9 @@ def _finalists(context: Context) -> list[Candidate]:
     if isinstance(context.goal.pattern, Structured | Experts):
         rivals = [_reference(context, name) for name in references(context.goal.pattern)]
         strongest = [c for c in ranked if c.recipe in rivals][:1]
-        best = ranked[:count]
+        # With and without blocks gone: what fitting anew can mend of a block that is gone shows in the final form only.
+        kinds = {takes_blocks(c.recipe): c for c in reversed(ranked)}
+        best = list({c.id: c for c in (*sorted(kinds.values(), key=ranked.index), *ranked)}.values())[:count]
         if isinstance(context.goal.pattern, Structured) and context.goal.compensation_allowed:
             best = [_twin(context, c, "least_squares") if c.recipe.compensation.kind == "none" else c for c in best]
         return list({c.id: c for c in (*strongest, *best)}.values())

@@ -20,10 +20,11 @@ from agent.designers.random import RandomSearch
 from agent.designers.shapes import allows, structured_seeds
 from agent.engine import work
 from agent.evolution.genes import Operator, Parent, Pool, breed
-from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled, needed, spare
+from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled, needed, spare, takes_blocks
 from agent.history import History
 from agent.screening import Screen
 from runs.candidate import Candidate
+from runs.events import PastCandidate
 from runs.goal import Budget, Evaluation, Goal, Part
 from runs.report import summary
 from runs.run import create
@@ -153,6 +154,27 @@ def test_seeds_can_be_measured_and_are_what_was_asked_for(pattern: Structured, b
         assert bench.divergence(child.recipe, 64).sparsity >= 0.4 - 1e-3
 
 
+def test_what_worked_before_comes_back_at_this_sparsity_where_it_fits(bench: Workbench) -> None:
+    asked = Structured(kind="width+depth", multiple=16)
+    here = situation(bench, asked)
+    rates = [GONE, GONE] + [0.1] * (len(here.population[0].layers) - 2)
+    known = Recipe(pattern=asked, sparsity=0.2, metric="W * X_max", allocation=allocation_of(rates))
+    others = [
+        known.model_copy(update={"allocation": allocation_of(rates[2:])}),
+        known.model_copy(update={"pattern": Structured(kind="width", shapes="free", multiple=16)}),
+        Recipe(sparsity=0.4, metric="W"),
+    ]
+    past = [
+        PastCandidate(id=f"run/c-{i}", model="tiny", recipe=recipe, similarity=0.9, relative=0.8)
+        for i, recipe in enumerate([known, *others])
+    ]
+    found = [c for c in structured_seeds(replace(here, recalled=past), asked) if c.operator == "recall"]
+    assert [c.recipe.metric for c in found] == ["W * X_max"]
+    assert found[0].recipe.sparsity == 0.4
+    assert takes_blocks(found[0].recipe)
+    assert bench.divergence(found[0].recipe, 64).sparsity >= 0.4 - 1e-3
+
+
 @pytest.mark.parametrize("designer", [Builtin(), RandomSearch()], ids=lambda d: d.name)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_proposals_are_new_and_can_be_measured(designer: Builtin, pattern: Structured, bench: Workbench) -> None:
@@ -222,6 +244,7 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
     ours = [history.candidates[name] for name in history.selections]
     published = [c for c in ours if c.why.startswith("published")]
     assert all(c.recipe.compensation.kind == "least_squares" for c in ours if c not in published)
+    assert {takes_blocks(c.recipe) for c in ours if c not in published} == {False, True}
     network = AutoModelForCausalLM.from_pretrained(run.model_folder, trust_remote_code=False)
     dense = open_model("tiny", cache=tmp_path).network
     assert sum(p.numel() for p in network.model.layers.parameters()) < 0.61 * sum(
