@@ -5,7 +5,7 @@
 Random search, genetic programming, an LLM with a plain history and an LLM with the graph of thoughts prune MODEL to
 each target with each seed. Every part is a run in DIR; those that are finished are not done again, those that were
 broken off go on. At the end stands a table in Markdown: test perplexity (best, mean and spread over the seeds), tokens
-and seconds. The numbers are what they are.
+and the median of the seconds. The numbers are what they are.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def table(home: Path, chosen: argparse.Namespace) -> str:
         spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "-"
         lines.append(
             f"| {100 * target:g} % | {name} | {len(values)} | {min(values):.2f} | {means[target, name]:.2f} "
-            f"| {spread} | {statistics.fmean(tokens):,.0f} | {statistics.fmean(seconds):,.0f} |"
+            f"| {spread} | {statistics.fmean(tokens):,.0f} | {statistics.median(seconds):,.0f} |"
         )
     for target, known in sorted(references.items()):
         lines.append(f"\n{100 * target:g} %: " + ", ".join(f"{name} {value:.2f}" for name, value in known.items()))
