@@ -72,21 +72,20 @@ def cut_layer(
 def least_squares(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor, damping: float) -> torch.Tensor:
     """(out, kept) the matrix V over the channels that stay with the smallest ||X W^T + c E - X_K V^T||.
 
-    V = (W G_{:,K} + c E^T X_K) (G_KK + damping mean(diag G) I)^-1, with G = X^T X; E is what the model lacks after this
-    layer as it was (nothing where that was not recorded), c = `CATCH_UP`.
+    V = W_K + (W_R G_RK + c E^T X_K) (G_KK + damping mean(diag G) I)^-1, with G = X^T X, K what stays, R what falls; E
+    is what the model lacks after this layer as it was (nothing where that was not recorded), c = `CATCH_UP`. Written as
+    a correction, the ridge pulls towards the weights as they are, not towards zero.
     """
     assert inputs.gram is not None, "least squares needs Gram matrices"
-    g = inputs.gram.double()
-    ridge = damping * g.diagonal().mean()
-    inner = g[kept][:, kept]
-    inner.diagonal().add_(ridge)
-    target = g[kept] @ w.double().T
+    rows, falls = inputs.gram[kept], torch.ones(w.shape[1], dtype=torch.bool, device=w.device)
+    falls[kept] = False
+    lost = rows[:, falls] @ w[:, falls].float().T
     if inputs.missing is not None:
-        target += CATCH_UP * inputs.missing[kept].double()
-    # The ridge pulls towards the weights as they are, not towards zero.
-    target += ridge * w.double().T[kept]
-    factor = torch.linalg.cholesky(inner)
-    return torch.cholesky_solve(target, factor).T.to(w.dtype)
+        lost += CATCH_UP * inputs.missing[kept]
+    inner = rows[:, kept].double()
+    inner.diagonal().add_(damping * inputs.gram.diagonal().mean(dtype=torch.float64))
+    correction = torch.cholesky_solve(lost.double(), torch.linalg.cholesky(inner))
+    return (w[:, kept].double() + correction.T).to(w.dtype)
 
 
 def lost_on_average(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor) -> torch.Tensor:
