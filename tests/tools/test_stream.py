@@ -10,6 +10,7 @@ from tools.blocks import BlockRunner
 from tools.checkpoint import Model
 from tools.recipe import Allocation, Compensation, Recipe, Structured
 from tools.statistics import InputStatistics
+from tools.structure import apply as applying
 from tools.structure import cut as cutting
 from tools.structure.anatomy import layers_of
 from tools.structure.cut import least_squares
@@ -85,6 +86,29 @@ def test_a_smaller_model_fitted_to_the_stream_is_nearer_to_the_dense_one(
         bench.finish(recipe)
         found[share] = bench.perplexity(search, "propagated").value
     assert found[0.25] < found[0.0]
+
+
+@pytest.mark.parametrize("gone", ["nothing", "attention", "mlp"])
+def test_what_a_block_hands_on_need_not_be_computed_again(
+    gone: str, random_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = layers_of(random_model)
+    rates = [1.0 if gone == of.sublayer and of.block == 0 else 0.3 for of in layers]
+    recipe = Recipe(
+        pattern=Structured(kind="width+depth", shapes="free", multiple=16),
+        sparsity=0.3,
+        metric="W * X",
+        allocation=Allocation(expression=None, vector=tuple(rates), granularity="layer"),
+        compensation=Compensation(kind="least_squares"),
+    )
+    bench = Workbench(random_model, WINDOWS, WINDOWS)
+    found = []
+    for bytes_held in (applying.HELD, 0):
+        monkeypatch.setattr(applying, "HELD", bytes_held)
+        bench.finish(recipe)
+        found.append(bench.snapshot().weights)
+    for name, weights in found[0].items():
+        torch.testing.assert_close(weights, found[1][name], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("family", NORMS_AFTER_LAYERS, indirect=True)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from tools.checkpoint import Model
     from tools.text import Windows
 
+HELD = 2**30
+"""Bytes that may be kept of what one matrix reads."""
+Read = tuple[torch.Tensor, torch.Tensor]
+"""The stream before a layer (b, length, width), and what its consumer reads (..., in_features)."""
+
 
 def cut_from_statistics(model: Model, dense: Mapping[str, torch.Tensor], statistics: Statistics, ready: Plan) -> Layout:
     """Write the candidate into the model, from the dense weights and the dense model's statistics.
@@ -71,20 +76,31 @@ def cut_propagated(
             members = [i for i, layer in enumerate(layers) if layer.block == block]
             if stream is not None:
                 stream.enter(block)
+            last = max((i for i in members if ready.sizes[i]), default=None)
+            read: list[Read] = []
             for i in members:
                 inputs = statistics.inputs[layers[i].consumer.name]
                 if 0 < ready.sizes[i] < layers[i].units or (ready.sizes[i] and stream):
                     dense_after = stream.before_next(i) if stream else None
                     before = [layers[j] for j in members if j < i]
+                    held = read if stream and i == last and _fits(layers[i], windows, hidden[0]) else None
                     inputs = _record(
-                        model, runner, layers[i], hidden, windows, "gram" in ready.needs, before, dense_after
+                        model, runner, layers[i], hidden, windows, "gram" in ready.needs, before, dense_after, held
                     )
                 kept.append(_cut(model, layers[i], ready.sizes[i], dense, inputs, statistics, ready))
-            if any(ready.sizes[i] for i in members):  # a block that fell hands on what it was given
+            if read and last is not None:  # only the last matrix has changed since
+                consumer = model.network.get_submodule(layers[last].consumer.name)
+                hidden = [x + consumer(inputs).view_as(x) for x, inputs in read]
+            elif last is not None:  # a block that fell hands on what it was given
                 hidden = [runner.run(block, x) for x in hidden]
             if progress is not None:
                 progress(block + 1, architecture.n_blocks)
     return Layout(layers, tuple(kept))
+
+
+def _fits(layer: Layer, windows: Windows, hidden: torch.Tensor) -> bool:
+    """Whether what a consumer reads of all windows may be kept, which saves running its block once more."""
+    return windows.tokens * layer.consumer.in_features * hidden.element_size() <= HELD
 
 
 def _record(
@@ -96,12 +112,14 @@ def _record(
     gram: bool,
     before: Sequence[Layer],
     dense_after: Sequence[torch.Tensor] | None,
+    held: list[Read] | None,
 ) -> InputStatistics:
     """Statistics of what the consumer reads now, with everything before it cut already.
 
     Args:
         hidden: batches (b, length, width) that enter the block. before: the block's layers before this one.
-        dense_after: batches of the stream that this layer should leave behind, where it is known.
+        dense_after: batches of the stream that this layer should leave behind, where it is known. held: filled with the
+            stream before the layer and what its consumer reads.
     """
     name = layer.consumer.name
     with (
@@ -112,6 +130,8 @@ def _record(
             runner.run_until(layer.block, x, name)
             if dense_after is not None:
                 inputs[name].miss(seen[name].inputs, dense_after[k] - added(x, [*before, layer], seen))
+            if held is not None:
+                held.append((added(x, before, seen), seen[name].inputs))
     return inputs[name]
 
 
