@@ -35,7 +35,7 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
             "pattern": pattern,
             "calibration": Calibration(source=chosen.calibration, windows=chosen.windows),
             "test_text": chosen.text,
-            "evaluation": Evaluation(search=search, selection=search, test=Part(), finalists=1),
+            "evaluation": Evaluation(search=search, selection=search, test=Part(), finalists=chosen.finalists),
             "recall": False,  # or later parts would begin with what earlier ones found
             "dtype": chosen.dtype,
             "device": chosen.device,
@@ -93,7 +93,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--targets", type=float, nargs="+", default=[0.2, 0.3, 0.5])
     parser.add_argument("--pattern", default="width+depth")
-    parser.add_argument("--candidates", type=int, default=32)
+    parser.add_argument("--candidates", type=int, default=16)
+    parser.add_argument("--finalists", type=int, default=2)
     parser.add_argument("--windows", type=int, default=16)
     parser.add_argument("--search-windows", type=int, default=4)
     parser.add_argument("--calibration", default="builtin")
