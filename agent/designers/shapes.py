@@ -16,8 +16,13 @@ from tools.recipe import Allocation, Compensation, Granularity, Recipe, Structur
 
 FLUCTUATION = "sqr(W) * X_var"
 """FLAP's metric."""
-DEPTHS = (1 / 3, 2 / 3)
+DEPTHS = (1 / 3, 1 / 2, 2 / 3)
 """How much of what falls are whole blocks, in the seeds that mix both."""
+NARROW = 0.1
+"""Rate of MLPs before all rates are levelled to the budget."""
+LEAN = 0.25
+"""Rate of attention over that of MLPs in the mixed seeds. On SmolLM2-135M at 50 %, 5 of 30 blocks gone and the rest
+fitted by least squares, KL was 1.80 with equal rates and 1.64 with all heads kept."""
 
 
 def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
@@ -29,12 +34,13 @@ def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
         if allows(pattern, recipe.pattern):
             found.append(Child(recipe, "seed", f"published: {name}", ()))
     found += [child for past in situation.recalled if (child := _remembered(past, situation, pattern)) is not None]
+    repaired = situation.pool.compensation
     if pattern.width:
         found += [
             Child(_recipe(situation, pattern, metric, repaired), "seed", f"{metric} per structure", ())
-            for metric, repaired in ((FLUCTUATION, False), (FLUCTUATION, True), (NAMED_METRICS["wanda"], True))
-            if not repaired or situation.pool.compensation
+            for metric in (FLUCTUATION, NAMED_METRICS["wanda"])
         ]
+        found.append(_mixed(situation, pattern, 0.0))
     if pattern.depth and pattern.width:
         found += [_mixed(situation, pattern, share) for share in DEPTHS]
     elif pattern.depth:
@@ -44,12 +50,12 @@ def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
             ("blocks by the outliers they hold", "outliers(5)"),
         ):
             allocation = Allocation(expression=expression, width=0.1, granularity=_granularity(pattern))
-            recipe = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation)
+            recipe = _recipe(situation, pattern, "W * X", repaired, allocation)
             found.append(Child(recipe, "seed", f"{name} fall", ()))
     elif pattern.shapes == "free":
         for expression in ("redundancy", "-depth"):
             allocation = Allocation(expression=expression, width=0.1, granularity="layer")
-            recipe = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation)
+            recipe = _recipe(situation, pattern, "W * X", repaired, allocation)
             found.append(Child(recipe, "seed", f"widths by {expression}", ()))
     return list({child.recipe.id: child for child in found}.values())
 
@@ -107,13 +113,18 @@ def blank(situation: Situation, pattern: Structured) -> Parent:
 
 
 def _mixed(situation: Situation, pattern: Structured, share: float) -> Child:
-    """The most redundant blocks fall until `share` of what has to fall is gone; width pays the rest."""
+    """The most redundant blocks fall until `share` of what has to fall is gone; width pays the rest, MLPs more of it."""
     parent, redundancy = blank(situation, pattern), situation.bench.statistics.redundancy
-    count = max(1, round(share * situation.goal.sparsity * len(redundancy)))
+    count = round(share * situation.goal.sparsity * len(redundancy))
     fall = sorted(range(len(redundancy)), key=redundancy.__getitem__)[:count]
-    rates = [GONE if block in fall else 0.0 for block, _, _ in parent.layers]
-    recipe = _recipe(situation, pattern, "W * X", situation.pool.compensation, allocation_of(levelled(rates, parent)))
-    return Child(recipe, "seed", f"the {count} most redundant blocks fall, the others get narrower", ())
+    rates = [
+        GONE if block in fall else LEAN * NARROW if sublayer == "attention" else NARROW
+        for block, sublayer, _ in parent.layers
+    ]
+    allocation = allocation_of(levelled(rates, parent))
+    recipe = _recipe(situation, pattern, FLUCTUATION, situation.pool.compensation, allocation)
+    why = f"the {count} most redundant blocks fall, " if count else ""
+    return Child(recipe, "seed", f"{why}MLPs get narrower, attention less so", ())
 
 
 def drawn(situation: Situation, pattern: Structured, rng: Random, designer: str) -> Child:
