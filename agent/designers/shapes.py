@@ -113,7 +113,7 @@ def blank(situation: Situation, pattern: Structured) -> Parent:
 
 
 def _mixed(situation: Situation, pattern: Structured, share: float) -> Child:
-    """The most redundant blocks fall until `share` of what has to fall is gone; width pays the rest, MLPs more of it."""
+    """The most redundant blocks fall until `share` of what has to fall is gone; width pays the rest, mostly MLPs."""
     parent, redundancy = blank(situation, pattern), situation.bench.statistics.redundancy
     count = round(share * situation.goal.sparsity * len(redundancy))
     fall = sorted(range(len(redundancy)), key=redundancy.__getitem__)[:count]
