@@ -68,6 +68,8 @@ class Builtin:
 
     def pool(self, situation: Situation) -> Pool:
         """What is bred from: the run's pool, and which blocks may be spared where depth falls."""
+        if not isinstance(situation.goal.pattern, Structured):
+            return situation.pool
         return replace(situation.pool, redundancy=tuple(situation.bench.statistics.redundancy))
 
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
