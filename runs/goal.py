@@ -118,7 +118,8 @@ class Goal(Frozen):
     recipe: Recipe | None = None
     """A recipe to apply instead of searching."""
     designer: str = Field(default="builtin", min_length=1)
-    """`builtin`, `random`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, or `replay:JOURNAL`."""
+    """`builtin`, `random`, `evolution`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, or
+    `replay:JOURNAL`."""
     prompting: Literal["gcot", "history"] = "gcot"
     """What an LLM's prompts are built from: the thought graph, or the plain history as a control."""
     recall: bool = True

@@ -13,7 +13,7 @@ from runs.events import Event, PastCandidate
 from runs.goal import Goal
 from tools.allocation import units
 from tools.expression import METRIC
-from tools.recipe import NM, Allocation, Experts, Pattern, Structured
+from tools.recipe import NM, Allocation, Experts, Pattern, Recipe, Structured
 
 if TYPE_CHECKING:
     from agent.history import History
@@ -43,6 +43,11 @@ def parent_of(candidate: Candidate, bench: Workbench, pattern: Pattern) -> Paren
     rates = tuple(sparsity[unit.projections[0].name] for unit in members)
     layers = tuple((unit.block, unit.projections[0].sublayer, unit.size) for unit in members) if structured else ()
     return _lifted(Parent(candidate.id, recipe, rates, layers), pattern)
+
+
+def remembered(past: PastCandidate, recipe: Recipe) -> Child:
+    """A seed that memory gave, in the form that this run can use."""
+    return Child(recipe, "recall", f"worked in {past.id} on {past.model}, similarity {past.similarity:.2f}", ())
 
 
 def _lifted(parent: Parent, pattern: Pattern) -> Parent:

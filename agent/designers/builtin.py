@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from agent.designers import Reason, Situation
+from agent.designers import Reason, Situation, remembered
 from agent.designers.shapes import structured_seeds
 from agent.evolution.genes import Child, Pool, breed
 from agent.evolution.trees import tournament
@@ -108,7 +108,7 @@ def _adapted(past: PastCandidate, situation: Situation) -> Child | None:
         compensation=compensation,
         calibration=goal.calibration,
     )
-    return Child(recipe, "recall", f"worked in {past.id} on {past.model}, similarity {past.similarity:.2f}", ())
+    return remembered(past, recipe)
 
 
 def _about_edits(history: History, generation: int) -> Iterator[Reason]:

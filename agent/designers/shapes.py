@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from agent.designers import Situation
+from agent.designers import Situation, remembered
 from agent.evolution.genes import Child, Parent
 from agent.evolution.shapes import GONE, allocation_of, levelled
 from agent.evolution.trees import random_tree
@@ -71,8 +71,7 @@ def _remembered(past: PastCandidate, situation: Situation, pattern: Structured) 
             return None
         allocation = allocation_of(levelled(allocation.vector, parent))
     repaired = situation.pool.compensation and recipe.compensation.kind != "none"
-    why = f"worked in {past.id} on {past.model}, similarity {past.similarity:.2f}"
-    return Child(_recipe(situation, pattern, recipe.metric, repaired, allocation), "recall", why, ())
+    return remembered(past, _recipe(situation, pattern, recipe.metric, repaired, allocation))
 
 
 def allows(asked: Structured, other: object) -> bool:

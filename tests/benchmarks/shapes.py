@@ -16,7 +16,8 @@ from pathlib import Path
 from agent.engine import work
 from runs.goal import Budget, Evaluation, Goal, Part
 from runs.report import summary
-from runs.run import Run, Status, create, list_runs
+from runs.run import Status, list_runs
+from tests.benchmarks.designers import run_of
 from tools.methods import STRUCTURED
 from tools.recipe import Calibration, Pattern, parse_pattern
 
@@ -51,12 +52,6 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
             for name in designers:
                 budget = Budget(candidates=chosen.candidates)
                 yield name, target, goal(target, parse_pattern(chosen.pattern), designer=name, seed=seed, budget=budget)
-
-
-def run_of(home: Path, goal: Goal) -> Run:
-    """The part's run: the one that was begun, or a new one."""
-    begun = [run for run in list_runs(home) if run.goal == goal]
-    return begun[0] if begun else create(home, goal)
 
 
 def table(home: Path, chosen: argparse.Namespace) -> str:
