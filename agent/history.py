@@ -23,11 +23,19 @@ from runs.events import (
     Said,
     Saved,
     Selected,
+    SpeedMeasured,
     SurveyDone,
     Thought,
     ToolUsed,
 )
 from tools.measurement import Measurement
+
+_LATEST: dict[type[Event], str] = {
+    SurveyDone: "survey",
+    Recalled: "recalled",
+    Saved: "saved",
+    SpeedMeasured: "speed",
+}
 
 
 @dataclass
@@ -59,6 +67,7 @@ class History:
     survey: SurveyDone | None = None
     recalled: Recalled | None = None
     saved: Saved | None = None
+    speed: SpeedMeasured | None = None
 
     def observe(self, event: Event) -> None:
         """Take one event."""
@@ -77,14 +86,10 @@ class History:
                 self.likened.add(name)
             case Said(text=text):
                 self.said.append(text)
-            case SurveyDone():
-                self.survey = event
-            case Recalled():
-                self.recalled = event
-            case Saved():
-                self.saved = event
+            case SurveyDone() | Recalled() | Saved() | SpeedMeasured():
+                setattr(self, _LATEST[type(event)], event)
             case Extended():
-                self.saved = None
+                self.saved = self.speed = None
             case _:
                 self._observe_candidate(event)
 

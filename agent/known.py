@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.measurement import Measurement, libraries
-from tools.recipe import Frozen, Recipe
+from tools.recipe import Frozen, Recipe, Structured
 
 if TYPE_CHECKING:
     from tools.text import Windows
@@ -41,8 +41,11 @@ class Known(Frozen):
 
 def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe | None) -> Path:
     """The file of a reference (None: the dense model) on these windows, under the bench's protocol."""
-    treatment = None if recipe is None else [recipe.canonical(), bench.calibration.sha256]
-    model = bench.model
+    model, treatment = bench.model, None
+    if recipe is not None:
+        treatment = [recipe.canonical(), bench.calibration.sha256]
+        if isinstance(recipe.pattern, Structured) and recipe.pattern.request is not None:
+            treatment.append(str(bench.ready(recipe).sizes))  # what a time allows differs from machine to machine
     key = [
         treatment,
         windows.sha256,

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from agent.history import History
 from runs.budget import Ledger
-from runs.events import Event, Progress, Said, Stage, decode, encode
-from runs.run import Run
-from runs.secrets import scrub
+from runs.events import Event, Extended, Progress, Said, Stage
+from runs.run import STOP, Run
 
 Listener = Callable[[Event], None]
 
@@ -29,8 +28,7 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         """An event happens: it is on the disk before anybody acts on it, and it holds no secret."""
-        event = _without_secrets(event)
-        self.run.journal.append(event)
+        event = self.run.journal.append(event)
         self.events.append(event)
         self.ledger.observe(event)
         self.history.observe(event)
@@ -44,16 +42,10 @@ class Recorder:
 
     @property
     def said_stop(self) -> bool:
-        """Whether the last thing the person said asks to stop."""
-        said = [event.text for event in self.events if isinstance(event, Said)]
-        return bool(said) and said[-1].strip().lower().startswith("stop")
+        """Whether the last thing the person said, since they asked to go on, is that the search shall end."""
+        words = [event for event in self.events if isinstance(event, Said | Extended)]
+        return bool(words) and isinstance(words[-1], Said) and words[-1].text == STOP
 
     def progress(self, stage: str) -> Callable[[int, int], None]:
         """A callback that reports steps of a stage."""
         return lambda done, total: self(Progress(stage=stage, done=done, total=total))
-
-
-def _without_secrets(event: Event) -> Event:
-    line = encode(event).decode()
-    clean = scrub(line)
-    return event if clean == line else decode(clean.encode())

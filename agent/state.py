@@ -122,6 +122,7 @@ class Context:
             calibration=goal.calibration,
             search=goal.evaluation.search,
             needs=self._needs,
+            prices=self.bench.prices(goal.pattern),
             threads=torch.get_num_threads(),
         )
 

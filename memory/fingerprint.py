@@ -17,7 +17,8 @@ from tools.recipe import NM, Recipe, Unstructured
 Vector = NDArray[np.float64]
 
 VERSION = 2
-"""Goes up whenever a vector's meaning changes: an index of another version is rebuilt, not read."""
+"""Goes up whenever a vector's meaning changes: an index of another version is not read, `secateur memory rebuild` makes
+it anew."""
 
 STATISTICS = ("skew", "kurtosis", "outliers", "redundancy")
 POINTS = 16

@@ -12,7 +12,7 @@ import numpy as np
 
 from memory.fingerprint import Vector, cosine, recipe_vector
 from memory.remembered import Remembered
-from tools.recipe import Pattern
+from tools.recipe import Experts, Pattern, Structured
 
 _SAME_RECIPE = 0.999
 _UNPROVEN = 1.5
@@ -34,11 +34,14 @@ def rank(
 ) -> list[Recollection]:
     """The `k` memories most worth trying, best first, no two of them the same recipe up to constants.
 
+    Where structures fall, recipes for single weights are nothing to try, and the other way round.
+
     Worth is similarity over `relative`, the divergence in units of the best reference's.
 
     Args:
         model: `model_vector` of the model at hand.
     """
+    memories = [memory for memory in memories if _felled(memory.recipe.pattern) == _felled(pattern)]
     if not memories:
         return []
     nearness = cosine(np.array([memory.model_vector for memory in memories]), model).clip(0.0, 1.0)
@@ -48,6 +51,11 @@ def rank(
     ]
     found.sort(key=lambda item: (-_worth(item), item.memory.id))
     return _distinct(found, k)
+
+
+def _felled(pattern: Pattern) -> str:
+    """What falls."""
+    return pattern.kind if isinstance(pattern, Experts) else "layers" if isinstance(pattern, Structured) else "weights"
 
 
 def _pattern_factor(memory: Remembered, pattern: Pattern) -> float:

@@ -5,9 +5,10 @@ The ledger is a fold over the journal, so a resumed run goes on with what was al
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from runs.events import (
     Answered,
@@ -15,15 +16,19 @@ from runs.events import (
     CandidateRejected,
     Event,
     Extended,
+    Replied,
     RunFailed,
     RunFinished,
     RunInterrupted,
     RunStarted,
+    Said,
 )
 from runs.goal import Budget
 from tools.errors import SecateurError
 
 __all__ = ["Budget", "BudgetSpent", "Ledger", "Spent"]
+
+Limit = Literal["candidates", "minutes", "tokens", "money"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Ledger:
                 pass
 
     def _charge_time(self, event: Event) -> None:
+        if isinstance(event, Said | Replied | Extended):
+            return  # somebody talks, whether or not the engine works
         if self._last is not None and not isinstance(event, RunStarted):
             self._seconds += max(0.0, (event.at - self._last).total_seconds())
         ended = isinstance(event, RunFinished | RunFailed | RunInterrupted)
@@ -111,14 +118,14 @@ class Ledger:
         allowed = self.budget.candidates
         return None if allowed is None else max(0, allowed - len(self._charged))
 
-    def check(self) -> None:
-        """Return if there is something left of everything.
+    def check(self, limits: Sequence[Limit] = ("candidates", "minutes", "tokens", "money")) -> None:
+        """Return if there is something left of all of these.
 
         Raises:
             BudgetSpent: a limit is reached.
         """
         spent = self.spent
-        for limit in ("candidates", "minutes", "tokens", "money"):
+        for limit in limits:
             allowed = getattr(self.budget, limit)
             if allowed is not None and getattr(spent, limit) >= allowed:
                 raise BudgetSpent(limit, allowed, spent)

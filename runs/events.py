@@ -234,7 +234,8 @@ class ToolUsed(Happened):
 
 
 class Extended(Happened):
-    """The person wants more: so many candidates or minutes beyond what is spent; what is not named is not limited."""
+    """The person wants more: so many candidates or minutes beyond what is spent. Where one is named, the other is
+    not limited any more; limits of tokens and money stay."""
 
     event: Literal["extended"] = "extended"
     candidates: int | None = Field(default=None, ge=1)

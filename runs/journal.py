@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runs.events import Event, Progress, decode, encode
+from runs.secrets import scrub_fields
 from tools.errors import SecateurError
 
 logger = logging.getLogger(__name__)
@@ -34,12 +35,18 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, event: Event) -> None:
+    def append(self, event: Event) -> Event:
         """Write one event and wait until it is on the disk; when this returns, the event has happened.
+
+        Returns:
+            The event as it was written, without secrets.
 
         Raises:
             SecateurError: the file cannot be written; what was there before is still whole.
         """
+        found = event.model_dump()
+        if (clean := scrub_fields(found)) != found:
+            event = type(event).model_validate(clean)
         line = encode(event) + b"\n"
         try:
             with _locked(self.path) as file:
@@ -55,6 +62,7 @@ class Journal:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise SecateurError(f"{self.path}: cannot be written ({reason}). Make room or give access.") from error
+        return event
 
     def read(self) -> list[Event]:
         """All events, oldest first; none when the file does not exist yet."""

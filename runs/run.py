@@ -28,6 +28,8 @@ from runs.lock import Holder, Locked, hold, holder
 from tools.errors import SecateurError, UsageError
 from tools.recipe import first_problem
 
+STOP = "stop"
+"""What `Run.stop` says, whatever words a person used."""
 _NAMES_SHOWN = 8
 
 
@@ -154,6 +156,10 @@ class Run:
     def say(self, text: str) -> None:
         """Put what the person says into the inbox."""
         self.inbox.append(Said(text=text))
+
+    def stop(self) -> None:
+        """Have the search end after this step and conclude."""
+        self.say(STOP)
 
     def unheard(self, events: Iterable[Event]) -> list[Said]:
         """What was said but is not yet among the journal's `events`: the engine copies it there in order."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 MASK = "***"
@@ -27,6 +29,23 @@ def secrets() -> list[str]:
 
 def scrub(text: str) -> str:
     """The text without any secret."""
-    for secret in secrets():
-        text = text.replace(secret, MASK)
-    return text
+    return str(_masked(text, secrets()))
+
+
+def scrub_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same fields with every text in them scrubbed, however deep; numbers and names of fields stay."""
+    return dict(_masked(fields, secrets()))
+
+
+def _masked(value: Any, known: Sequence[str]) -> Any:
+    match value:
+        case str():
+            for secret in known:
+                value = value.replace(secret, MASK)
+            return value
+        case dict():
+            return {name: _masked(part, known) for name, part in value.items()}
+        case list() | tuple():
+            return type(value)(_masked(part, known) for part in value)
+        case _:
+            return value

@@ -147,12 +147,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def check_device(device: str) -> None:
-    """Raise UsageError unless a tensor can be made on the device."""
+    """Raise UsageError unless a tensor of float64, in which statistics are summed, can be made on the device."""
     import torch
 
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, dtype=torch.float64, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise UsageError(f'device "{device}" cannot be used here: {reason(error)}') from error
 
 

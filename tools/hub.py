@@ -31,7 +31,7 @@ def missing_shards(folder: Path) -> list[str]:
     if not index.exists():
         return []
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SecateurError(f"{index} is damaged: {reason(error)}. Download it again.") from error
     return sorted(shard for shard in shards if not (folder / shard).exists())

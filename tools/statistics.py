@@ -187,14 +187,25 @@ def collect(
     architecture = model.architecture
     tensors = keep.get("gram" if gram else "inputs", lambda: _to_tensors(_forward(model, windows, gram), architecture))
     statistics = _from_tensors(tensors, architecture, windows.sha256)
+    _add(statistics, keep, model, windows, needs)
+    statistics.reused = not keep.computed
+    return statistics
+
+
+def add(
+    statistics: Statistics, model: Model, windows: Windows, needs: frozenset[str], cache: Path | None = None
+) -> None:
+    """Add to statistics of the dense `model` what is needed of `gradient`, `regional`, `routing`."""
+    _add(statistics, Shelf(cache, model, windows), model, windows, needs)
+
+
+def _add(statistics: Statistics, keep: Shelf, model: Model, windows: Windows, needs: frozenset[str]) -> None:
     if "gradient" in needs:
         statistics.gradient = keep.get("gradient", lambda: _gradients(model, windows))
     if "regional" in needs:
         statistics.regional = keep.get("regional", lambda: _regional_gradients(model, windows))
     if "routing" in needs:
         statistics.routing = keep.get("routing", lambda: routed(model, batches(windows)))
-    statistics.reused = not keep.computed
-    return statistics
 
 
 def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:

@@ -8,9 +8,11 @@ calls `restore`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -25,19 +27,21 @@ from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
 from tools.measurement import Measurement
 from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
-from tools.recipe import Experts, Granularity, Recipe, Request, Structured
-from tools.statistics import Shelf, Statistics, collect
+from tools.recipe import Experts, Granularity, Pattern, Recipe, Request, Structured
+from tools.statistics import Shelf, Statistics, add, collect
 from tools.structure.anatomy import CONSUMERS, layers_of
 from tools.structure.apply import cut_from_statistics, cut_propagated
 from tools.structure.choose import unit_scores
-from tools.structure.cut import Layout
+from tools.structure.cut import Layout, fallen
 from tools.structure.experts import ResidentExperts, choose, expert_scores
 from tools.structure.prices import Prices, prices_of
 from tools.structure.shrink import shrink
 from tools.text import Windows
 from tools.verify import sparsities
 
-PROBE_MATRICES = 6
+T = TypeVar("T")
+
+PROBE_MATRICES = 8
 LOSS_WINDOWS = 2
 """Calibration windows that a measured loss is taken on: one forward pass over them for every unit."""
 PROBE_ROWS = 48
@@ -57,6 +61,13 @@ class Snapshot:
     """Indices of those that stay, by mixture, where experts fell."""
 
 
+def _spread(parts: Sequence[T], kind: Callable[[T], str]) -> list[T]:
+    """A few over the whole depth, kinds in turn."""
+    kinds = [[part for part in parts if kind(part) == name] for name in dict.fromkeys(map(kind, parts))]
+    members = [kinds[i % len(kinds)] for i in range(min(PROBE_MATRICES, len(parts)))]
+    return [alike[i * len(alike) // PROBE_MATRICES] for i, alike in enumerate(members)]
+
+
 class Workbench:
     """Measures recipes on one model."""
 
@@ -67,8 +78,13 @@ class Workbench:
         search: Windows | None,
         cache: Path | None = None,
         needs: frozenset[str] = frozenset(),
+        prices: Prices | None = None,
     ) -> None:
-        """Take the dense model's statistics; `needs` names the optional ones that will surely be asked for."""
+        """Take the dense model's statistics.
+
+        Args:
+            needs: the optional statistics that will surely be asked for. prices: measured elsewhere, for their request.
+        """
         keep_freed_memory()
         self.model = model
         self.calibration = calibration
@@ -84,7 +100,7 @@ class Workbench:
         self.layers = LayerStatistics(model, self.dense, self.statistics)
         self.layers.losses = self._losses
         self._logits: DenseLogits | None = None
-        self._known_prices: dict[Request, Prices] = {}
+        self._known_prices: dict[Request, Prices] = {} if prices is None else {prices.request: prices}
         self._pruned = False
 
     def restore(self) -> None:
@@ -133,6 +149,9 @@ class Workbench:
         }
         if missing := frozenset(need for need in needs if not held[need]):
             self.restore()
+            if "gram" not in missing:
+                add(self.statistics, self.model, self.calibration, missing, self.cache)
+                return
             wanted = missing | frozenset(need for need, there in held.items() if there)
             self.statistics = collect(self.model, self.calibration, needs=wanted, cache=self.cache)
             self.layers.statistics = self.statistics
@@ -140,11 +159,11 @@ class Workbench:
     def ready(self, recipe: Recipe) -> Plan:
         """Collect what the recipe needs and decide the sparsity of every projection."""
         self.require(needs_of(recipe))
-        return plan(self.model, self.layers, recipe, self._prices(recipe))
+        return plan(self.model, self.layers, recipe, self.prices(recipe.pattern))
 
-    def _prices(self, recipe: Recipe) -> Prices | None:
-        """What layers cost, where the recipe counts time: measured once per machine and request."""
-        request = recipe.pattern.request if isinstance(recipe.pattern, Structured) else None
+    def prices(self, pattern: Pattern) -> Prices | None:
+        """What layers cost, where the pattern counts time: measured once per machine and request."""
+        request = pattern.request if isinstance(pattern, Structured) else None
         if request is None:
             return None
         if request not in self._known_prices:
@@ -193,7 +212,8 @@ class Workbench:
             self._pruned = True
             self.layout = cut_from_statistics(self.model, self.dense, self.statistics, ready)
         else:
-            self._pruned = True
+            self._write_biases(self._biases)
+            self._pruned, self.layout = True, None
             prune_from_statistics(self.model, self.dense, self.statistics, ready)
 
     def _prune_experts(self, ready: Plan) -> None:
@@ -261,7 +281,12 @@ class Workbench:
         """What is gone of the model as it stands: the share of every projection, or of the experts of every block."""
         if self._experts is not None and self._experts.kept is not None:
             return self._experts.shares()
-        return sparsities(self.model)
+        return sparsities(self.model) if self.layout is None else fallen(self.model, self.layout)
+
+    @cached_property
+    def _zeros(self) -> float:
+        """Share of the dense weights that is zero: quantised weights, or a model that was pruned before."""
+        return overall(self.model, {name: float((w == 0).sum()) / w.numel() for name, w in self.dense.items()})
 
     def _share(self, shares: Mapping[str, float]) -> float:
         """Share of all weights that the pattern can remove; mixtures are all of one size."""
@@ -273,13 +298,14 @@ class Workbench:
         """The share of the prunable weights that really fell; of the experts and their routers where experts do.
 
         Raises:
-            SecateurError: it is not the plan's within 0.1 %, or less than was asked for; "0 % pruned, success" must be
-                impossible.
+            SecateurError: it is not the plan's within 0.1 % (zeros that were there before may come on top), or less
+                than was asked for; "0 % pruned, success" must be impossible.
         """
         share, planned = self._share(self.sparsities()), self._share(ready.sparsity)
         pattern = ready.recipe.pattern
         least = 0.0 if isinstance(pattern, Structured) and pattern.request else ready.recipe.sparsity
-        if abs(share - planned) > TOLERANCE or share < least - TOLERANCE or share == 0.0:
+        most = planned + TOLERANCE + (self._zeros if self.layout is None else 0.0)
+        if not max(planned, least) - TOLERANCE <= share <= most or share == 0.0:
             raise SecateurError(
                 f"planned sparsity {planned:.4f}, measured {share:.4f}: the weights were not pruned as asked"
             )
@@ -311,7 +337,7 @@ class Workbench:
             return torch.cat([(s.argsort().argsort().double() / max(1, len(s) - 1)).cpu() for s in found])
         ranks = []
         layers = [layer for layer in layers_of(self.model) if layer.units > 1]
-        for layer in layers[:: max(1, len(layers) // PROBE_MATRICES)][:PROBE_MATRICES]:
+        for layer in _spread(layers, lambda layer: layer.sublayer):
             name = layer.consumer.name
             scores = metric_scores(node, used, self.dense[name], self.statistics.inputs[name], name, self.statistics)
             order = unit_scores(scores, layer).argsort().argsort().double()
@@ -323,9 +349,8 @@ class Workbench:
         node = parse(metric, METRIC)
         used = used_terminals(node)
         self.require(needs_of(Recipe(sparsity=0.5, metric=metric)))
-        projections = self.model.architecture.projections
         ranks = {}
-        for p in projections[:: max(1, len(projections) // PROBE_MATRICES)][:PROBE_MATRICES]:
+        for p in _spread(self.model.architecture.projections, lambda p: p.role):
             inputs = self.statistics.inputs[p.name]
             scores = metric_scores(node, used, self.dense[p.name], inputs, p.name, self.statistics)
             rows = scores[:: max(1, scores.shape[0] // PROBE_ROWS)][:PROBE_ROWS]

@@ -61,7 +61,7 @@ class Doing:
         run = self._app.named(None)
         if run.engine is None:
             raise SecateurError(f"nobody works on run {run.id} now")
-        run.say("stop")
+        run.stop()
         self._app.tell("note", "it ends after this step and concludes with the best so far")
 
     def command_new(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.talk import advice, rules
 from agent.talk.intents import Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
+from runs.budget import BudgetSpent, Ledger
 from runs.events import Extended, Replied
 from runs.goal import Goal
 from runs.run import Run, Status, list_runs
@@ -52,6 +53,8 @@ class Talk:
         self._plan: Callable[[], str] | None = None
         self._before: list[str] = []
         self.listener: BaseChatModel | None = None
+        self._unheard = ""
+        """Why the language model did not read the last line."""
 
     @property
     def asks(self) -> bool:
@@ -75,14 +78,18 @@ class Talk:
                 return plan()
             if text.strip().lower() in ("n", "no"):
                 return "Nothing was started."
-        return self._act(self._read(text), text)
+        intent, problem = self._read(text)
+        news, self._unheard = problem and problem != self._unheard, problem
+        reply = self._act(intent, text)
+        return f"({problem}: rules read what you say)\n{reply}" if news else reply
 
-    def _read(self, text: str) -> Intent:
+    def _read(self, text: str) -> tuple[Intent, str]:
+        """What is meant, and why a language model could not tell where one listens."""
         if self.listener is None:
-            return rules.read(text)
+            return rules.read(text), ""
         from agent.talk import language
 
-        return language.read(text, self._before, self.listener)[0]
+        return language.read(text, self._before, self.listener)
 
     def _act(self, intent: Intent, text: str) -> str:
         if self.run is not None and self.run.engine is not None and not isinstance(intent, Leave):
@@ -108,12 +115,13 @@ class Talk:
 
     def _beside(self, run: Run, intent: Intent, text: str) -> str:
         """A word while an engine works: it goes to the designer, and a question is answered from what is measured."""
+        if isinstance(intent, Stop):
+            run.stop()
+            return "It ends after this step and concludes with the best so far."
         run.say(text)
         match intent:
             case Question():
                 return self._about(intent.text)
-            case Stop():
-                return "It ends after this step and concludes with the best so far."
             case _:
                 return "The designer hears it at its next step."
 
@@ -203,6 +211,14 @@ class Talk:
             return 'There is no run to go on with: "continue what we did on MODEL" takes one up.'
         if run.status() is not Status.FINISHED:
             return self._confirm(f"Run {run.id} is not finished; it goes on where it stopped.", lambda: self._work(run))
+        if not run.goal.searches:
+            return (
+                f'Run {run.id} applies a recipe, nothing is searched: "prune {run.goal.model} to 50 %" starts a search.'
+            )
+        try:
+            Ledger(run.goal.budget, run.journal.read()).check(("tokens", "money"))
+        except BudgetSpent as spent:
+            return f"{spent}: start a run with a larger one."
         minutes = said.minutes if said.minutes or said.candidates else 10.0
         parts = [f"{minutes:g} minutes"] if minutes else []
         parts += [f"{said.candidates} candidates"] if said.candidates else []

@@ -8,12 +8,13 @@ from random import Random
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from agent.evolution.genes import Child, Parent, Pool
+from agent.evolution.shapes import allocation_of
 from runs.candidate import Candidate
 from runs.events import Event, PastCandidate
 from runs.goal import Goal
 from tools.allocation import units
 from tools.expression import METRIC
-from tools.recipe import NM, Allocation, Experts, Pattern, Recipe, Structured
+from tools.recipe import NM, Experts, Pattern, Recipe, Structured
 
 if TYPE_CHECKING:
     from agent.history import History
@@ -55,8 +56,8 @@ def _lifted(parent: Parent, pattern: Pattern) -> Parent:
     use more."""
     if not isinstance(pattern, Structured) or parent.recipe.pattern == pattern or not parent.layers:
         return parent
-    rates = Allocation(expression=None, vector=parent.sparsities, granularity="layer")
-    return replace(parent, recipe=parent.recipe.model_copy(update={"pattern": pattern, "allocation": rates}))
+    changed = {"pattern": pattern, "allocation": allocation_of(parent.sparsities)}
+    return replace(parent, recipe=parent.recipe.model_copy(update=changed))
 
 
 @dataclass(frozen=True)

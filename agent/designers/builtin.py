@@ -76,23 +76,27 @@ class Builtin:
         if isinstance(situation.goal.pattern, Experts):
             return []  # the published scores are all there is to try
         found: list[Child] = []
-        rng, population, pool = situation.rng, list(situation.population), self.pool(situation)
-        place = {parent.id: float(i) for i, parent in enumerate(population)}
         for _ in range(ATTEMPTS * count):
             if len(found) == count:
                 break
-            first = tournament(population, lambda p: place[p.id], rng)
-            second = tournament(population, lambda p: place[p.id], rng, k=2)
-            child = breed(first, second, pool, rng)
+            child = self.child(situation)
             if child is not None and all(child.recipe != c.recipe for c in found) and fresh(child):
                 found.append(child)
         return found
 
+    def child(self, situation: Situation) -> Child | None:
+        """A child of two parents that won tournaments; None where the operator that was drawn does not fit them."""
+        population = list(situation.population)
+        place = {parent.id: float(i) for i, parent in enumerate(population)}
+        first = tournament(population, lambda p: place[p.id], situation.rng)
+        second = tournament(population, lambda p: place[p.id], situation.rng, k=2)
+        return breed(first, second, self.pool(situation), situation.rng)
+
 
 def _adapted(past: PastCandidate, situation: Situation) -> Child | None:
     """A remembered recipe at this run's sparsity, pattern and calibration; None where it does not fit."""
-    if isinstance(past.recipe.pattern, Experts):
-        return None  # its metric speaks of experts
+    if isinstance(past.recipe.pattern, Structured | Experts):
+        return None  # its metric speaks of structures
     goal = situation.goal
     allocation, compensation = past.recipe.allocation, past.recipe.compensation
     if isinstance(goal.pattern, NM) or allocation.vector is not None:

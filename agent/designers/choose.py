@@ -11,7 +11,7 @@ from agent.designers import Designer, pool_of
 from agent.designers.builtin import Builtin
 from agent.evolution.genes import ALLOCATION_TERMINALS
 from agent.recorder import Recorder
-from runs.events import Answered, Note, Recalled
+from runs.events import Answered, Note
 from runs.goal import Goal
 from tools.errors import SecateurError, UsageError
 from tools.recipe import Experts
@@ -68,8 +68,8 @@ def check(name: str) -> None:
         raise UsageError(f"{name} needs OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; neither is set")
 
 
-def replayed(goal: Goal) -> tuple[list[Answered], Recalled | None]:
-    """What the journal that a `replay:` designer names holds: the answers, and what memory knew then.
+def replayed(goal: Goal) -> list[Answered]:
+    """The answers in the journal that a `replay:` designer names.
 
     Raises:
         SecateurError: there is no such journal.
@@ -79,9 +79,7 @@ def replayed(goal: Goal) -> tuple[list[Answered], Recalled | None]:
     path = Path(goal.designer.partition(":")[2])
     if not path.exists():
         raise SecateurError(f"{path} is not there: a replay needs the journal of the run")
-    events = Journal(path).read()
-    recalled = [event for event in events if isinstance(event, Recalled)]
-    return [event for event in events if isinstance(event, Answered)], recalled[0] if recalled else None
+    return [event for event in Journal(path).read() if isinstance(event, Answered)]
 
 
 def _line(goal: Goal, record: Recorder, home: Path) -> Line:
@@ -90,8 +88,7 @@ def _line(goal: Goal, record: Recorder, home: Path) -> Line:
 
     name = goal.designer
     if name.startswith("replay:"):
-        answers, _ = replayed(goal)
-        return Line(name, None, record, None, {answer.call: answer for answer in answers})
+        return Line(name, None, record, None, {answer.call: answer for answer in replayed(goal)})
     check(name)
     price = price_of(name, home)
     if price is None and not name.startswith(("self", "local:")) and goal.budget.money is not None:

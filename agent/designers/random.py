@@ -6,11 +6,10 @@ looked at. Seeds and everything around it are those of `builtin`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 
 from agent.designers import Situation
-from agent.designers.builtin import ATTEMPTS, Builtin
+from agent.designers.builtin import Builtin
 from agent.designers.shapes import drawn
 from agent.evolution.genes import ALLOCATION_TERMINALS, GRANULARITIES, WIDEST, Child
 from agent.evolution.trees import random_tree
@@ -23,15 +22,8 @@ class RandomSearch(Builtin):
 
     name = "random"
 
-    def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
-        found: list[Child] = []
-        for _ in range(ATTEMPTS * count):
-            if len(found) == count:
-                break
-            child = draw(situation, situation.rng)
-            if all(child.recipe != c.recipe for c in found) and fresh(child):
-                found.append(child)
-        return found
+    def child(self, situation: Situation) -> Child:
+        return draw(situation, situation.rng)
 
 
 def draw(situation: Situation, rng: Random) -> Child:

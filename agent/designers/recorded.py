@@ -16,6 +16,7 @@ from typing import Any
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage, ToolMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field
@@ -24,6 +25,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from agent.designers.plain_calls import call_schema, calls_in, without_calls
 from agent.designers.prices import Price
 from agent.recorder import Recorder
+from runs.budget import BudgetSpent
 from runs.events import Answered, Asked, Message, Note, Spoke, ToolCall
 from tools.errors import SecateurError
 
@@ -66,6 +68,8 @@ class Line:
     """Answers of another run that is replayed."""
     ways: list[Way] = field(default_factory=lambda: [Way.NATIVE, Way.TEXT])
     """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
+    guesses: int = 0
+    """Answers whose tokens nobody counted."""
     silent: int = 0
     """Answers in a row without a native call, while that is the way."""
 
@@ -73,6 +77,12 @@ class Line:
         """Go on to the next way of calling tools."""
         gone = self.ways.pop(0)
         self.record(Note(text=f"{self.name} {why}: asked for {self.ways[0]} instead of {gone}"))
+
+    def guessed(self) -> None:
+        """Say it once: limits and prices are held all the same, by characters."""
+        self.guesses += 1
+        if self.guesses == 1:
+            self.record(Note(text=f"{self.name} does not say how many tokens an answer took: judged by its length"))
 
     def heard(self, *, native: bool, text: bool) -> None:
         """Who writes its calls as text, or none at all twice, is held to a schema where there is one."""
@@ -146,12 +156,12 @@ class Recorded(BaseChatModel):
         )
         try:
             whole = retrying(self._listen, call, messages)
-        except SecateurError:
+        except BudgetSpent:
             raise
-        except Exception as error:  # whatever a server or its client trips over
+        except Exception as error:  # whatever a server or its client trips over, or a model in this process
             taken = round(time.perf_counter() - start, 3)
             return Answered(call=call, problem=f"{line.name} is unusable: {_said(error)}", seconds=taken)
-        return self._answered(call, whole, time.perf_counter() - start)
+        return self._answered(call, messages, whole, time.perf_counter() - start)
 
     def _told(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -196,22 +206,22 @@ class Recorded(BaseChatModel):
         speech.flush()
         return AIMessageChunk(content="") if whole is None else whole
 
-    def _answered(self, call: str, whole: AIMessageChunk, seconds: float) -> Answered:
+    def _answered(self, call: str, messages: list[BaseMessage], whole: AIMessageChunk, seconds: float) -> Answered:
         text, thinking = _text(whole), _thinking(whole)
+        # As they were written: what langchain reads of arguments that were cut off is not what was meant.
         calls = [
-            ToolCall(name=c["name"], arguments=json.dumps(c["args"]), id=c["id"] or f"{call}/{i}")
-            for i, c in enumerate(whole.tool_calls)
-        ]
-        calls += [
-            ToolCall(name=c["name"] or "", arguments=c["args"] or "", id=c["id"] or f"{call}/bad{i}")
-            for i, c in enumerate(whole.invalid_tool_calls)
+            ToolCall(name=c["name"] or "", arguments=c["args"] or "{}", id=c["id"] or f"{call}/{i}")
+            for i, c in enumerate(whole.tool_call_chunks)
         ]
         if self.tools:
             called = bool(calls)
             calls = calls or calls_in(text, {tool.name for tool in self.tools}, call)
             self.line.heard(native=called, text=bool(calls))
-        usage: Mapping[str, Any] = whole.usage_metadata or {}
-        read, written = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
+        if usage := whole.usage_metadata:
+            read, written = usage["input_tokens"], usage["output_tokens"]
+        else:  # cut off before the server said it, or it never does
+            read, written = count_tokens_approximately(messages), count_tokens_approximately([whole, thinking])
+            self.line.guessed()
         money = self.line.price.of(read, written) if self.line.price else 0.0
         return Answered(
             call=call,
@@ -298,7 +308,7 @@ def _spoken(answer: Answered) -> AIMessage:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = json.loads(text, strict=False)  # a line break within a string is no reason to ask again
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

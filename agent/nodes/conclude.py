@@ -83,7 +83,7 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
         _test(makers, name, recipe)
         _save(makers, name, recipe)
     request = recipe.pattern.request if isinstance(recipe.pattern, Structured) else None
-    if request is not None and not any(isinstance(event, SpeedMeasured) for event in record.events):
+    if request is not None and record.history.speed is None:
         _time(makers, request)
     _remember(context)
     record(RunFinished(best=name, summary=summary(record.events, best=name).verdict))
@@ -107,7 +107,8 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
     context, record = makers.context, makers.context.recorder
     chosen = _finalists(context)
     if not chosen:
-        raise SecateurError("no candidate could be measured: see `secateur runs show` for the reasons")
+        reason = next(iter(record.history.rejected.values()), "the budget was spent before")
+        raise SecateurError(f"no candidate could be measured: {reason}")
     found = record.history.selections
     record.stage("finalists", ", ".join(c.id for c in chosen))
     for candidate in chosen:
@@ -165,7 +166,7 @@ def _twin(context: Context, candidate: Candidate, kind: Literal["obs", "least_sq
         parents=(candidate.id,),
         operator="add compensation",
         why=f"{candidate.id} with {compensation}, in its final form",
-        generation=max(c.generation for c in history.candidates.values()) + 1,
+        generation=max(c.generation for c in history.candidates.values()),
     )
     record(CandidateProposed(candidate=twin))
     return twin

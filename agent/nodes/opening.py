@@ -64,12 +64,6 @@ def recall(state: State, runtime: Runtime[Context]) -> State:
         return state
     assert record.history.survey is not None
     record.stage("memory")
-    if goal.designer.startswith("replay:"):
-        from agent.designers.choose import replayed
-
-        _, then = replayed(goal)
-        record(Recalled(entries=then.entries if then else ()))
-        return state
     if not goal.recall:
         record(Recalled(entries=()))
         return state

@@ -177,9 +177,9 @@ def _rates(context: Context, candidate: Candidate) -> tuple[float, ...]:
 def _out_of_time(context: Context) -> str:
     """Why nothing more may be measured; candidates are counted when a generation is designed."""
     try:
-        context.recorder.ledger.check()
+        context.recorder.ledger.check(("minutes", "tokens", "money"))
     except BudgetSpent as spent:
-        return "" if spent.limit == "candidates" else str(spent)
+        return str(spent)
     return ""
 
 
@@ -226,6 +226,6 @@ def _enough(context: Context, generation: int) -> str:
         return "the person asked to stop"
     if _room(context, generation + 1) <= 0:
         return f"the budget of {record.ledger.budget.candidates} candidates is spent"
-    if generation > 0 and not any(c.id in history.divergences for c in history.generation(generation)):
+    if not any(c.id in history.divergences for c in history.generation(generation)):
         return "no new candidate could be found"
     return _out_of_time(context)

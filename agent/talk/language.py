@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +18,17 @@ from agent.talk.intents import ALL, Intent
 TASK = """You are the ear of a program that prunes language models. Call the one tool that says what the person means
 by the last line. Do not answer, do not invent values that were not said. The lines before it are context."""
 
+MOST_PIECES = 1000
+"""An answer is a call of a few words; a model that goes on and on is not heard to its end."""
+
 
 def read(text: str, before: Sequence[str], model: BaseChatModel) -> tuple[Intent, str]:
     """The intent of one line, and why the rules had to read it where the model could not (else empty)."""
     said = "\n".join([*(f"earlier: {line}" for line in before[-6:]), f"now: {text}"])
     try:
         bound: Any = model.bind_tools(list(ALL), tool_choice="any")
-        reply = functools.reduce(operator.add, bound.stream([SystemMessage(TASK), HumanMessage(said)]))
+        pieces = itertools.islice(bound.stream([SystemMessage(TASK), HumanMessage(said)]), MOST_PIECES)
+        reply = functools.reduce(operator.add, pieces)
         call = reply.tool_calls[0]
         kind = next(kind for kind in ALL if kind.__name__ == call["name"])
         return kind.model_validate(call["args"]), ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pydantic import ValidationError
+
 from agent.talk.intents import Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
 
 _NUMBERS = {
@@ -27,14 +29,26 @@ _ASKING = re.compile(
     re.I,
 )
 
+_STOPPING = re.compile(
+    r"(please\s+)?(stop|(that's\s+|that is\s+)?enough|conclude|finish)"
+    r"(\s+(it|now|here|please|the (run|search)|searching|"
+    r"after (this|that|the next)( one| step| candidate| generation)?|and conclude))*\W*"
+)
+
 
 def read(text: str) -> Intent:
-    """The intent of one line; a question where it reads like one, help where nothing fits."""
-    line = " ".join(text.split())
+    """The intent of one line; a question where it reads like one, help where nothing fits or makes sense."""
+    try:
+        return _read(" ".join(text.split()))
+    except ValidationError:  # zero minutes, a name without end
+        return Help()
+
+
+def _read(line: str) -> Intent:
     low = line.lower()
     if re.fullmatch(r"(quit|exit|bye|goodbye|leave|:q)\W*", low):
         return Leave()
-    if re.match(r"(stop|enough|conclude|finish)\b", low):
+    if _STOPPING.fullmatch(low):
         return Stop()
     if re.match(r"(help|\?)\W*$", low) or not low:
         return Help()
@@ -45,7 +59,7 @@ def read(text: str) -> Intent:
     if re.search(r"\bprun(e|ing)\b|\bsparsity\b|\bfaster\b|\bsmaller\b", low) and not _ASKING.search(low):
         return _prune(line)
     if _ASKING.search(low):
-        return Question(text=line)
+        return Question(text=line[:1000])
     return _prune(line) if _sparsity(low) or _pattern(low) else Help()
 
 

@@ -13,6 +13,7 @@ from runs.executors.results import Results
 from runs.goal import Part
 from tools.errors import SecateurError
 from tools.recipe import Calibration, Frozen
+from tools.structure.prices import Prices
 
 
 class Builder(Protocol):
@@ -40,6 +41,8 @@ class Blueprint(Frozen):
     calibration: Calibration
     search: Part
     needs: frozenset[str]
+    prices: Prices | None = None
+    """What layers cost on the engine's machine, where time counts: a recipe comes to the same shapes everywhere."""
     threads: int
     """CPU threads of the worker."""
 
@@ -63,7 +66,7 @@ class Blueprint(Frozen):
         search = windows(
             of.source, model.tokenizer, part="search", count=self.search.windows, length=self.search.length
         )
-        bench = Workbench(model, calibration, search, self.cache, self.needs)
+        bench = Workbench(model, calibration, search, self.cache, self.needs, self.prices)
         _ = bench.logits  # taken now, so that no candidate's seconds hold it
         return bench
 

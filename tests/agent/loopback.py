@@ -78,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
+        if reply.drop:
+            self.send_header("Content-Length", "1000000")  # so that the end comes too soon
         self.end_headers()
         self.close_connection = True
         try:

@@ -19,6 +19,8 @@ import pytest
 import torch
 
 from agent.engine import work
+from agent.history import History
+from agent.recorder import Recorder
 from runs.events import (
     CandidateMeasured,
     CandidateProposed,
@@ -28,15 +30,17 @@ from runs.events import (
     Recalled,
     RunFailed,
     RunFinished,
+    Said,
     Saved,
+    SpeedMeasured,
 )
 from runs.executors.results import Result
 from runs.goal import Budget, Evaluation, Goal, Part, Workers
 from runs.report import summary
-from runs.run import Run, Status, create, open_run
+from runs.run import STOP, Run, Status, create, open_run
 from tools.errors import SecateurError
 from tools.prune import overall
-from tools.recipe import Calibration, parse_pattern
+from tools.recipe import Calibration, Request, parse_pattern
 
 
 def goal(**changes: object) -> Goal:
@@ -236,11 +240,38 @@ def test_a_finished_run_can_be_extended(finished: Run, tmp_path: Path) -> None:
         e.candidate_id for e in events if isinstance(e, CandidateMeasured) and e.measurement.kind == "divergence"
     }
     assert len(charged) == 13
+    extended = events.index(next(e for e in events if isinstance(e, Extended)))
+    late = {e.candidate.id for e in events[extended:] if isinstance(e, CandidateProposed)}
+    before = {e.candidate.id for e in events[:extended] if isinstance(e, CandidateProposed)}
+    assert not late & before
+    assert len(late & charged) == 3
     assert sum(isinstance(e, FinalMeasured) and e.name == "dense" for e in events) == 1
     assert sum(isinstance(e, Saved) for e in events) == 2
     found = summary(events)
     assert [row.name for row in found.table if row.role == "reference"] == ["sparsegpt", "magnitude", "wanda"]
     assert found.winner is not None
+
+
+def test_what_was_timed_before_more_was_asked_for_is_timed_again() -> None:
+    timed = SpeedMeasured(request=Request(), dense_seconds=2.0, seconds=1.0, hardware="", threads=1)
+    history = History()
+    history.observe(timed)
+    assert history.speed == timed
+    history.observe(Extended(minutes=1))
+    assert history.speed is None
+
+
+def test_a_stop_holds_until_more_is_asked_for(tmp_path: Path) -> None:
+    run = create(tmp_path, goal())
+    for said, stopped in ((Said(text="stop using OBS"), False), (Said(text=STOP), True), (Extended(minutes=1), False)):
+        run.journal.append(said)
+        assert Recorder(run).said_stop is stopped
+
+
+def test_a_search_without_any_fitting_seed_says_why(tmp_path: Path) -> None:
+    run = create(tmp_path, goal(pattern=parse_pattern("3:7"), sparsity=4 / 7))
+    with pytest.raises(SecateurError, match=r"no candidate could be measured: .*multiple of 7"):
+        work(run)
 
 
 class Watch:

@@ -18,7 +18,7 @@ from runs.run import create
 from tests.tools.conftest import random_windows
 from tests.tools.mixtures import mixture
 from tools.methods import method
-from tools.recipe import Experts, Recipe
+from tools.recipe import Compensation, Experts, Recipe, Structured
 from tools.workbench import Workbench
 
 
@@ -41,16 +41,20 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     assert Builtin().propose(later, lambda child: True, 4) == []
 
 
-def test_what_is_remembered_of_experts_is_no_seed_for_weights() -> None:
+def test_what_is_remembered_of_structures_is_no_seed_for_weights() -> None:
     windows = random_windows(4, 32)
     bench = Workbench(mixture("mixtral"), windows, windows)
     goal = Goal(model="mixtral", sparsity=0.5)
     past = PastCandidate(id="m", model="mixtral", recipe=method("reap", 0.5), similarity=1.0, relative=None)
     kinds = []
-    for recalled in ([], [past], [past.model_copy(update={"recipe": method("ria", 0.5)})]):
+    width = Recipe(
+        pattern=Structured(kind="width"), sparsity=0.5, metric="W", compensation=Compensation(kind="least_squares")
+    )
+    of = {name: past.model_copy(update={"recipe": r}) for name, r in (("width", width), ("ria", method("ria", 0.5)))}
+    for recalled in ([], [past], [of["width"]], [of["width"], of["ria"]]):
         here = Situation(goal, 0, History(), [], bench, [], recalled, pool_of(goal), Random(0))
         kinds.append([child.operator for child in Builtin().seeds(here)].count("recall"))
-    assert kinds == [0, 0, 1]
+    assert kinds == [0, 0, 0, 1]
 
 
 def test_a_designer_that_could_design_nothing_is_not_asked(tmp_path: Path) -> None:

@@ -230,13 +230,27 @@ def test_a_designer_that_comes_to_its_senses_is_heard(name: str, at_work: Any) -
     made = generation(context)
     assert {event.candidate.designer for event in made} == {"openai:test"}
     assert {e.name for e in context.recorder.events if isinstance(e, ToolUsed)} <= TOOLS
+    retried = any("; again in " in e.text for e in context.recorder.events if isinstance(e, Note))
+    assert retried == (name in ("429 twice", "500 twice", "a stream that breaks off", "no JSON in the stream"))
+
+
+def test_a_number_that_was_cut_off_is_not_taken_for_what_was_meant(at_work: Any) -> None:
+    cut = f'{{"base": "c-1", "granularity": "block", "expression": "-depth", "why": "{WHY["why"]}", "width": 0.1'
+
+    def short(request: dict[str, Any], number: int) -> Reply:
+        done = sum(message["role"] == "assistant" for message in request["messages"])
+        return call("propose_allocation", cut) if step(request) == "design" and not done else good(request, number)
+
+    made = generation(at_work(short))
+    assert {event.candidate.designer for event in made} == {"openai:test"}
+    assert not any(event.candidate.recipe.allocation.expression == "-depth" for event in made)
 
 
 NEVER_GOOD: dict[str, Reply] = {
     "401": Reply(status=401),
     "404": Reply(status=404),
     "500": Reply(status=500),
-    "a dropped stream": Reply(deltas=[{"content": "I wo"}], drop=True, raw=b""),
+    "a dropped stream": Reply(deltas=[{"content": "I wo"}], drop=True),
     "empty answers": Reply(),
     "endless text": Reply(endless="and so on until {n} " * 20),
     "text that goes in circles": Reply(endless="Removing these weights could cost the most because of the scale. "),
@@ -272,6 +286,9 @@ def test_an_answer_without_end_is_cut_off(endless: str, says: str, at_work: Any)
     context = at_work(hostile(lambda r, n: Reply(endless=endless), 1))
     generation(context)
     assert any(f"{says} cut off" in e.text for e in context.recorder.events if isinstance(e, Note))
+    first = next(e for e in context.recorder.events if isinstance(e, Answered))
+    assert first.tokens_in > 100
+    assert len(first.text) / 5 < first.tokens_out < len(first.text)
 
 
 def test_a_model_without_tool_calls_is_asked_in_text(at_work: Any) -> None:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.engine import work
 from runs.goal import Budget, Evaluation, Goal, Part
 from runs.report import summary
+from runs.report.summary import Row, Summary
 from runs.run import Run, Status, create, list_runs
 from tools.recipe import Calibration
 
@@ -39,14 +40,14 @@ def ways(llm: str | None) -> list[Way]:
     return found
 
 
-def parts(chosen: argparse.Namespace) -> Iterator[tuple[Way, float, Goal]]:
+def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
     """Every part of the study, seeds in the outer loop, so that a study broken off early has all columns."""
     search = Part(windows=chosen.search_windows)
     for seed in range(chosen.seeds):
         for target in chosen.targets:
             for way in ways(chosen.llm):
                 yield (
-                    way,
+                    way.name,
                     target,
                     Goal(
                         model=chosen.model,
@@ -66,24 +67,38 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[Way, float, Goal]]:
                 )
 
 
-def run_of(home: Path, goal: Goal) -> Run:
-    """The part's run: the one that was begun, or a new one."""
-    begun = [run for run in list_runs(home) if run.goal == goal]
-    return begun[0] if begun else create(home, goal)
+def begun(home: Path, goal: Goal) -> Run | None:
+    """The part's run, where there is one."""
+    return next((run for run in list_runs(home) if run.goal == goal), None)
+
+
+def work_through(home: Path, planned: Iterable[tuple[str, float, Goal]]) -> None:
+    """Do what is not finished."""
+    for name, target, goal in planned:
+        run = begun(home, goal) or create(home, goal)
+        print(f"{100 * target:g} %, seed {goal.seed}, {name}: run {run.id}", flush=True)
+        if run.status() is not Status.FINISHED:
+            work(run)
+
+
+def results(home: Path, planned: Iterable[tuple[str, float, Goal]]) -> Iterator[tuple[str, float, Summary, Row]]:
+    """Name, target, summary and winner of every part that is finished."""
+    for name, target, goal in planned:
+        run = begun(home, goal)
+        if run is not None and run.status() is Status.FINISHED:
+            found = summary(run.journal.read())
+            assert found.winner is not None
+            yield name, target, found, found.winner
 
 
 def table(home: Path, chosen: argparse.Namespace) -> str:
     """Markdown over all finished parts."""
     rows: dict[tuple[float, str], list[tuple[float, int, float]]] = {}
     references: dict[float, dict[str, float]] = {}
-    for way, target, goal in parts(chosen):
-        run = run_of(home, goal)
-        if run.status() is Status.FINISHED:
-            found = summary(run.journal.read())
-            assert found.winner is not None
-            spent = found.spent
-            rows.setdefault((target, way.name), []).append((found.winner.perplexity, spent.tokens, 60 * spent.minutes))
-            references[target] = {row.name: row.perplexity for row in found.table if row.role != "result"}
+    for name, target, found, winner in results(home, parts(chosen)):
+        spent = found.spent
+        rows.setdefault((target, name), []).append((winner.perplexity, spent.tokens, 60 * spent.minutes))
+        references[target] = {row.name: row.perplexity for row in found.table if row.role != "result"}
     lines = ["| target | designer | seeds | best | mean | spread | tokens | seconds |"]
     lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
     means = {key: statistics.fmean(value for value, *_ in results) for key, results in rows.items()}
@@ -116,10 +131,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
     chosen = parser.parse_args()
-    for way, target, goal in [] if chosen.table else parts(chosen):
-        run = run_of(chosen.home, goal)
-        print(f"{100 * target:g} %, seed {goal.seed}, {way.name}: run {run.id}", flush=True)
-        work(run)
+    if not chosen.table:
+        work_through(chosen.home, parts(chosen))
     print(table(chosen.home, chosen))
 
 

@@ -13,11 +13,8 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.engine import work
 from runs.goal import Budget, Evaluation, Goal, Part
-from runs.report import summary
-from runs.run import Status, list_runs
-from tests.benchmarks.designers import run_of
+from tests.benchmarks.designers import results, work_through
 from tools.methods import STRUCTURED
 from tools.recipe import Calibration, Pattern, parse_pattern
 
@@ -57,13 +54,8 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
 def table(home: Path, chosen: argparse.Namespace) -> str:
     """Markdown: a row per way, a column per target; mean and spread over the seeds, and what really fell."""
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
-    begun = {run.goal.model_dump_json(): run for run in list_runs(home)}
-    for name, target, goal in parts(chosen):
-        run = begun.get(goal.model_dump_json())
-        if run is not None and run.status() is Status.FINISHED:
-            winner = summary(run.journal.read()).winner
-            assert winner is not None
-            found.setdefault((name, target), []).append((winner.perplexity, winner.sparsity))
+    for name, target, _, winner in results(home, parts(chosen)):
+        found.setdefault((name, target), []).append((winner.perplexity, winner.sparsity))
     lines = [
         "| | " + " | ".join(f"{100 * t:g} %" for t in chosen.targets) + " |",
         "|---" * (len(chosen.targets) + 1) + "|",
@@ -71,10 +63,10 @@ def table(home: Path, chosen: argparse.Namespace) -> str:
     for name in dict.fromkeys(name for name, _ in found):
         cells = []
         for target in chosen.targets:
-            results = found.get((name, target), [])
-            values = [value for value, _ in results]
+            got = found.get((name, target), [])
+            values = [value for value, _ in got]
             spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-            fell = f" ({100 * statistics.fmean(share for _, share in results):.1f} %)" if results else ""
+            fell = f" ({100 * statistics.fmean(share for _, share in got):.1f} %)" if got else ""
             cells.append(f"{statistics.fmean(values):.1f}{spread}{fell}" if values else "-")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -98,11 +90,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
     chosen = parser.parse_args()
-    for name, target, goal in [] if chosen.table else parts(chosen):
-        run = run_of(chosen.home, goal)
-        print(f"{100 * target:g} %, {name}, seed {goal.seed}: run {run.id}", flush=True)
-        if run.status() is not Status.FINISHED:
-            work(run)
+    if not chosen.table:
+        work_through(chosen.home, parts(chosen))
     print(table(chosen.home, chosen))
 
 

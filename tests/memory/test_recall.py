@@ -8,7 +8,7 @@ import pytest
 from memory.fingerprint import model_vector
 from memory.recall import rank
 from memory.remembered import Remembered, from_events
-from tools.recipe import NM, Unstructured
+from tools.recipe import NM, Compensation, Structured, Unstructured
 
 SKEW = (2.2, 1.4, 1.5, 1.3)
 MODEL = model_vector({"skew": SKEW, "redundancy": [0.1 * i for i in range(4)]})
@@ -62,6 +62,17 @@ def test_another_pattern_or_sparsity_is_farther(new_story: Any) -> None:
     assert ladder == sorted(ladder, reverse=True)
     assert len(set(ladder)) == 4
     assert similarity(Unstructured(), 0.6) == similarity(Unstructured(), 0.4)
+
+
+def test_what_falls_as_a_whole_says_nothing_of_single_weights(new_story: Any) -> None:
+    weights = memory(new_story, "W * X", 0.9)
+    recipe = weights.recipe.model_copy(
+        update={"metric": "sqr(W)", "pattern": Structured(kind="width"), "compensation": Compensation()}
+    )
+    structures = weights.model_copy(update={"recipe": recipe, "id": "r/c-2", "divergence": 0.1})
+    assert ranked([weights, structures]) == ["W * X"]
+    assert ranked([weights, structures], pattern=NM(n=2, m=4)) == ["W * X"]
+    assert ranked([weights, structures], pattern=Structured(kind="depth")) == ["sqr(W)"]
 
 
 def test_ranking_equals_a_plain_computation(new_story: Any) -> None:

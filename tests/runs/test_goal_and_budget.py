@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runs.budget import Budget, BudgetSpent, Ledger
-from runs.events import Answered, Note, RunFinished, RunInterrupted, RunStarted
+from runs.events import Answered, Extended, Note, Replied, RunFinished, RunInterrupted, RunStarted, Said
 from runs.goal import Goal
 from tools.errors import UsageError
 from tools.recipe import NM, Recipe
@@ -87,6 +87,26 @@ def test_time_stands_still_after_the_end(story: Any) -> None:
         ledger.observe(event)
     assert ledger.spent.minutes == pytest.approx(10 / 60)
     ledger.check()
+
+
+def test_talk_about_a_run_that_rests_is_free(story: Any) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    killed = Note(at=start + timedelta(minutes=2), text="then killed")
+    talk = [Said(at=start + hour, text="explain c-3"), Replied(at=start + hour, text="c-3 is W * X")]
+    more = [Said(at=start + 2 * hour, text="go on"), Extended(at=start + 2 * hour, minutes=1)]
+    again = story.start().events[0].model_copy(update={"at": start + 3 * hour})
+    over = RunInterrupted(at=start + 3 * hour + timedelta(minutes=1))
+    began = again.model_copy(update={"at": start})
+    assert Ledger(Budget(), [began, killed, *talk, *more, again, over]).spent.minutes == pytest.approx(3)
+
+
+def test_a_limit_that_is_not_asked_for_hides_no_other(story: Any) -> None:
+    ledger = Ledger(Budget(candidates=1, tokens=10), story.start().measure("c-1", 1.0).events)
+    ledger.check(("minutes", "tokens", "money"))
+    ledger.observe(Answered(call="1/design/1", tokens_in=6, tokens_out=5))
+    with pytest.raises(BudgetSpent, match="10 tokens"):
+        ledger.check(("minutes", "tokens", "money"))
 
 
 def test_no_limit_is_never_reached(story: Any) -> None:

@@ -59,6 +59,20 @@ def test_every_text_and_number_comes_back(text: str, value: float) -> None:
     assert decode(line) == event
 
 
+def test_secrets_are_cut_out_of_texts_and_numbers_stay(
+    tmp_path: Path, story: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "000000")
+    monkeypatch.setenv("MY_SECRET", 'a "quoted\\key"')
+    journal = Journal(tmp_path / "j.jsonl")
+    measured = story.measure("c-1", 0.30000000000000004).events[-1]
+    assert journal.append(measured) == measured
+    assert texts(journal) == []
+    written = journal.append(Note(text='it is a "quoted\\key" and 000000'))
+    assert journal.read() == [measured, written]
+    assert texts(journal) == ["it is *** and ***"]
+
+
 def test_broken_characters_become_question_marks(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl")
     journal.append(Note(text="half \ud83d"))

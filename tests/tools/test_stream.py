@@ -112,9 +112,17 @@ def test_what_a_block_hands_on_need_not_be_computed_again(
 
 
 @pytest.mark.parametrize("family", NORMS_AFTER_LAYERS, indirect=True)
-def test_where_norms_stand_in_between_layers_are_fitted_alone(random_model: Model) -> None:
+def test_where_norms_stand_in_between_layers_are_fitted_alone(
+    random_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = Workbench(random_model, WINDOWS, WINDOWS)
-    compensation = Compensation(kind="least_squares")
     pattern = Structured(kind="width", multiple=16)
-    bench.finish(Recipe(pattern=pattern, sparsity=0.3, metric="W * X", compensation=compensation))
-    assert torch.isfinite(random_model.network(WINDOWS.ids).logits).all()
+    logits = []
+    for kind, share in (("none", 0.0), ("least_squares", 0.0), ("least_squares", 1.0)):
+        monkeypatch.setattr(cutting, "CATCH_UP", share)
+        bench.finish(Recipe(pattern=pattern, sparsity=0.3, metric="W * X", compensation={"kind": kind}))  # type: ignore[arg-type]  # read as one
+        logits.append(random_model.network(WINDOWS.ids).logits)
+    plain, alone, caught_up = logits
+    assert torch.isfinite(alone).all()
+    assert not torch.allclose(alone, plain)
+    assert torch.equal(alone, caught_up), "what the stream lacks is of no account here"

@@ -17,7 +17,7 @@ from tools.architecture import describe, weight
 from tools.checkpoint import Model, open_model
 from tools.errors import SecateurError
 from tools.methods import method
-from tools.recipe import Allocation, Compensation, Recipe, Structured
+from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
 from tools.save import save_model
 from tools.statistics import InputStatistics, collect
 from tools.structure.anatomy import Layer, layers_of
@@ -77,6 +77,61 @@ def test_the_smaller_model_says_what_the_cut_one_says(case: str, random_model: M
     assert small.architecture.size == left < random_model.architecture.size
     assert small.architecture.family == random_model.architecture.family
     assert describe(small.network) == small.architecture
+
+
+def test_a_smaller_model_can_be_made_smaller_again(trained: Model, tmp_path: Path) -> None:
+    """Free shapes of free shapes, and one of blocks that differed that comes out plain."""
+    first = shrink(trained, cut(trained, "depth/free"))
+    folder = tmp_path / "small"
+    save_model(first, folder, recipe=Recipe(sparsity=0.5, metric="W"), card="")
+    again = open_model(str(folder), cache=tmp_path)
+    layers = layers_of(again)
+    last = [of for of in layers if of.block == layers[-1].block]
+    assert len(last) == 2
+    free = [max(1, of.units // 2) for of in layers]
+    plain = [of.units if of in last else 0 for of in layers]
+    for sizes in (free, plain):
+        kept = tuple(torch.arange(size) for size in sizes)
+        second = Model(**{**vars(again), "network": open_model(str(folder), cache=tmp_path).network})
+        dense = {p.name: weight(second.network, p).clone() for p in second.architecture.projections}
+        empty = InputStatistics.empty(1, 1, "cpu", gram=False)
+        for of, chosen in zip(layers, kept, strict=True):
+            cut_layer(second, of, chosen, dense, empty, Compensation())
+        smaller = shrink(second, Layout(layers, kept))
+        assert type(smaller.network).__name__.startswith("Pruned") == (sizes is free)
+        with torch.no_grad():
+            expected = second.network(WINDOWS.ids, use_cache=False).logits
+            found = smaller.network(WINDOWS.ids, use_cache=False).logits
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        place = tmp_path / ("free" if sizes is free else "plain")
+        save_model(smaller, place, recipe=Recipe(sparsity=0.5, metric="W"), card="")
+        with torch.no_grad():
+            read = open_model(str(place), cache=tmp_path).network(WINDOWS.ids, use_cache=False).logits
+        torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_equal_sizes_that_the_configuration_refuses_are_written_as_sizes_that_differ() -> None:
+    config = tf.LlamaConfig(**(LLAMA | {"num_attention_heads": 4, "num_key_value_heads": 4}))
+    network = tf.AutoModelForCausalLM.from_config(config).eval()
+    model = Model("llama", Path("nowhere"), network, None, describe(network), "llama", "float32", "cpu")  # type: ignore[arg-type]  # no text
+    layers = layers_of(model)
+    kept = tuple(torch.arange(3 if of.sublayer == "attention" else of.units) for of in layers)
+    dense = {p.name: weight(network, p).clone() for p in model.architecture.projections}
+    for of, chosen in zip(layers, kept, strict=True):
+        cut_layer(model, of, chosen, dense, InputStatistics.empty(1, 1, "cpu", gram=False), Compensation())
+    small = shrink(model, Layout(layers, kept))
+    assert type(small.network).__name__.startswith("Pruned")
+    small.network.config.validate()
+    with torch.no_grad():
+        expected = network(WINDOWS.ids, use_cache=False).logits
+        torch.testing.assert_close(small.network(WINDOWS.ids, use_cache=False).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_keeps_what_is_not_a_weight_in_full(trained: Model) -> None:
+    half = Model(**{**vars(trained), "network": trained.network.to(torch.bfloat16), "dtype": "bfloat16"})
+    small = shrink(half, cut(half, "width")).network
+    assert {p.dtype for p in small.parameters()} == {torch.bfloat16}
+    assert {b.dtype for b in small.buffers()} == {torch.float32}
 
 
 CODE = """
@@ -282,6 +337,24 @@ def test_a_recipe_is_measured_finished_and_becomes_a_smaller_model(
         assert torch.equal(bench.model.network(ids, use_cache=False).logits, cut_logits)
         bench.restore()
         assert torch.equal(bench.model.network(ids, use_cache=False).logits, dense), "a trace of the candidate is left"
+
+
+def test_zeros_that_were_there_before_are_not_what_falls(tmp_path: Path) -> None:
+    model = open_model("tiny", cache=tmp_path)
+    for p in model.architecture.projections:
+        weight(model.network, p)[:, ::5] = 0.0
+    calibration = windows("builtin", model.tokenizer, part="calibration", count=2, length=64)
+    bench = Workbench(model, calibration, calibration)
+    recipe = Recipe(pattern=WIDTH, sparsity=0.4, metric="W * X")
+    assert 0.4 <= bench.divergence(recipe, 64).sparsity < 0.45
+    bench.finish(recipe)
+    assert bench.layout is not None
+    first = next(of for of in bench.layout.layers if of.sublayer == "mlp")
+    lies = bench.sparsities()
+    weight(model.network, first.consumer).fill_(1.0)
+    assert bench.sparsities()[first.consumer.name] == 0.0 < lies[first.consumer.name]
+    assert bench.divergence(Recipe(sparsity=0.5, metric="W * X"), 64).sparsity == pytest.approx(0.5, abs=1e-3)
+    assert bench.divergence(Recipe(pattern=NM(n=3, m=4), sparsity=0.25, metric="W * X"), 64).sparsity >= 0.25
 
 
 def test_making_up_for_what_fell_helps(bench: Workbench) -> None:

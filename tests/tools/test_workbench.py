@@ -12,10 +12,10 @@ from tools.architecture import weight
 from tools.checkpoint import Model
 from tools.errors import SecateurError
 from tools.methods import method
-from tools.recipe import NM, Compensation, Recipe, Unstructured
+from tools.recipe import NM, Compensation, Recipe, Structured, Unstructured
 from tools.text import Windows
 from tools.verify import sparsities
-from tools.workbench import Workbench
+from tools.workbench import Workbench, _spread
 
 Draw = Callable[..., Windows]
 WANDA = Recipe(sparsity=0.5, metric="W * X")
@@ -34,9 +34,17 @@ def test_a_candidate_does_not_depend_on_who_came_before(bench: Workbench) -> Non
         method("owl", 0.7),
         Recipe(sparsity=0.5, metric="W / D"),
         Recipe(sparsity=0.75, metric="W", pattern=NM(n=1, m=4)),
+        Recipe(
+            sparsity=0.4,
+            metric="W * X",
+            pattern=Structured(kind="width", multiple=16),
+            compensation=Compensation(kind="bias"),
+        ),
     ]
     for other in others:
         assert bench.divergence(other, 128).value != alone
+    assert bench.divergence(WANDA, 256).value == pytest.approx(alone, rel=1e-5)
+    assert bench.result() is bench.model
     bench.finish(OBS)
     assert bench.divergence(WANDA, 256).value == pytest.approx(alone, rel=1e-5)
 
@@ -114,6 +122,16 @@ def test_probes_agree_where_masks_do(bench: Workbench) -> None:
     assert torch.equal(per_row, bench.probe("W")) or float((per_row - bench.probe("W")).abs().mean()) < 1e-3
     whole = bench.probe("W / row_sum(W)", group="matrix")
     assert float((whole - bench.probe("W", group="matrix")).abs().mean()) > 0.001
+
+
+def test_probes_see_every_kind_of_matrix(bench: Workbench) -> None:
+    roles = {p.name: p.role for p in bench.model.architecture.projections}
+    assert {roles[name] for name in bench.probe_ranks("W")} == set(roles.values())
+    parts = [("a", i) if i % 2 == 0 else ("b", i) for i in range(60)]
+    found = _spread(parts, lambda part: part[0])
+    assert [kind for kind, _ in found] == ["a", "b"] * 4
+    assert sorted(i for _, i in found) == [i for _, i in found]
+    assert len(set(found)) == 8
 
 
 def test_statistics_on_disk_serve_the_next_workbench(trained: Model, draw: Draw, tmp_path: Path) -> None:

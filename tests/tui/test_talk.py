@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 
-from runs.events import Replied, Said
+from runs.events import Replied, RunFinished, RunStarted, Said
 from runs.run import Run, Status, list_runs
 from tui.comparison import comparison
+from tui.goal import build
 from tui.settings import load
 from tui.talk import Talk
-from tui.working import carry_out
+from tui.working import carry_out, start
 
 SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
 
@@ -64,6 +67,27 @@ def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
     assert "no pruned model yet" in talk.say("export it")
     assert "You can say" in talk.say("the weather is nice")
     assert not talk.over
+
+
+def test_a_method_has_no_search_to_go_on_with(tmp_path: Path) -> None:
+    found = load(tmp_path / "home", SMALL)
+    run = start(found, build(found, model="tiny", sparsity=0.5, method="wanda"))
+    run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
+    run.journal.append(RunFinished(best="wanda", summary="done"))
+    talk = Talk(found, carry, yes=True)
+    talk.say(f"resume {run.id}")
+    assert "nothing is searched" in talk.say("go on for ten minutes")
+    assert run.status() is Status.FINISHED
+
+
+def test_what_a_listener_could_not_read_is_said_once(talk: Talk) -> None:
+    class Deaf(FakeListChatModel):
+        def bind_tools(self, tools: Any, **more: Any) -> Any:
+            raise ConnectionError
+
+    talk.listener = Deaf(responses=[])
+    first, second = talk.say("help"), talk.say("help")
+    assert first == f"(the language model could not be asked (ConnectionError): rules read what you say)\n{second}"
 
 
 def test_an_interruption_is_not_the_end(tmp_path: Path) -> None:

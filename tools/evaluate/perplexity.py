@@ -64,7 +64,7 @@ def perplexity(model: Model, windows: Windows, *, sparsity: float = 0.0, form: s
 def peak_mib(device: str) -> float:
     """Largest memory used so far: of the device, or of this process on a CPU."""
     if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated(device) / 2**20
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

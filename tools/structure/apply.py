@@ -60,7 +60,7 @@ def cut_propagated(
     """
     architecture = model.architecture
     if not reads_inputs(ready):
-        dense = {p.name: weight(model.network, p).clone() for p in architecture.projections}
+        dense = {p.name: weight(model.network, p) for p in architecture.projections}
         return cut_from_statistics(model, dense, statistics, ready)
     layers = layers_of(model)
     prepare_biases(model, layers, ready)

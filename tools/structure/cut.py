@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tools.architecture import weight
+from tools.errors import SecateurError
 from tools.recipe import Compensation
 from tools.statistics import InputStatistics
 from tools.structure.anatomy import Layer
@@ -69,6 +70,22 @@ def cut_layer(
         module.bias.data += lost_on_average(w, inputs, channels).to(module.bias.dtype)
 
 
+def fallen(model: Model, layout: Layout) -> dict[str, float]:
+    """Share of every projection that lies in structures that fall and is really zero, by name."""
+    found = {}
+    for layer, kept in zip(layout.layers, layout.kept, strict=True):
+        for p in model.architecture.of_block(layer.block):
+            if p.sublayer == layer.sublayer:
+                rows = p.name in layer.producers
+                stays = layer.rows(p, kept) if rows else layer.channels(kept)
+                falls = torch.ones(p.out_features if rows else p.in_features, dtype=torch.bool, device=kept.device)
+                falls[stays] = False
+                w = weight(model.network, p)
+                gone = w[falls.to(w.device)] if rows else w[:, falls.to(w.device)]
+                found[p.name] = float((gone == 0).sum()) / p.size
+    return found
+
+
 def least_squares(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor, damping: float) -> torch.Tensor:
     """(out, kept) the matrix V over the channels that stay with the smallest ||X W^T + c E - X_K V^T||.
 
@@ -84,7 +101,10 @@ def least_squares(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor, 
         lost += CATCH_UP * inputs.missing[kept]
     inner = rows[:, kept].double()
     inner.diagonal().add_(damping * inputs.gram.diagonal().mean(dtype=torch.float64))
-    correction = torch.cholesky_solve(lost.double(), torch.linalg.cholesky(inner))
+    factor, failed = torch.linalg.cholesky_ex(inner)
+    if failed:
+        raise SecateurError("least squares has no solution: activations are not finite; use another --dtype")
+    correction = torch.cholesky_solve(lost.double(), factor)
     return (w[:, kept].double() + correction.T).to(w.dtype)
 
 

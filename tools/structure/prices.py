@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
+import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ from tools.evaluate.speed import Spread
 from tools.measurement import libraries
 from tools.recipe import Frozen, Request
 from tools.structure.anatomy import Layer
-from tools.structure.shrink import module_of, pruned_class
+from tools.structure.shrink import module_of, plain_class, pruned_class
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
@@ -102,7 +102,7 @@ def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Pa
     found = _measured(model, layers, request)
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_suffix(f".{os.getpid()}.part")
+        aside = place.with_suffix(f".{uuid.uuid4().hex}.part")
         aside.write_text(found.model_dump_json(), encoding="utf-8")
         aside.replace(place)
     return found
@@ -121,7 +121,7 @@ def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Prices
     bare, rest = seconds[0], seconds[1:]
     attention = _rising(dict(zip(widths["attention"], (t - bare / 2 for t in rest), strict=False)))
     mlp = _rising(dict(zip(widths["mlp"], (t - bare / 2 for t in rest[len(attention) :]), strict=True)))
-    timing = Timing(batches=(request.batch,), prompt=request.prompt, new=min(request.new, DECODED), repeats=3)
+    timing = Timing(batches=(request.batch,), prompt=request.prompt, new=max(1, min(request.new, DECODED)), repeats=3)
     times = measure_latency([model], timing).models[0].times[0]
     whole = times.prefill.median + request.new * times.decode.median
     return Prices(request=request, attention=attention, mlp=mlp, whole=whole)
@@ -186,7 +186,7 @@ def _network(model: Model, sizes: Sequence[Mapping[str, Any]]) -> Any:
         setattr(text, name, None)
     text.allow_global_per_layer_attribute_access = True
     text.per_layer_config = {index: dict(size) for index, size in enumerate(sizes)}
-    network = pruned_class(type(model.network), family)(config)
+    network = pruned_class(plain_class(type(model.network)), family)(config)
     return network.to(model.device, model.network.dtype).eval().requires_grad_(False)
 
 

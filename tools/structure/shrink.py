@@ -53,13 +53,19 @@ def blocks_of(layout: Layout) -> list[Block]:
 
 
 def is_uniform(layout: Layout) -> bool:
-    """Whether every block that stays has an attention and an MLP, all of one size."""
+    """Whether every block that stays has an attention and an MLP, all of one size that the configuration accepts."""
     shapes = {block.shape for block in blocks_of(layout)}
-    return len(shapes) == 1 and all(next(iter(shapes)))
+    said = all(
+        not layer.statable or len(kept) in (0, *layer.statable)
+        for layer, kept in zip(layout.layers, layout.kept, strict=True)
+    )
+    return said and len(shapes) == 1 and all(next(iter(shapes)))
 
 
 def shrink(model: Model, layout: Layout) -> Model:
-    """A new model with what stays of `model`, which holds the candidate (see `cut`); its own memory, on the CPU.
+    """A new model with what stays of `model`, which holds the candidate (see `cut`); on the CPU.
+
+    On a CPU it shares the memory of what was not cut.
 
     Raises:
         SecateurError: the family's configuration cannot say what the result looks like.
@@ -74,7 +80,10 @@ def shrink(model: Model, layout: Layout) -> Model:
     _set_sizes(config.get_text_config(), family, blocks, uniform)
     tensors = _tensors(model, layout, blocks)
     _set_biases(model, config.get_text_config(), family, tensors)
-    kind = type(model.network) if uniform else pruned_class(type(model.network), family)
+    base = plain_class(type(model.network))
+    if base is not type(model.network):
+        vars(config).pop("auto_map", None)  # the code beside the weights, which the result may not need
+    kind = base if uniform else pruned_class(base, family)
     network = _build(kind, config, tensors, model)
     return replace(model, network=network, architecture=describe(network), device="cpu")
 
@@ -84,7 +93,7 @@ def _build(kind: type[Any], config: Any, tensors: dict[str, torch.Tensor], model
     from transformers.initialization import no_init_weights
 
     with no_init_weights():
-        network = kind(config).to(model.network.dtype).eval()
+        network = kind(config).eval()
     network.generation_config = copy.deepcopy(model.network.generation_config)
     network.load_state_dict(tensors, strict=True, assign=True)
     network.tie_weights()
@@ -117,7 +126,7 @@ def write_code(network: Any, folder: Path) -> None:
     kind = type(network)
     if not issubclass(kind, modeling_pruned.Pruned):
         return
-    base = kind.__mro__[2].__name__
+    base = plain_class(kind).__name__
     source = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
     source = source.replace("import torch\n", f"import torch\nfrom transformers import {base}\n", 1)
     paths = f'BLOCKS, ATTENTION, MLP = "{kind.BLOCKS}", "{kind.ATTENTION}", "{kind.MLP}"'
@@ -127,6 +136,13 @@ def write_code(network: Any, folder: Path) -> None:
     config = json.loads(file.read_text(encoding="utf-8"))
     config |= {"architectures": [kind.__name__], "auto_map": {"AutoModelForCausalLM": f"{MODELING}.{kind.__name__}"}}
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def plain_class(kind: type[Any]) -> type[Any]:
+    """The family's own class, also of a model whose blocks differ already."""
+    from tools.structure.modeling_pruned import Pruned
+
+    return kind.__mro__[2] if issubclass(kind, Pruned) else kind
 
 
 def pruned_class(base: type[Any], family: Family) -> type[Any]:
@@ -166,6 +182,8 @@ def _sizes(block: Block, family: Family) -> dict[str, int]:
 
 
 def _set_sizes(text: Any, family: Family, blocks: Sequence[Block], uniform: bool) -> None:
+    if getattr(text, "per_layer_config", None):
+        text.per_layer_config = None  # of a model whose blocks differed before
     if family.heads:
         text.head_dim = head_size(text)  # no longer hidden size over heads
     if uniform:
@@ -212,8 +230,7 @@ def _cuts(model: Model, layout: Layout) -> tuple[dict[str, tuple[int, torch.Tens
     gone = []
     for layer, kept in zip(layout.layers, layout.kept, strict=True):
         if not len(kept):
-            path = module_of(family.attention if layer.sublayer == "attention" else family.mlp)
-            gone.append(f"{family.blocks}.{layer.block}.{path}." if path else f"{layer.consumer.name}.")
+            gone.append(f"{family.blocks}.{layer.block}.{_sublayer(family, layer.sublayer)}.")
             continue
         if len(kept) == layer.units:
             continue

@@ -81,6 +81,8 @@ class _Lines:
 
     def carry(self, run: Run) -> str:
         """Work on a run, shown as it goes; a terminal's lines are handed to it. Returns its table."""
+        from agent.talk import rules
+        from agent.talk.intents import Stop
         from tui.comparison import comparison
         from tui.plain import Plain
         from tui.working import carry_out
@@ -91,7 +93,13 @@ class _Lines:
             def listen(event: Event) -> None:
                 printer(event)
                 while self._terminal and not self._typed.empty():
-                    if line := self._typed.get():
+                    line = self._typed.get()
+                    if line is None:
+                        self._typed.put(None)  # the end is for `next`
+                        break
+                    if isinstance(rules.read(line), Stop):
+                        run.stop()
+                    elif line:
                         run.say(line)
 
             return comparison(carry_out(run, listen), run)

@@ -20,7 +20,7 @@ Dtype = Annotated[
     str | None,
     typer.Option("--dtype", metavar="TYPE", help="float32 (default on a CPU), bfloat16 or float16."),
 ]
-Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1.")]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")]
 Windows = Annotated[int | None, typer.Option("--windows", metavar="N", help="Windows of text.")]
 Length = Annotated[int | None, typer.Option("--length", metavar="L", help="Tokens per window.")]

@@ -132,15 +132,23 @@ def replay(
     run: options.RunName, home: options.Home = None, json: options.Json = False, threads: options.Threads = None
 ) -> None:
     """Do a run again without its LLM: from the answers in its journal, to the same end."""
+    from runs.budget import Budget, Ledger
+    from runs.events import Recalled
     from runs.run import create
     from tui.cli.prune import carry_to_end
 
     found = settings(home, threads=threads)
     old = _open(run, home)
+    events = old.journal.read()
     talked = old.goal.designer not in ("builtin", "random", "evolution") and not old.goal.designer.startswith("replay:")
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
+    # Whatever ended the search then, a limit or a person: it ends after as many candidates now.
+    budget = Budget(candidates=max(1, Ledger(old.goal.budget, events).spent.candidates))
     use_threads(found)
-    carry_to_end(create(found.home, old.goal.model_copy(update={"designer": name, "output": None})), json=json)
+    new = create(found.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
+    for known in [event for event in events if isinstance(event, Recalled)]:
+        new.journal.append(Recalled(entries=known.entries))  # memory knows more by now
+    carry_to_end(new, json=json)
 
 
 @app.command()

@@ -30,7 +30,7 @@ def restore(
     """
     from tools.compress import restore_folder
 
-    sizes = restore_folder(folder.expanduser(), output.expanduser())
+    sizes = restore_folder(folder.expanduser(), output.expanduser().resolve())
     if json:
         print_json({"output": str(output), "bytes": {"packed": sizes.after, "restored": sizes.before}})
         return
@@ -71,7 +71,7 @@ def recover(
     recovery.check_peft()
     folder = folder.expanduser().resolve()
     model = opened(str(folder), found)
-    place = folder.with_name(f"{folder.name}-recovered") if output is None else output.expanduser()
+    place = folder.with_name(f"{folder.name}-recovered") if output is None else output.expanduser().resolve()
     recovery.check(model, place)
     values = found.values
     train, test = recovery.texts(
