@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from tools.edges import file_aside
+from tools.errors import SecateurError
 from tools.measurement import Measurement, libraries
-from tools.recipe import Frozen, Recipe, Structured
+from tools.recipe import Frozen, Recipe, Structured, first_problem
 
 if TYPE_CHECKING:
     from tools.text import Windows
@@ -28,15 +31,25 @@ class Known(Frozen):
 
     @classmethod
     def read(cls, path: Path) -> Known | None:
-        """What is kept there, if anything."""
-        return cls.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        """What is kept there, if anything.
+
+        Raises:
+            SecateurError: it is damaged.
+        """
+        if not path.exists():
+            return None
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise SecateurError(
+                f"{path}: is damaged ({first_problem(error)}). Delete it, and it is measured again."
+            ) from error
 
     def keep(self, path: Path) -> None:
         """Keep it, written aside and renamed."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.part")
-        aside.write_text(self.model_dump_json(), encoding="utf-8")
-        aside.replace(path)
+        with file_aside(path) as partial:
+            partial.write_text(self.model_dump_json(), encoding="utf-8")
 
 
 def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe | None) -> Path:

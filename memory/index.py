@@ -7,7 +7,6 @@ is fetched and ranked exactly. Embeddings are computed here; its default would d
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from memory.remembered import Remembered, from_events
 from runs.events import encode
 from runs.lock import Locked, hold
 from runs.run import list_runs
+from tools.edges import file_aside
 from tools.errors import SecateurError, UsageError
 from tools.recipe import Pattern
 
@@ -96,13 +96,8 @@ class Memory:
             SecateurError: the file cannot be written.
         """
         memories = self.all()
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_bytes(b"".join(encode(memory) + b"\n" for memory in memories))
-            aside.replace(path)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise SecateurError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with file_aside(path) as partial:
+            partial.write_bytes(b"".join(encode(memory) + b"\n" for memory in memories))
         return len(memories)
 
     def rebuild(self) -> int:

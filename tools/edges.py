@@ -6,9 +6,14 @@ import fcntl
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from tools.errors import SecateurError
 
 
 @contextmanager
@@ -44,6 +49,25 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def file_aside(path: Path) -> Iterator[Path]:
+    """A path beside `path`, in a folder that exists; it takes the place of `path` when the body ends well, and is
+    removed when it fails, so that nobody ever sees a part of the file.
+
+    Raises:
+        SecateurError: the file cannot be written.
+    """
+    # Processes on several hosts may share the folder and have one pid: a random name is nobody else's.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+        raise SecateurError(f"{path}: cannot be written ({reason(error)}). Make room or give access.") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ move them. It is for whole parameters on one device or under DDP, not for those 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from tools.edges import reason
+from tools.edges import file_aside, reason
 from tools.errors import SecateurError
 
 if TYPE_CHECKING:
@@ -55,16 +54,11 @@ def write_masks(model: Model, folder: Path) -> None:
     masks = masks_of(model)
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
     file = folder / MASKS
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with file_aside(file) as partial:
         file.parent.mkdir(exist_ok=True)
         bits = {name: _packed(mask) for name, mask in masks.items()}
-        save_file(bits, aside, metadata={_SHAPES: json.dumps(shapes)})
-        aside.chmod((folder / "config.json").stat().st_mode & 0o777)  # safetensors lets only the owner read
-        aside.replace(file)
-    except (OSError, SafetensorError) as error:
-        aside.unlink(missing_ok=True)
-        raise SecateurError(f"{file} cannot be written: {reason(error)}") from error
+        save_file(bits, partial, metadata={_SHAPES: json.dumps(shapes)})
+        partial.chmod((folder / "config.json").stat().st_mode & 0o777)  # safetensors lets only the owner read
 
 
 def read_masks(folder: Path) -> dict[str, torch.Tensor]:

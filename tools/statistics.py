@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tools.architecture import Architecture, Projection, weight
 from tools.blocks import BlockRunner, output_of
 from tools.checkpoint import Model
-from tools.edges import reason
-from tools.errors import SecateurError
+from tools.edges import file_aside
 from tools.structure.experts import routed
 from tools.text import Windows
 
@@ -333,14 +330,8 @@ class Shelf:
         self.computed = True
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            aside = self._folder / f"{kind}.{uuid.uuid4().hex}.part"  # workers on several hosts may share a pid
-            try:
-                save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, aside)
-                aside.replace(self._folder / f"{kind}.safetensors")
-            except SafetensorError as error:  # how safetensors reports a full disk
-                raise SecateurError(f"{self._folder}: statistics cannot be kept: {reason(error)}") from error
-            finally:
-                aside.unlink(missing_ok=True)
+            with file_aside(self._folder / f"{kind}.safetensors") as partial:
+                save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, partial)
         return tensors
 
 

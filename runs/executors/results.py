@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from tools.edges import reason
+from tools.edges import file_aside
 from tools.errors import SecateurError
 from tools.measurement import Measurement
 from tools.recipe import Frozen, Recipe, first_problem
@@ -58,15 +57,8 @@ class Results:
             SecateurError: the folder cannot be written.
         """
         path = self.place(recipe, tokens)
-        # Workers on several hosts may share the folder and have one pid: a random name is nobody else's.
-        aside = path.with_suffix(f".{uuid.uuid4().hex}.part")
         result = Result(measurement=measurement, host=socket.gethostname(), pid=os.getpid())
-        try:
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(result.model_dump_json())
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise SecateurError(f"{path}: cannot be written ({reason(error)}). Make room or give access.") from error
+        with file_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
+            file.write(result.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())

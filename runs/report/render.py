@@ -5,7 +5,6 @@ Everything that comes from the journal is untrusted text (models and people wrot
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from runs.report.family import family
 from runs.report.summary import Summary, Trial, describe, number, summary
 from runs.run import Run
 from runs.thoughts import ThoughtGraph, thought_graph
-from tools.errors import SecateurError
+from tools.edges import file_aside
 
 _BEST = 12
 
@@ -31,13 +30,8 @@ def write(run: Run) -> None:
     events = run.journal.read()
     found, graph = summary(events), thought_graph(events)
     for path, text in ((run.report_html, render_html(found, graph)), (run.report_md, render_markdown(found, graph))):
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(path)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise SecateurError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with file_aside(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def render_html(found: Summary, graph: ThoughtGraph | None = None) -> str:

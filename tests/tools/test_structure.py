@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,25 @@ def test_equal_sizes_that_the_configuration_refuses_are_written_as_sizes_that_di
     with torch.no_grad():
         expected = network(WINDOWS.ids, use_cache=False).logits
         torch.testing.assert_close(small.network(WINDOWS.ids, use_cache=False).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_that_differ_are_built_with_their_own_sizes_at_once(
+    trained: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all of its blocks dense first, a large model would need its full size in memory."""
+    small = shrink(trained, cut(trained, "width/free")).network
+    built: list[int] = []
+    kind = type(small.model.layers[0])
+    before = kind.__init__
+
+    def counted(self: Any, config: Any, index: int) -> None:
+        before(self, config, index)
+        built.append(self.mlp.up_proj.out_features)
+
+    monkeypatch.setattr(kind, "__init__", counted)
+    type(small)(copy.deepcopy(small.config))
+    dense = trained.network.config.intermediate_size
+    assert built == [dense, *(block.mlp.up_proj.out_features for block in small.model.layers)]
 
 
 def test_half_precision_keeps_what_is_not_a_weight_in_full(trained: Model) -> None:

@@ -12,10 +12,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from tools.edges import file_aside
 from tools.export import vocabulary
 from tools.export.folder import Folder, Layer, Shape
 from tools.export.ggml import Block, Plan, file_size, write
-from tools.export.place import check_place, file_aside
+from tools.export.place import check_place
 from tools.export.verdict import Cannot, Dtype, Verdict
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
@@ -60,6 +61,7 @@ def export(folder: Folder, output: Path | None, dtype: Dtype | None) -> Verdict:
     place = output or folder.path.with_name(f"{folder.path.name}-{chosen}.gguf")
     check_place(place, file_size(plan))
     with file_aside(place) as partial:
+        place.parent.mkdir(parents=True, exist_ok=True)
         write(plan, words, partial)
     size = place.stat().st_size / 1e6
     lines = [checked, f"wrote {place}: architecture {architecture}, {len(blocks)} blocks, {chosen}, {size:,.1f} MB"]

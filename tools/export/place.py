@@ -33,29 +33,11 @@ def check_place(output: Path, needed: int) -> None:
 
 
 @contextmanager
-def file_aside(output: Path) -> Iterator[Path]:
-    """A path for a new file that becomes `output` when the body ends well, and is removed when it fails."""
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    with _one_line(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            partial.rename(output)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-@contextmanager
 def folder_aside(output: Path) -> Iterator[Path]:
-    """The same for a folder."""
-    with _one_line(output), aside(output) as partial:
-        yield partial
-
-
-@contextmanager
-def _one_line(output: Path) -> Iterator[None]:
+    """An empty folder that becomes `output` when the body ends well, and is removed when it fails."""
     try:
-        yield
+        with aside(output) as partial:
+            yield partial
     except SecateurError:
         raise
     except Exception as error:  # besides OSError: safetensors reports a full disk as an error of its own

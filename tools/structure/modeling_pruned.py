@@ -44,11 +44,13 @@ class Pruned:
         text = config.get_text_config()
         sizes = text.to_dict()["per_layer_config"]
         text.per_layer_config = None  # the family's own code knows layers of one size only
+        depth, text.num_hidden_layers = text.num_hidden_layers, 1  # dense, and of no other use than to show its class
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]  # of the family, which comes next
-        text.per_layer_config = sizes
+        text.num_hidden_layers, text.per_layer_config = depth, sizes
         blocks = self.get_submodule(self.BLOCKS)
+        kind = type(blocks.pop(0))
         for index, size in enumerate(text.per_layer_config):
-            blocks[index] = type(blocks[index])(size, index)
+            blocks.append(kind(size, index))
             if "attention" in size.skip:
                 blocks[index].set_submodule(self.ATTENTION, NoAttention(index))
             if "mlp" in size.skip:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ import torch
 from pydantic import ValidationError
 
 from tools.architecture import family_of
+from tools.edges import file_aside
 from tools.errors import SecateurError
 from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
 from tools.evaluate.speed import Plan as Timing
@@ -102,9 +102,8 @@ def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Pa
     found = _measured(model, layers, request)
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_suffix(f".{uuid.uuid4().hex}.part")
-        aside.write_text(found.model_dump_json(), encoding="utf-8")
-        aside.replace(place)
+        with file_aside(place) as partial:
+            partial.write_text(found.model_dump_json(), encoding="utf-8")
     return found
 
 
@@ -137,8 +136,9 @@ def _widths(alike: Sequence[Layer]) -> list[int]:
 
 
 def _rising(table: dict[int, float]) -> dict[int, float]:
-    """The same with every wider layer dearer by at least a thousandth of the dearest: times are noisy."""
-    least = max(table.values()) / 1000
+    """The same with every wider layer dearer by at least a thousandth of the dearest: times are noisy, those of tiny
+    layers all noise."""
+    least = max(1e-9, max(table.values()) / 1000)
     found: dict[int, float] = {}
     before = 0.0
     for units in sorted(table):
@@ -186,8 +186,9 @@ def _network(model: Model, sizes: Sequence[Mapping[str, Any]]) -> Any:
         setattr(text, name, None)
     text.allow_global_per_layer_attribute_access = True
     text.per_layer_config = {index: dict(size) for index, size in enumerate(sizes)}
-    network = pruned_class(plain_class(type(model.network)), family)(config)
-    return network.to(model.device, model.network.dtype).eval().requires_grad_(False)
+    kind = pruned_class(plain_class(type(model.network)), family)
+    network = kind._from_config(config, dtype=model.network.dtype)  # at once: blocks may be large
+    return network.to(model.device).eval().requires_grad_(False)
 
 
 def _calls(network: Any, blocks: Sequence[Any], ids: torch.Tensor, cache: Any) -> list[Callable[[], object]]:
