@@ -67,10 +67,16 @@ class Builtin:
         return Child(recipe, "seed", f"published: {name} ({recipe.metric})", ())
 
     def pool(self, situation: Situation) -> Pool:
-        """What is bred from: the run's pool, and which blocks may be spared where depth falls."""
-        if not isinstance(situation.goal.pattern, Structured):
+        """What is bred from: the run's pool, and how much every block is missed where depth falls.
+
+        Measured, as what a block does to its input says little of that: the twelfth of SmolLM2-135M's 30 blocks changes
+        it less than most others do, and is missed more than all but three.
+        """
+        pattern = situation.goal.pattern
+        if not (isinstance(pattern, Structured) and pattern.depth):
             return situation.pool
-        return replace(situation.pool, redundancy=tuple(situation.bench.statistics.redundancy))
+        losses = situation.bench.layers.terminals(frozenset({"loss"}), "block")["loss"]
+        return replace(situation.pool, losses=tuple(losses.tolist()))
 
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
         if isinstance(situation.goal.pattern, Experts):

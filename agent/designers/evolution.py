@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from agent.designers import Situation
 from agent.designers.builtin import Builtin
-from agent.designers.random import draw
+from agent.designers.random import POPULATION, draw
 from agent.evolution.genes import Child, Pool
 from tools.recipe import Compensation, Structured
 
 RATES_ONLY = Pool(frozenset(), compensation=False, metrics=False)
-POPULATION = 8
-"""Candidates of the first generation."""
 
 
 class Evolution(Builtin):

@@ -1,7 +1,8 @@
 """Random search: the control that says what evolution and language models are worth. No LLM, no selection.
 
 Every candidate is drawn anew: a random metric with random allocation and compensation; what was measured before is not
-looked at. Seeds and everything around it are those of `builtin`.
+looked at. Everything around it is that of `builtin`, and so are the seeds where they are published recipes; where
+structures fall most seeds are this program's own, so the control does without.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from agent.evolution.trees import random_tree
 from tools.expression import ALLOCATION, METRIC, format_expression, simplify
 from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
 
+POPULATION = 8
+"""Candidates of a first generation that is drawn."""
+
 
 class RandomSearch(Builtin):
     """Draws candidates from the space that `builtin` searches."""
 
     name = "random"
+
+    def seeds(self, situation: Situation) -> list[Child]:
+        if not isinstance(situation.goal.pattern, Structured):
+            return super().seeds(situation)
+        return [draw(situation, situation.rng) for _ in range(POPULATION)]
 
     def child(self, situation: Situation) -> Child:
         return draw(situation, situation.rng)

@@ -76,8 +76,9 @@ class Pool:
     """Whether what stays may be updated."""
     metrics: bool = True
     """Whether the metric may change where structures fall."""
-    redundancy: tuple[float, ...] = ()
-    """Of every block, where depth falls: the lowest are the likeliest to be tried. Empty: all are alike."""
+    losses: tuple[float, ...] = ()
+    """What the model loses without each block alone (KL, nats per token), where depth falls: the blocks that are missed
+    least are the likeliest to be tried. Empty: all are alike."""
 
     @property
     def named_metrics(self) -> dict[str, str]:

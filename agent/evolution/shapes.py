@@ -20,7 +20,7 @@ STEPS = (0.03, 0.06, 0.12)
 TAKEN_FROM_THE_OTHER = 0.5
 
 FAVOUR = 16.0
-"""How much likelier the most redundant block is to be taken than the least redundant one."""
+"""How much likelier the block that is missed least is to be taken than the one that is missed most."""
 
 Change = Callable[[list[float], Parent, Pool, Random], str | None]
 
@@ -81,20 +81,20 @@ def _split(rates: Sequence[float], parent: Parent) -> tuple[list[list[int]], lis
 
 
 def spare(wholes: Sequence[list[int]], parent: Parent, pool: Pool, rng: Random) -> list[int]:
-    """One of them to take away, rather of a block that changes its input little."""
+    """One of them to take away, rather of a block that is missed little."""
     return _drawn(wholes, parent, pool, rng, 1.0)
 
 
 def needed(wholes: Sequence[list[int]], parent: Parent, pool: Pool, rng: Random) -> list[int]:
-    """One of them to bring back, rather of a block that changes its input much."""
+    """One of them to bring back, rather of a block that is missed much."""
     return _drawn(wholes, parent, pool, rng, -1.0)
 
 
 def _drawn(wholes: Sequence[list[int]], parent: Parent, pool: Pool, rng: Random, sign: float) -> list[int]:
     """By ranks: every one is likelier than the next by the same factor, the first than the last by `FAVOUR`."""
-    if not pool.redundancy:
+    if not pool.losses:
         return rng.choice(wholes)
-    ranked = sorted(wholes, key=lambda places: sign * pool.redundancy[parent.layers[places[0]][0]])
+    ranked = sorted(wholes, key=lambda places: sign * pool.losses[parent.layers[places[0]][0]])
     return rng.choices(ranked, [FAVOUR ** (-i / len(ranked)) for i in range(len(ranked))])[0]
 
 

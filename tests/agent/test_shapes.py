@@ -99,10 +99,10 @@ def test_a_switch_keeps_the_number_of_blocks() -> None:
         assert child is None or (child.recipe.allocation.vector or ()).count(GONE) == 4
 
 
-def test_redundant_blocks_are_taken_and_needed_ones_come_back() -> None:
+def test_blocks_that_are_missed_little_are_taken_and_the_others_come_back() -> None:
     first, _ = pair(Structured(kind="depth"))
     wholes = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
-    pool, rng = replace(POOL, redundancy=(0.5, 0.1, 0.4, 0.2, 0.3)), Random(0)
+    pool, rng = replace(POOL, losses=(0.5, 0.1, 0.4, 0.2, 0.3)), Random(0)
     taken = Counter(spare(wholes, first, pool, rng)[0] // 2 for _ in range(2000))
     back = Counter(needed(wholes, first, pool, rng)[0] // 2 for _ in range(2000))
     assert [block for block, _ in taken.most_common()] == [1, 3, 4, 2, 0]
@@ -112,10 +112,20 @@ def test_redundant_blocks_are_taken_and_needed_ones_come_back() -> None:
     assert max(evenly.values()) < 1.3 * min(evenly.values())
 
 
-def test_builtin_knows_redundancy_and_the_conventional_algorithm_does_not(bench: Workbench) -> None:
+def test_builtin_measures_what_blocks_are_missed_and_the_conventional_algorithm_does_not(bench: Workbench) -> None:
     here = situation(bench, Structured(kind="depth"))
-    assert Builtin().pool(here).redundancy == tuple(bench.statistics.redundancy)
-    assert Evolution().pool(here).redundancy == ()
+    losses = bench.layers.terminals(frozenset({"loss"}), "block")["loss"].tolist()
+    assert Builtin().pool(here).losses == tuple(losses)
+    assert min(losses) > 0
+    assert Evolution().pool(here).losses == ()
+    assert Builtin().pool(situation(bench, Structured(kind="width"))).losses == ()
+
+
+def test_controls_begin_with_draws(bench: Workbench) -> None:
+    """The seeds for structures are mostly recipes of this program's own."""
+    here = situation(bench, Structured(kind="width+depth"))
+    for control in (RandomSearch(), Evolution()):
+        assert {child.operator for child in control.seeds(here)} == {"draw"}
 
 
 def test_levelling_leaves_what_is_gone_and_hits_the_mean() -> None:
