@@ -42,6 +42,23 @@ def reason(error: BaseException) -> str:
     return line if len(line) <= 200 else line[:199] + "…"
 
 
+def require_room(output: Path, needed: int) -> None:
+    """Refuse at once what cannot be written; hours of work may lie behind it.
+
+    Args:
+        output: the file or folder to be. needed: bytes.
+
+    Raises:
+        SecateurError: no permission, or too little room.
+    """
+    place = next(parent for parent in (output, *output.absolute().parents) if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise SecateurError(f"{output} cannot be written: no permission for {place}")
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise SecateurError(f"{output}: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free on that disk")
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the file stays, as removing it would let two processes hold two locks."""

@@ -27,6 +27,7 @@ from tools.statistics import InputStatistics, Statistics, batches, recording, sh
 from tools.structure.anatomy import Layer, layers_of, require_biases, sized
 from tools.structure.choose import across_model, standardised
 from tools.structure.experts import staying
+from tools.structure.shrink import check_sayable
 from tools.structure.sizes import fit
 from tools.text import Windows
 
@@ -148,6 +149,7 @@ def _plan_structures(
     else:
         assert prices is not None, "a recipe that counts time needs prices"
         kept = fit(layers, wanted, prices.of_blocks(layers, recipe.sparsity), pattern, prices.price)
+    check_sayable(model, layers, kept)
     return Plan(recipe, metric, sized(model.architecture, layers, kept), tuple(kept))
 
 

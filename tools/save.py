@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.edges import aside, quiet, reason
+from tools.edges import aside, quiet, reason, require_room
 from tools.errors import SecateurError
 from tools.gguf import ORIGIN, make_plain
 from tools.recipe import Recipe
@@ -56,18 +55,7 @@ def check_place(model: Model, folder: Path) -> None:
         raise SecateurError(f"{folder} is a file. Choose another folder for the result.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RECIPE).exists():
         raise SecateurError(f"{folder} is not empty and holds no pruned model. Choose another folder, or empty it.")
-    _check_space(model.network, folder)
-
-
-def _check_space(network: Any, folder: Path) -> None:
-    """Refuse at once what cannot fit; half an hour of pruning may lie behind us, and a file may lie before us."""
-    needed = sum(p.numel() * p.element_size() for p in network.parameters())
-    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not os.access(place, os.W_OK):
-        raise SecateurError(f"{folder} cannot be written: no permission for {place}")
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise SecateurError(f"{folder}: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free on that disk")
+    require_room(folder, sum(p.numel() * p.element_size() for p in model.network.parameters()))
 
 
 def _write(model: Model, folder: Path) -> None:

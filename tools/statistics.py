@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tools.architecture import Architecture, Projection, weight
+from tools.architecture import Architecture, Projection
 from tools.blocks import BlockRunner, output_of
 from tools.checkpoint import Model
 from tools.edges import file_aside
@@ -301,11 +301,6 @@ def moments(values: torch.Tensor) -> tuple[float, float]:
     skew = (square * d).mean(dtype=torch.float64) / variance**1.5
     kurtosis = (square * square).mean(dtype=torch.float64) / variance**2
     return float(skew), float(kurtosis)
-
-
-def wanda_scores(model: Model, statistics: Statistics, projection: Projection) -> torch.Tensor:
-    """|W| ||x|| of a projection (out, in) float32, the A of OWL and DLP."""
-    return weight(model.network, projection).detach().float().abs() * statistics.inputs[projection.name].norm
 
 
 class Shelf:

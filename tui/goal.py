@@ -56,9 +56,13 @@ def build(
         UsageError: it cannot be meant, alone or together.
     """
     values = settings.values
-    form = _pattern(pattern, multiple)
+    form = None if pattern is None else parse_pattern(pattern)
+    if form is None and recipe is not None and (multiple is not None or speedup is not None):
+        form = recipe.pattern
     if speedup is not None or request is not None:
         sparsity, form = _timed(speedup, request, sparsity, form)
+    if form is not None and method is None:
+        form = _in_multiples(form, multiple)
     asked = None if recipe is None else _adapted(recipe, sparsity, form, settings)
     if asked is not None:
         _read_formulas(asked)
@@ -117,14 +121,13 @@ def _calibration(settings: Settings) -> Calibration:
     )
 
 
-def _pattern(text: str | None, multiple: int | None) -> Pattern | None:
-    """The pattern that was asked for, with the multiple that neurons are kept in."""
-    form = None if text is None else parse_pattern(text)
+def _in_multiples(form: Pattern, multiple: int | None) -> Pattern:
+    """The pattern with the multiple that neurons are kept in."""
     if multiple is None:
         return form
-    if form is not None and not isinstance(form, Structured):
+    if not isinstance(form, Structured):
         raise UsageError(f"--multiple is for neurons: it goes with --pattern width or width+depth, not with {form}")
-    return form if form is None else Structured.model_validate(form.model_dump() | {"multiple": multiple})
+    return Structured.model_validate(form.model_dump() | {"multiple": multiple})
 
 
 def _timed(
@@ -170,14 +173,8 @@ def _what(
 
 def _own_pattern(method: str | None, sparsity: float, form: Pattern | None, multiple: int | None) -> Pattern:
     """What a method compares with what where nobody says otherwise; a method for structures keeps to its own."""
-    if method is None:
-        return form or Unstructured()
-    own = named_method(method, sparsity, form).pattern
-    if multiple is None:
-        return own
-    if not isinstance(own, Structured):
-        raise UsageError(f"--multiple is for neurons: {method} removes none")
-    return Structured.model_validate(own.model_dump() | {"multiple": multiple})
+    own = (form or Unstructured()) if method is None else named_method(method, sparsity, form).pattern
+    return _in_multiples(own, multiple)
 
 
 def _adapted(recipe: Recipe, sparsity: float | None, form: Pattern | None, settings: Settings) -> Recipe:

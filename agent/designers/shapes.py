@@ -27,14 +27,13 @@ fitted by least squares, KL was 1.80 with equal rates and 1.64 with all heads ke
 
 def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
     """Published methods that the pattern allows, the same with least squares, and width mixed with depth."""
-    goal = situation.goal
+    goal, repaired = situation.goal, situation.pool.compensation
     found = []
     for name in references(pattern):
         recipe = method(name, goal.sparsity, pattern, goal.calibration)
-        if allows(pattern, recipe.pattern):
+        if allows(pattern, recipe.pattern) and (repaired or recipe.compensation.kind == "none"):
             found.append(Child(recipe, "seed", f"published: {name}", ()))
     found += [child for past in situation.recalled if (child := _remembered(past, situation, pattern)) is not None]
-    repaired = situation.pool.compensation
     if pattern.width:
         found += [
             Child(_recipe(situation, pattern, metric, repaired), "seed", f"{metric} per structure", ())
@@ -135,10 +134,7 @@ def drawn(situation: Situation, pattern: Structured, rng: Random, designer: str)
         blocks = sorted({block for block, _, _ in parent.layers})
         most = int(situation.goal.sparsity * len(blocks))
         fall = set(rng.sample(blocks, most if not pattern.width else rng.randint(0, most)))
-        rates = [
-            GONE if block in fall else rate * pattern.width
-            for (block, _, _), rate in zip(parent.layers, rates, strict=True)
-        ]
+        rates = [GONE if block in fall else rate for (block, _, _), rate in zip(parent.layers, rates, strict=True)]
     metric = "W * X"
     if pattern.width:
         metric = format_expression(

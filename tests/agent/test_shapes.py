@@ -128,6 +128,15 @@ def test_controls_begin_with_draws(bench: Workbench) -> None:
         assert {child.operator for child in control.seeds(here)} == {"draw"}
 
 
+def test_masks_alone_leave_biases_alone(bench: Workbench) -> None:
+    free = Structured(kind="width", shapes="free")
+    here = situation(bench, free)
+    kinds = {child.recipe.compensation.kind for child in structured_seeds(here, free)}
+    assert kinds == {"none", "bias", "least_squares"}
+    here = replace(here, pool=replace(here.pool, compensation=False))
+    assert {child.recipe.compensation.kind for child in structured_seeds(here, free)} == {"none"}
+
+
 def test_levelling_leaves_what_is_gone_and_hits_the_mean() -> None:
     first, _ = pair(Structured(kind="width+depth"))
     rates = [GONE, GONE, 0.1, 0.3, 0.2, 0.2, 0.0, 0.1, 0.3, 0.1]

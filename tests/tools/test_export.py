@@ -27,7 +27,9 @@ from tests.tools.blocks_that_differ import (
     narrow,
     random_network,
 )
+from tests.tools.mixtures import mixture
 from tools.checkpoint import Model
+from tools.compress import compress_folder
 from tools.errors import SecateurError, UsageError
 from tools.export import Verdict, export
 from tools.export.folder import Folder
@@ -400,6 +402,26 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
         export(tmp_path / "model", "llama.cpp")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert export(tmp_path / "model", "llama.cpp", dtype="bf16").files[0].name == "model-bf16.gguf"
+
+
+def test_packed_weights_are_restored_first(trained: Model, tmp_path: Path) -> None:
+    network = random_network(PLAIN["llama"])
+    for parameter in network.model.layers.parameters():
+        parameter.data[..., ::2] = 0
+    network.save_pretrained(tmp_path / "model")
+    trained.tokenizer.save_pretrained(tmp_path / "model")
+    compress_folder(tmp_path / "model")
+    with pytest.raises(SecateurError, match=r"is packed\. Export what `secateur restore .* --output DIR` unpacks"):
+        export(tmp_path / "model", "hf")
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+def test_a_mixture_loads_as_it_is(family: str, trained: Model, tmp_path: Path) -> None:
+    mixture(family).network.save_pretrained(tmp_path)
+    trained.tokenizer.save_pretrained(tmp_path)
+    assert export(tmp_path, "hf").verdict == "ok"
+    assert "Transformers backend may serve it" in "\n".join(export(tmp_path, "vllm").lines)
+    assert export(tmp_path, "llama.cpp").verdict == "cannot"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

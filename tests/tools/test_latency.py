@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from tools.checkpoint import Model, open_model
+from tools.compress import compress_folder
 from tools.errors import SecateurError
 from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
 from tools.evaluate.speed import ELSEWHERE, Latency, Plan, Spread
@@ -141,6 +143,14 @@ def test_sizes_are_those_of_files_and_tensors(save_random: Save) -> None:
     assert len(shards) > 1
     assert found.disk_bytes == sum(len(shard.read_bytes()) for shard in shards)
     assert found.parameters == 3 * block + 2 * 512 * 32 + 32
+    for shard in shards:
+        tensors = load_file(shard)
+        save_file(
+            {name: t * (torch.arange(t.shape[-1]) % 4 == 0) for name, t in tensors.items()}, shard, {"format": "pt"}
+        )
+    compress_folder(folder)
+    packed = measure_latency([opened(folder)], QUICK).models[0]
+    assert packed.disk_bytes == sum(len(file.read_bytes()) for file in folder.glob("*.safetensors")) < found.disk_bytes
     rotary = found.weight_bytes - 4 * found.parameters
     assert 0 <= rotary <= 64
     keys_and_values = 2 * 3 * (2 * 2 * (8 + 3) * 8) * 4

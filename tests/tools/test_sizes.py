@@ -75,6 +75,18 @@ def test_uniform_shapes_are_uniform(pattern: Structured, data: st.DataObject) ->
     assert set(kept[::2]) <= {0, 1, 2, 3, 6}, "numbers of heads that the configuration refuses"
 
 
+def test_widths_that_take_the_same_time_leave_the_nearest_sizes() -> None:
+    """Where a narrower MLP is hardly faster, a step of width is too small a measure of what may be missed."""
+
+    def seconds(layer: Layer, units: int) -> float:
+        return 1.0 + 1e-3 * units / layer.units if layer.sublayer == "mlp" else 0.5 * units
+
+    layers = made(4)
+    kept = fit(layers, [0.0] * 8, 0.4, Structured(kind="width+depth", multiple=16), seconds)
+    dense = left(layers, [layer.units for layer in layers], seconds)
+    assert 0.4 - 1e-9 <= 1 - left(layers, kept, seconds) / dense < 0.55
+
+
 def test_depth_takes_what_is_wanted_away_most() -> None:
     wanted = [w for block in (0.1, 0.9, 0.3, 0.8, 0.2) for w in (block, block)]
     assert fit(made(5), wanted, 0.4, Structured(kind="depth"))[::2] == [6, 0, 6, 0, 6]

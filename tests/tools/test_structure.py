@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,17 @@ def test_attention_scaled_by_the_layers_number_keeps_its_depth() -> None:
     model = Model("gpt2", Path("nowhere"), network, None, describe(network), "gpt2", "float32", "cpu")  # type: ignore[arg-type]  # no text
     with pytest.raises(SecateurError, match="no block can be left out: use width"):
         shrink(model, cut(model, "depth"))
+
+
+def test_what_the_configuration_cannot_say_is_refused_before_anything_is_cut(build: Callable[[str], Any]) -> None:
+    network = build("opt")
+    model = Model("opt", Path("nowhere"), network, None, describe(network), "opt", "float32", "cpu")  # type: ignore[arg-type]  # no text
+    bench = Workbench(model, WINDOWS, WINDOWS)
+    pattern = Structured(kind="depth", shapes="free")
+    rates = (0.0,) * 3 + (1.0,) + (0.0,) * (len(layers_of(model)) - 4)
+    allocation = Allocation(expression=None, vector=rates, granularity="layer")
+    with pytest.raises(SecateurError, match="the mlp is no module of its own, so it cannot be left out alone"):
+        bench.ready(Recipe(pattern=pattern, sparsity=0.2, metric="W * X", allocation=allocation))
 
 
 def test_a_tied_head_stays_tied(trained: Model) -> None:

@@ -20,6 +20,7 @@ import torch
 
 from tools.blocks import BlockRunner
 from tools.checkpoint import Model
+from tools.compress import is_packed
 from tools.errors import SecateurError
 from tools.evaluate.speed import ELSEWHERE, ON_CUDA, Latency, LatencyProtocol, Plan, Speed, Spread, Times
 from tools.measurement import libraries
@@ -130,9 +131,16 @@ def _speed(model: Model, times: Iterable[Times]) -> Speed:
         parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         blocks=model.architecture.n_blocks,
         weight_bytes=_weight_bytes(model),
-        disk_bytes=sum(file.stat().st_size for file in model.folder.glob("*.safetensors")),
+        disk_bytes=_disk_bytes(model),
         times=tuple(times),
     )
+
+
+def _disk_bytes(model: Model) -> int:
+    """Of the weights where they lie; a packed model is opened from a restored copy, which nobody asked for."""
+    named = Path(model.name)
+    folder = named if named.is_dir() and is_packed(named) else model.folder
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def _weight_bytes(model: Model) -> int:

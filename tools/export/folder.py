@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tools import hub
-from tools.architecture import FAMILIES, SPLIT_ATTENTION
+from tools.architecture import FAMILIES, GATED_MLP, SPLIT_ATTENTION
 from tools.checkpoint import TOKENIZERS
+from tools.compress import is_packed
 from tools.edges import reason
 from tools.errors import SecateurError
 from tools.export.verdict import Cannot
@@ -123,7 +124,7 @@ class Shape(Frozen):
 SHAPED = tuple(
     model_type
     for family in FAMILIES
-    if family.attention == SPLIT_ATTENTION and family.blocks == "model.layers"
+    if (family.attention, family.mlp, family.blocks) == (SPLIT_ATTENTION, GATED_MLP, "model.layers")
     for model_type in family.model_types
 )
 """The `model_type`s that `Shape` describes."""
@@ -152,7 +153,7 @@ class Folder:
         """Read config.json.
 
         Raises:
-            SecateurError: there is no such folder, or it holds no readable configuration.
+            SecateurError: there is no such folder, it holds no readable configuration, or its weights are packed.
         """
         if not path.is_dir():
             raise SecateurError(
@@ -161,6 +162,8 @@ class Folder:
         file = path / "config.json"
         if not file.is_file():
             raise SecateurError(f"{path} has no config.json, so it is not the folder of a model")
+        if is_packed(path):
+            raise SecateurError(f"{path} is packed. Export what `secateur restore {path} --output DIR` unpacks.")
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

@@ -22,6 +22,7 @@ def judge(folder: Folder) -> Verdict:
         module = modeling_file(folder)
         needs.append("trust_remote_code=True")
         lines.append(f"needs trust_remote_code=True ({module}): its blocks differ from each other, read it first")
+        lines.append("needs transformers 5.15 or newer, whose configurations know blocks of several sizes")
     if not folder.has_tokenizer:
         needs.append("a tokenizer")
         lines.append(f"needs a tokenizer: there is none of {', '.join(TOKENIZERS)}")

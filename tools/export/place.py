@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.edges import aside, reason
+from tools.edges import aside, reason, require_room
 from tools.errors import SecateurError
 
 
@@ -24,12 +22,7 @@ def check_place(output: Path, needed: int) -> None:
     """
     if output.exists() or output.is_symlink():
         raise SecateurError(f"{output} exists already. Delete it, or give another place with --output.")
-    place = next(parent for parent in output.absolute().parents if parent.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise SecateurError(f"{output} cannot be written: no permission for {place}")
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise SecateurError(f"{output}: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free on that disk")
+    require_room(output, needed)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Which structures of a layer fall: a metric's scores on the consumer, reduced to one number per structure.
 
 The score of an input channel is the mean over the consumer's rows, that of a head group the sum over its channels
-(Wanda-sp, CASIA-IVA-Lab/FLAP lib/prune.py). Taylor importance is the metric `W * G`: by the chain rule the gradient of
-a structure's output is what the consumer's own weights times their gradient add up to.
+(Wanda-sp, CASIA-IVA-Lab/FLAP lib/prune.py). Taylor importance is the metric `W * G`: the first-order importance of
+single weights (LLM-Pruner, horseee/LLM-Pruner, `param_first`) with the root of the summed squares of the windows'
+gradients, added up over a structure's weights; what a structure's weights and gradients come to with their signs, where
+they cancel, is not taken.
 """
 
 from __future__ import annotations

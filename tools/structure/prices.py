@@ -28,7 +28,7 @@ from tools.evaluate.speed import Spread
 from tools.measurement import libraries
 from tools.recipe import Frozen, Request
 from tools.structure.anatomy import Layer
-from tools.structure.shrink import module_of, plain_class, pruned_class
+from tools.structure.shrink import module_of, plain_class, pruned_class, shorten
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
@@ -116,12 +116,12 @@ def _place(model: Model, request: Request, cache: Path) -> Path:
 def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Prices:
     widths = {sublayer: _widths([of for of in layers if of.sublayer == sublayer]) for sublayer in ("attention", "mlp")}
     queries = next((of.queries for of in layers if of.sublayer == "attention"), 0)
+    timing = Timing(batches=(request.batch,), prompt=request.prompt, new=max(1, min(request.new, DECODED)), repeats=3)
+    times = measure_latency([model], timing).models[0].times[0]  # first, as it refuses what no model can read
     seconds = _time_blocks(model, widths["attention"], widths["mlp"], queries, request)
     bare, rest = seconds[0], seconds[1:]
     attention = _rising(dict(zip(widths["attention"], (t - bare / 2 for t in rest), strict=False)))
     mlp = _rising(dict(zip(widths["mlp"], (t - bare / 2 for t in rest[len(attention) :]), strict=True)))
-    timing = Timing(batches=(request.batch,), prompt=request.prompt, new=max(1, min(request.new, DECODED)), repeats=3)
-    times = measure_latency([model], timing).models[0].times[0]
     whole = times.prefill.median + request.new * times.decode.median
     return Prices(request=request, attention=attention, mlp=mlp, whole=whole)
 
@@ -177,10 +177,7 @@ def _network(model: Model, sizes: Sequence[Mapping[str, Any]]) -> Any:
     assert family is not None
     config = copy.deepcopy(model.network.config)
     text = config.get_text_config()
-    for name, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == model.architecture.n_blocks and not name.startswith("_"):
-            setattr(text, name, [value[0]] * len(sizes))
-    text.num_hidden_layers = len(sizes)
+    shorten(text, [0] * len(sizes), model.architecture.n_blocks)
     text.vocab_size = 64
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(text, name, None)
@@ -196,7 +193,8 @@ def _calls(network: Any, blocks: Sequence[Any], ids: torch.Tensor, cache: Any) -
     seen: list[Callable[[], object]] = []
 
     def record(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(partial(module.forward, *args, **kwargs))
+        call = partial(module.forward, *args, **kwargs)
+        seen.append(call if cache is None else partial(_again, call, cache.layers[len(seen)], _state(cache, len(seen))))
 
     handles = [block.register_forward_pre_hook(record, with_kwargs=True) for block in blocks]
     try:
@@ -206,3 +204,14 @@ def _calls(network: Any, blocks: Sequence[Any], ids: torch.Tensor, cache: Any) -
         for handle in handles:
             handle.remove()
     return seen
+
+
+def _state(cache: Any, index: int) -> dict[str, Any]:
+    """What a cache holds of one layer; an update puts other tensors in the place of these."""
+    return dict(vars(cache.layers[index]))
+
+
+def _again(call: Callable[[], object], layer: Any, state: Mapping[str, Any]) -> None:
+    """The call with the layer's cache as it was: it grows with every call, and an explicit mask does not."""
+    vars(layer).update(state)
+    call()

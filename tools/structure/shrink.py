@@ -17,7 +17,7 @@ import torch
 
 from tools.architecture import FAMILIES, Family, describe, family_of
 from tools.errors import SecateurError
-from tools.structure.anatomy import head_size
+from tools.structure.anatomy import Layer, head_size
 from tools.structure.cut import Layout
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def shrink(model: Model, layout: Layout) -> Model:
     blocks = blocks_of(layout)
     config = copy.deepcopy(model.network.config)
     uniform = is_uniform(layout)
-    _check_depth(config, len(blocks) < model.architecture.n_blocks)
-    _shorten(config.get_text_config(), [block.index for block in blocks], model.architecture.n_blocks)
+    check_sayable(model, layout.layers, [len(kept) for kept in layout.kept])
+    shorten(config.get_text_config(), [block.index for block in blocks], model.architecture.n_blocks)
     _set_sizes(config.get_text_config(), family, blocks, uniform)
     tensors = _tensors(model, layout, blocks)
     _set_biases(model, config.get_text_config(), family, tensors)
@@ -162,13 +162,27 @@ def module_of(paths: Any) -> str:
     return str(parents.pop()) if len(parents) == 1 else ""
 
 
-def _check_depth(config: Any, shorter: bool) -> None:
-    if shorter and getattr(config, "scale_attn_by_inverse_layer_idx", False):
+def check_sayable(model: Model, layers: Sequence[Layer], sizes: Sequence[int]) -> None:
+    """Complain unless a configuration of the family can say what these numbers of units come to.
+
+    Raises:
+        SecateurError: blocks fall that cannot, or a part of a block that is no module.
+    """
+    family = family_of(model.architecture)
+    assert family is not None, "layers were found, so the family is known"
+    stay = {layer.block for layer, size in zip(layers, sizes, strict=True) if size}
+    if len(stay) < model.architecture.n_blocks and getattr(
+        model.network.config, "scale_attn_by_inverse_layer_idx", False
+    ):
         raise SecateurError("this model scales attention by the layer's index, so no block can be left out: use width")
+    for layer, size in zip(layers, sizes, strict=True):
+        if not size and layer.block in stay and not _sublayer(family, layer.sublayer):
+            what = f"in this family the {layer.sublayer} is no module of its own, so it cannot be left out alone"
+            raise SecateurError(f"{what}: use depth, width or width/free")
 
 
-def _shorten(text: Any, stay: Sequence[int], n_blocks: int) -> None:
-    """Drop the entries of left-out blocks from the depth and from every list that has one entry per block."""
+def shorten(text: Any, stay: Sequence[int], n_blocks: int) -> None:
+    """Have the configuration speak of these blocks alone: its depth, and every list that has one entry per block."""
     for name, value in list(vars(text).items()):
         if isinstance(value, list) and len(value) == n_blocks and not name.startswith("_"):
             setattr(text, name, [value[index] for index in stay])
@@ -190,13 +204,9 @@ def _set_sizes(text: Any, family: Family, blocks: Sequence[Block], uniform: bool
         for name, value in _sizes(blocks[0], family).items():
             setattr(text, name, value)
         return
-    missing = [name for name, path in (("attention", family.attention), ("mlp", family.mlp)) if not module_of(path)]
     layers = {}
     for index, block in enumerate(blocks):
         skip = [name for name, size in (("attention", block.attention), ("mlp", block.mlp)) if not size]
-        if set(skip) & set(missing):
-            what = f"in this family the {missing[0]} is no module of its own, so it cannot be left out alone"
-            raise SecateurError(f"{what}: use depth, width or width/free")
         layers[index] = _sizes(block, family) | ({"skip": skip} if skip else {})
     text.allow_global_per_layer_attribute_access = True  # or transformers' own checks trip over what differs
     text.per_layer_config = layers

@@ -49,7 +49,7 @@ def fit(
         sparsity: share of the price of all layers that falls at least.
 
     Raises:
-        SecateurError: the pattern cannot remove that much, or only far more.
+        SecateurError: the pattern cannot remove that much.
     """
     total = sum(price(layer, layer.units) for layer in layers)
     most = (1 - sparsity + SLACK) * total
@@ -96,7 +96,10 @@ def _distance(layers: Sequence[Layer], wanted: Sequence[float], kept: Sequence[i
 def _uniform(
     layers: Sequence[Layer], wanted: Sequence[float], most: float, pattern: Structured, price: Price
 ) -> list[int] | None:
-    """One number of head groups and one of neurons for all blocks that stay; those most wanted away go."""
+    """One number of head groups and one of neurons for all blocks that stay; those most wanted away go.
+
+    Where no sizes come within a step of the budget, as times of several widths may be all but equal, the nearest do.
+    """
     order = _blocks_by_wish(layers, wanted)
     choices = {"attention": [0], "mlp": [0]}
     for sublayer in choices:
@@ -105,17 +108,21 @@ def _uniform(
             raise SecateurError(f"the model's blocks differ in width: use free shapes, for example {pattern.kind}/free")
         choices[sublayer] = levels(alike[0], pattern) if alike else [0]
     best: tuple[float, list[int]] | None = None
+    nearest: tuple[float, list[int]] | None = None
     for gone in range(len(order)) if pattern.depth else (0,):
         fallen = frozenset(order[:gone])
         for place, groups in product(range(len(choices["mlp"])), choices["attention"]):
             sizes = {"attention": groups, "mlp": choices["mlp"][place]}
             kept = [0 if of.block in fallen else sizes[of.sublayer] for of in layers]
             under = most - left(layers, kept, price)
+            if under >= 0 and (nearest is None or under < nearest[0]):
+                nearest = under, kept
             if 0 <= under < _step_back(layers, kept, choices["mlp"], place, pattern, price):
                 distance = _distance(layers, wanted, kept)
                 if best is None or distance < best[0]:
                     best = distance, kept
-    return best[1] if best else None
+    found = best or nearest
+    return found[1] if found else None
 
 
 def _step_back(

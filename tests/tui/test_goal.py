@@ -1,0 +1,36 @@
+"""What a command line means: pattern, multiple, target and recipe together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.errors import UsageError
+from tools.recipe import NM, Recipe, Structured
+from tui.goal import build
+from tui.settings import load
+
+FREE = Recipe(pattern=Structured(kind="width", shapes="free", group="model"), sparsity=0.3, metric="sqr(W) * X_var")
+
+
+def pattern(tmp_path: Path, **asked: Any) -> Any:
+    return build(load(tmp_path), model="tiny", **asked).pattern
+
+
+def test_a_multiple_counts_wherever_neurons_fall(tmp_path: Path) -> None:
+    assert pattern(tmp_path, sparsity=0.3, pattern="width", multiple=8).multiple == 8
+    assert pattern(tmp_path, sparsity=0.3, method="flap", multiple=8).multiple == 8
+    assert pattern(tmp_path, speedup=1.4, multiple=8).multiple == 8
+    assert pattern(tmp_path, recipe=FREE, multiple=8) == FREE.pattern.model_copy(update={"multiple": 8})
+
+
+def test_a_target_of_time_keeps_the_shapes_of_a_recipe(tmp_path: Path) -> None:
+    timed = pattern(tmp_path, recipe=FREE, speedup=1.25)
+    assert (timed.kind, timed.shapes, timed.group) == ("width", "free", "model")
+    assert timed.request is not None
+    assert pattern(tmp_path, recipe=FREE) == FREE.pattern
+    assert pattern(tmp_path, speedup=1.25).kind == "width+depth"
+    with pytest.raises(UsageError, match="2:4 makes nothing faster"):
+        pattern(tmp_path, recipe=FREE.model_copy(update={"pattern": NM(n=2, m=4)}), speedup=1.25)
