@@ -76,7 +76,8 @@ def narrow(network: Any, tokenizer: Any, blocks: Mapping[int, Block], folder: Pa
     written = json.loads((folder / "config.json").read_text())
     written["per_layer_config"] = {str(index): own for index, own in blocks.items()}
     written["architectures"] = ["PrunedLlamaForCausalLM"]
-    written["auto_map"] = {"AutoModelForCausalLM": "modeling_pruned.PrunedLlamaForCausalLM"}
+    names = {"AutoModel": "PrunedLlamaModel", "AutoModelForCausalLM": "PrunedLlamaForCausalLM"}
+    written["auto_map"] = {kind: f"modeling_pruned.{name}" for kind, name in names.items()}
     (folder / "config.json").write_text(json.dumps(written))
     (folder / CODE).write_text("raise RuntimeError('nothing of a folder is executed')\n")
 

@@ -236,13 +236,24 @@ def test_blocks_that_differ_need_their_code(trained: Model, tmp_path: Path) -> N
     verdict = judged(tmp_path / "model", "hf")
     assert verdict.verdict == "needs"
     assert any("trust_remote_code=True (modeling_pruned.py)" in line for line in verdict.lines)
-    verdict = judged(tmp_path / "model", "vllm")  # heads differ, and the first block has no attention
-    assert (verdict.verdict, verdict.files) == ("needs", ())
-    assert "one number of query heads for all blocks, here are [3, 4]" in verdict.lines[1]
-    assert "--model-impl transformers --trust-remote-code" in verdict.lines[-1]
+    verdict = judged(tmp_path / "model", "vllm")
+    assert (verdict.verdict, verdict.files) == ("cannot", ())
+    assert "one number of query heads for all blocks, here are [3, 4]" in verdict.lines[0]
+    assert "wants attention in every block, and block 0 has none" in verdict.lines[0]
     (tmp_path / "model" / CODE).unlink()
     for target in ("hf", "vllm"):
         assert judged(tmp_path / "model", target).lines[0].endswith("the code for that, modeling_pruned.py, is missing")
+
+
+def test_heads_that_differ_are_for_vllms_transformers_backend(trained: Model, tmp_path: Path) -> None:
+    blocks: dict[int, Block] = {1: FEWER_HEADS[1] | {"skip": ["mlp"]}}
+    narrow(random_network(tf.LlamaConfig(**SIZES)), trained.tokenizer, blocks, tmp_path / "model")
+    verdict = judged(tmp_path / "model", "vllm")
+    assert (verdict.verdict, verdict.files) == ("needs", ())
+    assert "one number of query heads" in verdict.lines[1]
+    assert "--model-impl transformers --trust-remote-code" in verdict.lines[-1]
+    edit(tmp_path / "model" / "config.json", auto_map={"AutoModelForCausalLM": "modeling_pruned.Some"})
+    assert judged(tmp_path / "model", "vllm").lines[0].endswith("names no code under auto_map.AutoModel")
 
 
 def test_a_qwen3_whose_blocks_differ_has_no_gguf(trained: Model, tmp_path: Path) -> None:

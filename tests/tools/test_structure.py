@@ -159,7 +159,7 @@ CODE = """
 import sys
 from pathlib import Path
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 assert not any(Path(entry, "tools", "structure").exists() for entry in sys.path), "the project is in reach"
 for name in sys.argv[2:]:
     folder = Path(sys.argv[1]) / name.replace("/", "-")
@@ -170,6 +170,12 @@ for name in sys.argv[2:]:
     assert difference < 1e-4, f"{name}: logits differ by {difference}"
     again = network.generate(asked["ids"], max_new_tokens=5, do_sample=False)
     assert (again == asked["generated"]).all(), f"{name}: another continuation"
+    inner, found = AutoModel.from_pretrained(
+        folder, dtype="float32", trust_remote_code="free" in name, output_loading_info=True
+    )
+    assert not found["missing_keys"], f"{name}: AutoModel lacks {found['missing_keys']}"
+    states = [n(asked["ids"], use_cache=False).last_hidden_state for n in (inner, network.base_model)]
+    assert (states[0] - states[1]).abs().max() < 1e-4, f"{name}: AutoModel computes something else"
 print(len(sys.argv) - 2)
 """
 

@@ -31,16 +31,16 @@ def judge(folder: Folder) -> Verdict:
     return Verdict(target="hf", verdict="needs" if needs else "ok", lines=tuple(lines))
 
 
-def modeling_file(folder: Folder) -> str:
-    """The file of the folder's own code, which `auto_map` names.
+def modeling_file(folder: Folder, asked: str = CLASS) -> str:
+    """The file of the folder's own code, which `auto_map` names for the class that is asked for.
 
     Raises:
         Cannot: no such entry, or no such file; a native class would build equal blocks and refuse the weights.
     """
     entry = folder.config.get("auto_map")
-    named = entry.get(CLASS) if isinstance(entry, dict) else None
+    named = entry.get(asked) if isinstance(entry, dict) else None
     if not isinstance(named, str) or not re.fullmatch(r"\w+\.\w+", named):
-        raise Cannot(f"its blocks differ from each other, and config.json names no code under auto_map.{CLASS}")
+        raise Cannot(f"its blocks differ from each other, and config.json names no code under auto_map.{asked}")
     module = named.partition(".")[0] + ".py"
     if not (folder.path / module).is_file():
         raise Cannot(f"its blocks differ from each other, and the code for that, {module}, is missing")

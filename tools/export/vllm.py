@@ -4,7 +4,8 @@ Plain folders it serves as they are. Of models whose blocks differ it knows one 
 DeciLMForCausalLM (model type nemotron-nas): a Llama whose blocks choose the number of key-value heads and of neurons,
 or go without attention or MLP; the number of query heads is one for all. Anything else takes vLLM's Transformers
 backend and the folder's own code. Facts from vLLM's sources: model_executor/models/nemotron_nas.py and qwen2.py,
-transformers_utils/config.py.
+transformers_utils/config.py, models/transformers/base.py; what it makes of pruned Llamas was tried with vLLM 0.32
+(tests/benchmarks/vllm.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TEXTS = (*TOKENIZERS, *ASIDE, "generation_config.json", "recipe.yaml", "README.m
 CONFIGURATION = Path(__file__).with_name("configuration_deci.py")
 """Lies beside the weights of a copy: vLLM reads blocks as attributes, config.json holds dictionaries."""
 
-NOT_RUN = "says vLLM's source; not tried here"
+TRIED = "tried with vLLM 0.32 on a pruned Llama"
 
 
 def export(folder: Folder, output: Path | None) -> Verdict:
@@ -57,7 +58,7 @@ def export(folder: Folder, output: Path | None) -> Verdict:
         lines=(
             checked,
             f"wrote {place}: a copy for DeciLMForCausalLM, whose blocks may differ",
-            f"needs --trust-remote-code, for {CONFIGURATION.name} of that copy ({NOT_RUN})",
+            f"needs --trust-remote-code, for {CONFIGURATION.name} of that copy ({TRIED})",
             f"vllm serve {shlex.quote(str(place))} --trust-remote-code",
         ),
         files=(place,),
@@ -98,11 +99,16 @@ def _not_deci(folder: Folder) -> str:
 
 
 def _backend(folder: Folder, checked: str, why_not: str) -> Verdict:
-    module = modeling_file(folder)
+    module = modeling_file(folder, "AutoModel")
+    bare = [index for index, layer in enumerate(folder.shape.layers) if not layer.heads]
+    if bare:
+        raise Cannot(
+            f"{why_not}; its Transformers backend wants attention in every block, and block {bare[0]} has none"
+        )
     lines = (
         checked,
         why_not,
-        f"needs the Transformers backend, vLLM 0.33 or newer, and the code in {module}, read it first ({NOT_RUN})",
+        f"needs the Transformers backend, vLLM 0.32 or newer, and the code in {module}, read it first ({TRIED})",
         f"vllm serve {shlex.quote(str(folder.path))} --model-impl transformers --trust-remote-code",
     )
     return Verdict(target="vllm", verdict="needs", lines=lines)

@@ -36,11 +36,13 @@ class NoMLP(torch.nn.Module):
 
 
 class Pruned:
-    """Mixed into a family's causal language model; `BLOCKS`, `ATTENTION` and `MLP` are paths inside it."""
+    """Mixed into a family's model or causal language model; `BLOCKS`, `ATTENTION` and `MLP` are paths inside it."""
 
     BLOCKS = ATTENTION = MLP = ""
+    get_submodule: Any
+    post_init: Any
 
-    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         text = config.get_text_config()
         sizes = text.to_dict()["per_layer_config"]
         text.per_layer_config = None  # the family's own code knows layers of one size only

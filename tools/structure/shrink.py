@@ -123,18 +123,23 @@ def write_code(network: Any, folder: Path) -> None:
     """Put the code that a network with differing blocks needs beside its weights, and name it in the configuration."""
     from tools.structure import modeling_pruned
 
-    kind = type(network)
+    kind, prefix = type(network), network.base_model_prefix
     if not issubclass(kind, modeling_pruned.Pruned):
         return
-    base = plain_class(kind).__name__
+    own = plain_class(kind)
+    inner = type(network.get_submodule(prefix))  # what AutoModel makes, as vLLM's Transformers backend does
+    names = {"AutoModel": f"Pruned{inner.__name__}", "AutoModelForCausalLM": kind.__name__}
     source = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
-    source = source.replace("import torch\n", f"import torch\nfrom transformers import {base}\n", 1)
-    paths = f'BLOCKS, ATTENTION, MLP = "{kind.BLOCKS}", "{kind.ATTENTION}", "{kind.MLP}"'
-    source += f"\n\nclass {kind.__name__}(Pruned, {base}):\n    {paths}\n"
+    imports = ", ".join(sorted((inner.__name__, own.__name__)))
+    source = source.replace("import torch\n", f"import torch\nfrom transformers import {imports}\n", 1)
+    blocks = kind.BLOCKS.removeprefix(f"{prefix}.")
+    for name, base, path in zip(names.values(), (inner, own), (blocks, kind.BLOCKS), strict=True):
+        paths = f'BLOCKS, ATTENTION, MLP = "{path}", "{kind.ATTENTION}", "{kind.MLP}"'
+        source += f"\n\nclass {name}(Pruned, {base.__name__}):\n    {paths}\n"
     (folder / f"{MODELING}.py").write_text(source, encoding="utf-8")
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
-    config |= {"architectures": [kind.__name__], "auto_map": {"AutoModelForCausalLM": f"{MODELING}.{kind.__name__}"}}
+    config |= {"architectures": [kind.__name__], "auto_map": {k: f"{MODELING}.{name}" for k, name in names.items()}}
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
