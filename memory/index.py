@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from memory.fingerprint import VERSION, Vector, recipe_vector
 from memory.recall import Recollection, rank
@@ -23,7 +24,7 @@ from runs.lock import Locked, hold
 from runs.run import list_runs
 from tools.edges import file_aside
 from tools.errors import SecateurError, UsageError
-from tools.recipe import Pattern
+from tools.recipe import Pattern, first_problem
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
@@ -53,12 +54,20 @@ class Memory:
                 _write(collection, batch)
 
     def all(self) -> list[Remembered]:
-        """Every memory, oldest first."""
+        """Every memory, oldest first.
+
+        Raises:
+            SecateurError: the memory holds what this version does not write, or cannot be opened.
+        """
         if not self._chroma.exists():
             return []
         with self._held(), _collection(self._chroma) as collection:
             documents = collection.get(include=["documents"])["documents"] or []
-        memories = [Remembered.model_validate_json(document) for document in documents]
+        try:
+            memories = [Remembered.model_validate_json(document) for document in documents]
+        except ValidationError as error:
+            why = f"it holds what this version cannot read ({first_problem(error)})"
+            raise SecateurError(f"memory {self.folder}: {why}. `secateur memory rebuild` makes it anew.") from error
         return sorted(memories, key=lambda memory: (memory.when, memory.id))
 
     def count(self) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from memory.fingerprint import model_vector
+from pydantic import Field
+
+from memory.fingerprint import MODEL_SIZE, model_vector
 from runs.events import (
     CandidateMeasured,
     CandidateProposed,
@@ -27,7 +29,7 @@ class Remembered(Frozen):
     """`run/candidate`."""
     model: str
     fingerprint: str
-    model_vector: tuple[float, ...]
+    model_vector: Annotated[tuple[float, ...], Field(min_length=MODEL_SIZE, max_length=MODEL_SIZE)]
     recipe: Recipe
     divergence: float | None
     """Mean KL to the dense model, nats per token, at the highest fidelity that was measured; None for a winner that

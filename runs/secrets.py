@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,14 +11,14 @@ from urllib.parse import urlsplit
 MASK = "***"
 SHORTEST = 6
 """Shorter values are words that text may hold by chance."""
-_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+_NAMES = re.compile(r"(_|API)KEY(_|$)|TOKEN(_|$)|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _ADDRESSES = ("OPENAI_BASE_URL",)
 
 
 def secrets() -> list[str]:
     """The secrets of this process: values of variables that are named like one, and passwords and queries in the
     endpoint's address; the longest first, as one may hold another."""
-    found = {value for name, value in os.environ.items() if name.upper().endswith(_NAMES)}
+    found = {value for name, value in os.environ.items() if _NAMES.search(name)}
     for name in _ADDRESSES:
         try:
             address = urlsplit(os.environ.get(name, ""))

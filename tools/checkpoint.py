@@ -7,7 +7,6 @@ that Secateur saved with blocks of different sizes is read with Secateur's own c
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tools import gguf, hub, sample
 from tools.architecture import Architecture, describe, weight
 from tools.compress import unpacked
-from tools.edges import quiet, reason
+from tools.edges import expanded, quiet, reason
 from tools.errors import SecateurError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def locate(name: str, cache: Path) -> Path:
     try:
         if name in sample.SAMPLES:
             return sample.obtain(name, cache)
-        path = Path(os.path.expanduser(name))  # noqa: PTH111  # Path's raises for an unknown user
+        path = expanded(name)
         if path.exists():
             return _local(name, path, cache)
     except OSError as error:
@@ -146,6 +145,10 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+ADAPTER = "adapter_config.json"
+"""With peft at hand transformers would load what lies beside it, and then not say which weights are missing."""
+
+
 def check_device(device: str) -> None:
     """Raise UsageError unless a tensor of float64, in which statistics are summed, can be made on the device."""
     import torch
@@ -174,6 +177,8 @@ def _check_files(name: str, folder: Path) -> None:
         raise SecateurError(f"{name} is incomplete: {missing[0]} is missing. Download it again.")
     if not any((folder / file).exists() for file in TOKENIZERS):
         raise SecateurError(f"{name} has no tokenizer (looked for {', '.join(TOKENIZERS)})")
+    if (folder / ADAPTER).exists():
+        raise SecateurError(f"{name} has a LoRA adapter beside its weights ({ADAPTER}). Merge it, or take it away.")
     for file in folder.glob("*.safetensors"):
         try:
             with safe_open(file, framework="pt"):
@@ -188,7 +193,12 @@ def _load(name: str, folder: Path, dtype: str) -> Any:
     try:
         with quiet():
             network, found = loader_of(folder).from_pretrained(
-                folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,  # or a pickle would do where no safetensors has the usual name
+                output_loading_info=True,
             )
     except Exception as error:  # whatever transformers trips over in a strange configuration
         raise SecateurError(f"{name} cannot be loaded: {reason(error)}") from error

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt, TypeAdapter
 from safetensors import SafetensorError, safe_open
 
-from tools.edges import aside, locked, reason
+from tools.edges import aside, locked, reason, require_room
 from tools.errors import SecateurError
 from tools.gguf import converted, sha256
 from tools.hub import missing_shards
@@ -132,6 +132,7 @@ def restore_folder(packed: Path, into: Path) -> Packed:
     if into.is_file() or (into.is_dir() and any(into.iterdir())):
         raise SecateurError(f"{into} exists already. Choose another folder for the restored model.")
     shards = sorted(packed.glob(f"*{PACKED}"))
+    require_room(into, sum(tensor.size for shard in shards for tensor in _original(_Weights(shard), shard)[1].values()))
     try:
         with aside(into) as partial:
             files = [_restore(shard, partial / _renamed(shard, PACKED, PLAIN)) for shard in shards]
@@ -173,12 +174,25 @@ def _bytes(files: Iterable[Path]) -> int:
 
 
 def _copy_others(folder: Path, into: Path, ending: str, other: str) -> None:
-    """Everything but the weights; the index takes the name of its form, so that nobody looks for the other's shards."""
+    """Everything but the weights; the index takes the name of its form, so that nobody looks for the other's shards.
 
-    def weights(where: str, names: list[str]) -> list[str]:
-        return [name for name in names if name.endswith(ending)] if Path(where) == folder else []
+    Links are followed to files of the folder and of the hub's cache (`blobs`), which is made of them; what lies
+    elsewhere is not the model's.
+    """
+    homes = (folder.resolve(), folder.resolve().parent.parent / "blobs")
 
-    shutil.copytree(folder, into, ignore=weights, dirs_exist_ok=True)
+    def left_out(where: str, names: list[str]) -> list[str]:
+        own = Path(where) == folder
+        found = [name for name in names if own and name.endswith(ending)]
+        for path in (Path(where, name) for name in names):
+            file = path.resolve()
+            if not (path.is_dir() and not path.is_symlink()) and not (
+                file.is_file() and any(file.is_relative_to(home) for home in homes)
+            ):
+                found.append(path.name)
+        return found
+
+    shutil.copytree(folder, into, ignore=left_out, dirs_exist_ok=True)
     index = into / INDEX.format(ending)
     if index.exists():
         index.rename(into / INDEX.format(other))
@@ -243,11 +257,8 @@ def _pieces(shard: Path) -> Iterator[bytes | memoryview]:
         SecateurError: they turn out not to be those that were packed.
     """
     packed = _Weights(shard)
-    try:
-        original = _Original.model_validate_json(packed.metadata[KEY])
-        tensors, start = _tensors(original.header)[0], original.header.encode()
-    except (KeyError, ValueError) as error:
-        raise SecateurError(f"{shard} is damaged, or of a newer version: it does not say what it holds") from error
+    original, tensors = _original(packed, shard)
+    start = original.header.encode()
     start = len(start).to_bytes(8, "little") + start
     digest = hashlib.sha256(start)
     yield start
@@ -260,6 +271,15 @@ def _pieces(shard: Path) -> Iterator[bytes | memoryview]:
         yield data.data
     if digest.hexdigest() != original.sha256:
         raise SecateurError(f"{shard} is damaged: restored, it has another SHA-256 than packed. Download it again.")
+
+
+def _original(packed: _Weights, shard: Path) -> tuple[_Original, dict[str, _Tensor]]:
+    """What a packed file says of the one that it was made from, and of its tensors."""
+    try:
+        original = _Original.model_validate_json(packed.metadata[KEY])
+        return original, _tensors(original.header)[0]
+    except (KeyError, ValueError) as error:
+        raise SecateurError(f"{shard} is damaged, or of a newer version: it does not say what it holds") from error
 
 
 def _unpacked(tensor: _Tensor, packed: _Weights, name: str) -> Bytes:

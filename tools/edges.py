@@ -42,6 +42,11 @@ def reason(error: BaseException) -> str:
     return line if len(line) <= 200 else line[:199] + "…"
 
 
+def expanded(name: str | Path) -> Path:
+    """The path with `~` replaced; that of an unknown user stays as it is, where `Path.expanduser` raises."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
 def require_room(output: Path, needed: int) -> None:
     """Refuse at once what cannot be written; hours of work may lie behind it.
 

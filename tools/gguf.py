@@ -13,6 +13,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tools.edges import aside, locked, quiet, reason
 from tools.errors import SecateurError
 
@@ -53,7 +55,7 @@ def _write(file: Path, digest: str, folder: Path) -> None:
 
     quantisation = _quantisation(file)
     dtype = PLAIN.get(quantisation, "float32")
-    source = {"gguf_file": file.name, "local_files_only": True}
+    source = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
         with quiet(), redirect_stderr(StringIO()):  # the bar of this conversion heeds no setting
             network = AutoModelForCausalLM.from_pretrained(
@@ -75,8 +77,16 @@ def _quantisation(file: Path) -> str:
     """The tensor type that most weights of the file are stored in, for example `Q4_1`."""
     from gguf import GGUFReader
 
+    class Bounded(GGUFReader):  # type: ignore[misc]  # the package is untyped
+        """Reads nothing past the end, where the reader of the package goes on for as long as a length field says."""
+
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if offset + int(count) * np.dtype(dtype).itemsize > len(self.data):
+                raise ValueError("it ends too early")
+            return super()._get(offset, dtype, count, override_order)
+
     try:
-        tensors = GGUFReader(file).tensors
+        tensors = Bounded(file).tensors
     except Exception as error:  # the reader fails in as many ways as a file can be damaged
         raise SecateurError(f"{file} is not a readable GGUF file: {reason(error)}") from error
     sizes: dict[str, int] = {}

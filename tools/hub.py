@@ -25,7 +25,7 @@ def missing_shards(folder: Path) -> list[str]:
     """Files of weights that the folder's index names and that are not there.
 
     Raises:
-        SecateurError: the index cannot be read.
+        SecateurError: the index cannot be read, or names what is no safetensors file of the folder.
     """
     index = folder / "model.safetensors.index.json"
     if not index.exists():
@@ -34,6 +34,8 @@ def missing_shards(folder: Path) -> list[str]:
         shards = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SecateurError(f"{index} is damaged: {reason(error)}. Download it again.") from error
+    if strange := sorted(shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")):
+        raise SecateurError(f"{index} names {strange[0]}, which is no safetensors file of that folder")
     return sorted(shard for shard in shards if not (folder / shard).exists())
 
 

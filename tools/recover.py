@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tools import evaluate
+from tools.edges import reason
 from tools.errors import SecateurError, UsageError
 from tools.finetune import MASKS, masks_of, write_masks
 from tools.measurement import Measurement
@@ -77,6 +78,8 @@ def check(model: Model, output: Path) -> None:
     """
     if not (model.folder / RECIPE).exists():
         raise SecateurError(f"{model.name} holds no {RECIPE}: give a folder that `secateur prune` saved")
+    Recipe.load(model.folder / RECIPE)
+    _card(model)
     check_place(model, output)
 
 
@@ -143,15 +146,26 @@ def save_recovered(model: Model, output: Path, done: Recovered, probe: torch.Ten
     Raises:
         SecateurError: the output cannot be written, or is not the model in memory when it is read back.
     """
-    source, card = model.folder, model.folder / "README.md"
-    told = card.read_text(encoding="utf-8") if card.exists() else ""
-    save_model(model, output, recipe=Recipe.load(source / RECIPE), card=f"{told.rstrip()}\n\n{_section(done)}")
-    if (source / MASKS).exists():
-        write_masks(model, output)
-    probe = probe[:1, :PROBE_TOKENS]
+    source, probe = model.folder, probe[:1, :PROBE_TOKENS]
     with torch.inference_mode():
         logits = model.network(probe.to(model.device), use_cache=False).logits
-    verify_saved(output, expected_sparsity=sparsities(model), probe=probe, logits=logits)
+    expected = sparsities(model)
+
+    def finish(folder: Path) -> None:
+        if (source / MASKS).exists():
+            write_masks(model, folder)
+        verify_saved(folder, expected_sparsity=expected, probe=probe, logits=logits)
+
+    card = f"{_card(model).rstrip()}\n\n{_section(done)}"
+    save_model(model, output, recipe=Recipe.load(source / RECIPE), card=card, finish=finish)
+
+
+def _card(model: Model) -> str:
+    file = model.folder / "README.md"
+    try:
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecateurError(f"{file} cannot be read: {reason(error)}. Mend it, or take it away.") from error
 
 
 def _section(done: Recovered) -> str:

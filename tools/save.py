@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ RECIPE = "recipe.yaml"
 """The file that marks a folder as saved by this function."""
 
 
-def save_model(model: Model, folder: Path, *, recipe: Recipe, card: str) -> None:
+def save_model(
+    model: Model, folder: Path, *, recipe: Recipe, card: str, finish: Callable[[Path], None] | None = None
+) -> None:
     """Write weights, tokenizer, recipe and card; the folder appears whole or not at all.
 
     Args:
@@ -26,6 +29,7 @@ def save_model(model: Model, folder: Path, *, recipe: Recipe, card: str) -> None
         folder: is created; one that this function wrote before is replaced.
         recipe: what was done, as `recipe.yaml`.
         card: the model card, Markdown, as `README.md`.
+        finish: adds to the folder, or checks it, before it takes the place of what was there.
 
     Raises:
         SecateurError: the folder holds something else, the disk is full, or it may not be written.
@@ -36,6 +40,8 @@ def save_model(model: Model, folder: Path, *, recipe: Recipe, card: str) -> None
             _write(model, partial)
             recipe.save(partial / RECIPE)
             (partial / "README.md").write_text(card, encoding="utf-8")
+            if finish is not None:
+                finish(partial)
     except SecateurError:
         raise
     except Exception as error:  # besides OSError: safetensors reports a full disk as an error of its own

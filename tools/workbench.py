@@ -98,7 +98,7 @@ class Workbench:
         """Known from the first recipe on whose experts fall."""
         self.statistics: Statistics = collect(model, calibration, needs=needs, cache=cache)
         self.layers = LayerStatistics(model, self.dense, self.statistics)
-        self.layers.losses = self._losses
+        self.layers.losses = self.losses
         self._logits: DenseLogits | None = None
         self._known_prices: dict[Request, Prices] = {} if prices is None else {prices.request: prices}
         self._pruned = False
@@ -240,14 +240,19 @@ class Workbench:
         model itself is smaller)."""
         return self.model if self.layout is None else shrink(self.model, self.layout)
 
-    def _losses(self, granularity: Granularity) -> list[float]:
+    def losses(self, granularity: Granularity, progress: Callable[[int, int], None] | None = None) -> list[float]:
         """Mean KL (nats per token) of the dense model without one unit, for every unit; kept beside the statistics."""
+        members = units(self.model.architecture, granularity)
         windows = self.calibration.first(min(LOSS_WINDOWS, len(self.calibration.ids)))
 
         def compute() -> dict[str, torch.Tensor]:
             self.restore()
             dense = evaluate.remember_dense(self.model, windows)
-            found = [self._loss(unit, dense) for unit in units(self.model.architecture, granularity)]
+            found = []
+            for unit in members:
+                found.append(self._loss(unit, dense))
+                if progress is not None:
+                    progress(len(found), len(members))
             return {"loss": torch.tensor(found, dtype=torch.float64)}
 
         kept = Shelf(self.cache, self.model, windows).get(f"loss-{granularity}", compute)

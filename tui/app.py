@@ -20,6 +20,7 @@ from textual.widgets import Footer, Input, Static, TabbedContent
 from runs.run import Run, list_runs, open_run
 from tools.errors import SecateurError
 from tui.attached import Attached
+from tui.cli.edge import told
 from tui.commands import COMMANDS, parse
 from tui.details import candidate_screen
 from tui.doing import Doing
@@ -192,8 +193,8 @@ class SecateurApp(App[None]):
     def _answer(self, text: str) -> None:
         try:
             reply = self.talk.say(text)
-        except SecateurError as error:  # the designer that was asked for is not to be had
-            self.call_from_thread(self.tell, "error", str(error))
+        except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
+            self.call_from_thread(self.tell, "error", told(error))
             return
         over = self.talk.over
         if reply:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import webbrowser
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runs.run import Run, Status, remove
+from tools.edges import expanded
 from tools.errors import SecateurError, UsageError
 from tui.commands import COMMANDS
 from tui.details import Confirm, Reading
@@ -165,7 +165,7 @@ class Doing:
             self._app.theme = name
 
     def command_screenshot(self, file: str | None = None) -> None:
-        place = Path(file or f"secateur-{datetime.now():%Y%m%d-%H%M%S}.svg").expanduser().resolve()
+        place = expanded(file or f"secateur-{datetime.now():%Y%m%d-%H%M%S}.svg").resolve()
         try:
             place.write_text(self._app.export_screenshot(), encoding="utf-8")
         except OSError as error:

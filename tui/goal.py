@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from runs.executors.opening import check as check_workers
 from runs.goal import Budget, Evaluation, Goal, Part, Workers
 from tools.checkpoint import check_device
+from tools.edges import expanded
 from tools.errors import UsageError
 from tools.expression import ALLOCATION, parse
 from tools.methods import method as named_method
@@ -96,7 +97,7 @@ def build(
         dtype=values.dtype,
         device=device,
         workers=workers,
-        output=None if output is None else str(output.expanduser().resolve()),
+        output=None if output is None else str(expanded(output).resolve()),
         compress=compress,
         masks=masks,
     )
@@ -144,7 +145,8 @@ def _timed(
         form = Structured(kind="width+depth")
     if not isinstance(form, Structured):
         raise UsageError(f"{form} makes nothing faster: give --speedup with --pattern width, depth or width+depth")
-    return 1 - 1 / speedup, Structured.model_validate(form.model_dump() | {"request": _request(request)})
+    asked = form.request if request is None and form.request is not None else _request(request)
+    return 1 - 1 / speedup, Structured.model_validate(form.model_dump() | {"request": asked})
 
 
 def _request(text: str | None) -> Request:
@@ -217,5 +219,5 @@ def _absolute(name: str) -> str:
     """A path that still means the same when the run is resumed from another folder; other names as they are."""
     from tools.sample import SAMPLES
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     return name if name in SAMPLES or not path.exists() else str(path.resolve())

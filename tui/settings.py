@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from runs.goal import Evaluation, ExecutorName, Part, Workers
+from tools.edges import expanded
 from tools.errors import UsageError
 from tools.recipe import Calibration, Frozen, first_problem
 
@@ -112,9 +113,9 @@ def load(home: Path | None = None, given: Mapping[str, Any] | None = None) -> Se
 
 def _home(given: Path | None) -> tuple[Path, Source]:
     if given is not None:
-        return given.expanduser().resolve(), "command line"
+        return expanded(given).resolve(), "command line"
     if variable := os.environ.get(HOME_VARIABLE):
-        return Path(variable).expanduser().resolve(), "environment"
+        return expanded(variable).resolve(), "environment"
     import platformdirs
 
     return platformdirs.user_data_path("secateur"), "default"

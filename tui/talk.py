@@ -10,7 +10,6 @@ import re
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.talk import advice, rules
@@ -19,8 +18,8 @@ from runs.budget import BudgetSpent, Ledger
 from runs.events import Extended, Replied
 from runs.goal import Goal
 from runs.run import Run, Status, list_runs
-from tools.edges import aside
-from tools.errors import SecateurError
+from tools.edges import aside, expanded
+from tui.cli.edge import told
 from tui.goal import build
 from tui.settings import Settings, load
 from tui.working import start
@@ -65,8 +64,8 @@ class Talk:
         """Take one line; returns the answer."""
         try:
             reply = self._answer(text)
-        except SecateurError as error:
-            reply = str(error)
+        except Exception as error:  # a conversation goes on, and no traceback shows what is in memory
+            reply = told(error)
         self._before.append(text)
         self._remember(text, reply)
         return reply
@@ -268,7 +267,7 @@ class Talk:
             if self.run.goal.compress:
                 return f"The model is in {source}, packed: `secateur restore {source} --output DIR` unpacks it."
             return f"The model is in {source}: an ordinary Hugging Face folder that transformers and vLLM load."
-        place = Path(said.folder).expanduser().resolve()
+        place = expanded(said.folder).resolve()
         if place.exists():
             return f"{place} is there already. Name another folder."
         with aside(place) as partial:

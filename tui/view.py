@@ -40,7 +40,7 @@ from runs.goal import Budget
 from runs.report.summary import number
 from tui.tally import Step, Tally
 
-DOING = {"model": "opening", "statistics": "surveying", "memory": "recalling", "search": "measuring"}
+DOING = {"model": "opening", "statistics": "surveying", "times": "timing", "memory": "recalling", "search": "measuring"}
 """What is said of a stage while it runs; the others are called by their names."""
 
 

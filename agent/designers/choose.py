@@ -13,6 +13,7 @@ from agent.evolution.genes import ALLOCATION_TERMINALS
 from agent.recorder import Recorder
 from runs.events import Answered, Note
 from runs.goal import Goal
+from tools.edges import reason
 from tools.errors import SecateurError, UsageError
 from tools.recipe import Experts
 
@@ -130,15 +131,17 @@ def _openai(name: str, seed: int) -> BaseChatModel:
     """Retries and time are this program's business; the responses protocol is not what local servers speak."""
     from agent.designers.thinking import ThinkingChatOpenAI
 
-    key = os.environ.get("OPENAI_API_KEY") or "none"
     base = os.environ.get("OPENAI_BASE_URL") or None
-    return ThinkingChatOpenAI(
-        model=name,
-        api_key=lambda: key,
-        base_url=base,
-        use_responses_api=False,
-        stream_usage=True,
-        max_retries=0,
-        timeout=TIMEOUT,
-        seed=seed,
-    )
+    try:
+        return ThinkingChatOpenAI(
+            model=name,
+            api_key=lambda: os.environ.get("OPENAI_API_KEY") or "none",
+            base_url=base,
+            use_responses_api=False,
+            stream_usage=True,
+            max_retries=0,
+            timeout=TIMEOUT,
+            seed=seed,
+        )
+    except Exception as error:  # of the HTTP client, which reads the address
+        raise UsageError(f"OPENAI_BASE_URL cannot be used: {reason(error)}") from error

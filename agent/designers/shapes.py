@@ -129,7 +129,7 @@ def drawn(situation: Situation, pattern: Structured, rng: Random, designer: str)
     """Rates, metric and compensation at random."""
     parent = blank(situation, pattern)
     lean = {"attention": rng.random(), "mlp": rng.random()}
-    rates = [rng.random() * lean[sublayer] * pattern.width for _, sublayer, _ in parent.layers]
+    rates = [rng.random() * lean[sublayer] for _, sublayer, _ in parent.layers]
     if pattern.depth:
         blocks = sorted({block for block, _, _ in parent.layers})
         most = int(situation.goal.sparsity * len(blocks))

@@ -16,6 +16,7 @@ import torch
 from langgraph.runtime import Runtime
 
 from agent.evolution.shapes import takes_blocks
+from agent.history import History
 from agent.known import Known, known_place
 from agent.state import Context, State
 from runs.candidate import Candidate
@@ -143,10 +144,9 @@ def _finalists(context: Context) -> list[Candidate]:
         rivals = [_reference(context, name) for name in references(context.goal.pattern)]
         strongest = [c for c in ranked if c.recipe in rivals][:1]
         # With and without blocks gone: what fitting anew can mend of a block that is gone shows in the final form only.
-        kl = {c.id: history.fitness(c.id)[1] for c in ranked}
-        near = [c for c in ranked if kl[c.id] <= NEAR * kl[ranked[0].id]]
-        kinds = {takes_blocks(c.recipe): c for c in reversed(near)}
-        best = list({c.id: c for c in (*sorted(kinds.values(), key=ranked.index), *ranked)}.values())[:count]
+        kinds = {takes_blocks(c.recipe): c for c in reversed(ranked)}
+        near = [c for c in sorted(kinds.values(), key=ranked.index) if _is_near(c, ranked[0], history)]
+        best = list({c.id: c for c in (*near, *ranked)}.values())[:count]
         if isinstance(context.goal.pattern, Structured) and context.goal.compensation_allowed:
             best = [_twin(context, c, "least_squares") if c.recipe.compensation.kind == "none" else c for c in best]
         return list({c.id: c for c in (*strongest, *best)}.values())
@@ -158,6 +158,13 @@ def _finalists(context: Context) -> list[Candidate]:
     twins = [_twin(context, c, "obs") for c in plain[:1]]
     chosen = [*twins, *compensated[: max(1, count - 1)]][:count]
     return list({c.recipe.id: c for c in (*control, *chosen)}.values())
+
+
+def _is_near(one: Candidate, best: Candidate, history: History) -> bool:
+    """Whether its divergence is within NEAR times the best one's, on the longest text that both were measured on."""
+    mine, others = history.divergences[one.id], history.divergences[best.id]
+    both = mine.keys() & others.keys()
+    return bool(both) and mine[max(both)].value <= NEAR * others[max(both)].value
 
 
 def _twin(context: Context, candidate: Candidate, kind: Literal["obs", "least_squares"]) -> Candidate:
@@ -183,12 +190,14 @@ def _twin(context: Context, candidate: Candidate, kind: Literal["obs", "least_sq
 def _test_reference(makers: _Makers, name: str) -> None:
     """A published method beside the winner; one that this model cannot take is said and left out."""
     context = makers.context
-    try:
-        _test(makers, name, _reference(context, name))
-    except SecateurError as error:
-        if not isinstance(context.goal.pattern, Structured | Experts):
-            raise
-        context.recorder(Note(text=f"{name} is not in the table: {error}"))
+    recipe = _reference(context, name)
+    if isinstance(context.goal.pattern, Structured | Experts):
+        try:
+            context.bench.ready(recipe)
+        except SecateurError as error:
+            context.recorder(Note(text=f"{name} is not in the table: {error}"))
+            return
+    _test(makers, name, recipe)
 
 
 def _test(makers: _Makers, name: str, recipe: Recipe | None) -> None:
@@ -222,15 +231,17 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     record.stage("save", str(run.model_folder))
     makers.make(recipe)
     result = context.bench.result()
-    save_model(
-        result, run.model_folder, recipe=recipe, card=render_card(summary(record.events, best=name), model.origin)
-    )
-    recipe.save(run.recipe_file)
     probe = context.part("test").ids[:1, :PROBE_TOKENS]
     with torch.inference_mode():
         logits = model.network(probe.to(model.device), use_cache=False).logits
-    # What is there in the saved model: of a smaller one only the zeros that it had anyhow.
-    verify_saved(run.model_folder, expected_sparsity=sparsities(result), probe=probe, logits=logits)
+    expected = sparsities(result)  # what is there in the saved model: of a smaller one only zeros that it had anyhow
+
+    def check(folder: Path) -> None:
+        verify_saved(folder, expected_sparsity=expected, probe=probe, logits=logits)
+
+    card = render_card(summary(record.events, best=name), model.origin)
+    save_model(result, run.model_folder, recipe=recipe, card=card, finish=check)
+    recipe.save(run.recipe_file)
     what = "shapes" if isinstance(recipe.pattern, Structured | Experts) else "sparsity"
     more = _finish_folder(context.goal, model, run.model_folder)
     record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{more}"))

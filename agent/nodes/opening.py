@@ -10,7 +10,7 @@ from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone
 from tools.errors import SecateurError
 from tools.methods import method, references
-from tools.recipe import Experts
+from tools.recipe import Experts, Structured
 from tools.save import check_place
 
 RECALLED = 3
@@ -36,6 +36,8 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
         bench.check(context.asked[1])
     elif isinstance(goal.pattern, Experts):  # no experts, or too few: every candidate would be refused
         bench.check(method(references(goal.pattern)[0], goal.sparsity, goal.pattern, goal.calibration))
+    if goal.searches and isinstance(goal.pattern, Structured):
+        _measure(context, goal.pattern)
     if record.history.survey is None:
         architecture = model.architecture
         units = bench.layers.over_depth()
@@ -51,6 +53,17 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
             )
         )
     return state
+
+
+def _measure(context: Context, pattern: Structured) -> None:
+    """What candidates are made from; done at the first of them, nobody would see it, and a failure look like theirs."""
+    record, bench = context.recorder, context.bench
+    if pattern.request is not None:
+        record.stage("times", str(pattern.request))
+        bench.prices(pattern)
+    if pattern.depth and context.goal.designer == "builtin":
+        record.stage("losses", "without each block")
+        bench.losses("block", record.progress("losses"))
 
 
 def recall(state: State, runtime: Runtime[Context]) -> State:

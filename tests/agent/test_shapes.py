@@ -17,19 +17,20 @@ from agent.designers import Situation, parent_of, pool_of
 from agent.designers.builtin import Builtin
 from agent.designers.evolution import Evolution
 from agent.designers.random import RandomSearch
-from agent.designers.shapes import allows, structured_seeds
+from agent.designers.shapes import allows, drawn, structured_seeds
 from agent.engine import work
 from agent.evolution.genes import Operator, Parent, Pool, breed
 from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled, needed, spare, takes_blocks
 from agent.history import History
 from agent.screening import Screen
 from runs.candidate import Candidate
-from runs.events import PastCandidate
+from runs.events import PastCandidate, Stage
 from runs.goal import Budget, Evaluation, Goal, Part
 from runs.report import summary
 from runs.run import create
 from tools.checkpoint import open_model
 from tools.recipe import Calibration, Compensation, Recipe, Request, Structured
+from tools.structure.anatomy import layers_of
 from tools.text import windows
 from tools.workbench import Workbench
 
@@ -126,6 +127,19 @@ def test_controls_begin_with_draws(bench: Workbench) -> None:
     here = situation(bench, Structured(kind="width+depth"))
     for control in (RandomSearch(), Evolution()):
         assert {child.operator for child in control.seeds(here)} == {"draw"}
+
+
+def test_draws_for_depth_take_any_block(bench: Workbench) -> None:
+    """Where the share is no whole number of blocks, one more falls than was drawn."""
+    here = situation(bench, Structured(kind="depth"))
+    blocks = bench.model.architecture.n_blocks
+    here = replace(here, goal=here.goal.model_copy(update={"sparsity": 1.5 / blocks}))
+    layers, fallen = layers_of(bench.model), []
+    for seed in range(60):
+        sizes = bench.ready(drawn(here, Structured(kind="depth"), Random(seed), "random").recipe).sizes
+        fallen.append({layer.block for layer, size in zip(layers, sizes, strict=True) if not size})
+    assert {len(gone) for gone in fallen} == {2}
+    assert all(10 < sum(block in gone for gone in fallen) < 50 for block in range(blocks))
 
 
 def test_masks_alone_leave_biases_alone(bench: Workbench) -> None:
@@ -264,6 +278,8 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
     published = [c for c in ours if c.why.startswith("published")]
     assert all(c.recipe.compensation.kind == "least_squares" for c in ours if c not in published)
     assert {takes_blocks(c.recipe) for c in ours if c not in published} == {False, True}
+    stages = [event.name for event in run.journal.read() if isinstance(event, Stage)]
+    assert stages.index("losses") < stages.index("search"), "measured where it is seen"
     network = AutoModelForCausalLM.from_pretrained(run.model_folder, trust_remote_code=False)
     dense = open_model("tiny", cache=tmp_path).network
     assert sum(p.numel() for p in network.model.layers.parameters()) < 0.61 * sum(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memory.index import Memory
+from memory.index import Memory, _collection
 from memory.remembered import Remembered, from_events
 from runs.goal import Goal
 from runs.run import create
@@ -142,6 +142,21 @@ def test_a_damaged_index_says_how_to_mend_it_and_rebuild_does(tmp_path: Path, ne
     assert "\n" not in str(caught.value)
     assert memory.rebuild() == 2
     assert memory.count() == 2
+
+
+@pytest.mark.parametrize("change", [{"from_tomorrow": 1}, {"model_vector": [1.0, 2.0]}])
+def test_what_this_version_does_not_write_is_said(
+    change: dict[str, Any], tmp_path: Path, remembered: list[Remembered]
+) -> None:
+    memory = Memory(tmp_path)
+    memory.upsert(remembered)
+    document = json.loads(remembered[0].model_dump_json()) | change
+    with _collection(memory.folder / "chroma") as collection:
+        held = collection.get(ids=[remembered[0].id], include=["embeddings"])["embeddings"]
+        collection.update(ids=[remembered[0].id], documents=[json.dumps(document)], embeddings=held)
+    with pytest.raises(SecateurError, match=r"cannot read.*`secateur memory rebuild` makes it anew") as caught:
+        memory.recall(np.ones(65), Unstructured(), 0.5)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_memory_in_use_is_waited_for_and_then_named(tmp_path: Path, remembered: list[Remembered]) -> None:

@@ -107,6 +107,22 @@ def broken_index(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text("[]")
 
 
+def shard_elsewhere(folder: Path) -> None:
+    shutil.copy(folder / "model.safetensors", folder.parent / "other.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
+
+
+def pickle_beside(folder: Path) -> None:
+    """What transformers falls back to where no safetensors has the usual name."""
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+
+
+def adapter_beside(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+
+
 def unknown_type(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "from_tomorrow"}))
@@ -139,6 +155,9 @@ def broken_tokenizer(folder: Path) -> None:
         (not_finite, "model.layers.2.mlp.up_proj holds values that are not finite"),
         (without_a_shard, "is incomplete: model-00002-of-00002.safetensors is missing"),
         (broken_index, "index.json is damaged"),
+        (shard_elsewhere, r"names ../other.safetensors, which is no safetensors file of that folder"),
+        (pickle_beside, "cannot be loaded"),
+        (adapter_beside, r"has a LoRA adapter beside its weights"),
         (unknown_type, "cannot be loaded.*from_tomorrow"),
         (broken_configuration, "cannot be loaded"),
         (broken_tokenizer, "its tokenizer cannot be loaded"),

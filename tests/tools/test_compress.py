@@ -179,7 +179,7 @@ def test_metadata_that_lie_are_refused(header: str, tmp_path: Path) -> None:
     found["__metadata__"]["secateur"] = json.dumps(told | {"header": header})
     text = json.dumps(found).encode()
     file.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
-    with pytest.raises(SecateurError, match="is damaged") as caught:
+    with pytest.raises(SecateurError, match=r"is damaged|MB are needed") as caught:
         restore_folder(folder, tmp_path / "out")
     assert "\n" not in str(caught.value)
 
@@ -264,3 +264,20 @@ def test_a_packed_model_opens_as_the_model_it_was(trained: Model, tmp_path: Path
     assert sparsities(again) == sparsities(trained)
     with pytest.raises(SecateurError, match="is the model that was opened"):
         save_model(again, folder, recipe=Recipe(sparsity=0.5, metric="W"), card="")
+
+
+def test_links_out_of_a_folder_are_not_followed(tmp_path: Path) -> None:
+    """As a folder that somebody cloned may hold; the hub's cache is made of links to its `blobs`."""
+    folder = folder_of(tmp_path / "snapshots" / "revision", {"weight": HALF})
+    compress_folder(folder)
+    outside, blob = tmp_path / "outside", tmp_path / "blobs" / "0123"
+    for file in (outside / "private", blob):
+        file.parent.mkdir()
+        file.write_text("text")
+    (folder / "key").symlink_to(outside / "private")
+    (folder / "everything").symlink_to(outside)
+    (folder / "nothing").symlink_to(tmp_path / "nowhere")
+    (folder / "endless").symlink_to("/dev/zero")
+    (folder / "tokenizer.json").symlink_to(blob)
+    restore_folder(folder, tmp_path / "out")
+    assert sorted(contents(tmp_path / "out")) == ["README.md", "config.json", "model.safetensors", "tokenizer.json"]

@@ -306,6 +306,7 @@ DAMAGES = {
     r"names block 7; there are 5": lambda folder: edit(
         folder / "config.json", per_layer_config={"7": {"skip": ["mlp"]}}
     ),
+    r"makes no sense: 10000000000 blocks": lambda folder: edit(folder / "config.json", num_hidden_layers=10**10),
     r"cannot be read: experts": lambda folder: edit(folder / "config.json", per_layer_config={"1": {"experts": 2}}),
     r"cannot be read": lambda folder: edit(folder / "config.json", per_layer_config=[1]),
     r"heads for 4 key-value heads": lambda folder: edit(

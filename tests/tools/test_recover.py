@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from tools.checkpoint import Model
 from tools.errors import SecateurError, UsageError
 from tools.finetune import masks_of
 from tools.masks import lowest_per_row
+from tools.recipe import Recipe
 from tools.recover import check, check_peft, merge, recover, texts, with_corrections
+from tools.save import save_model
 
 IDS = torch.arange(8, 40)[None]
 
@@ -108,6 +111,16 @@ def test_a_local_file_is_measured_on_its_end(trained: Model, tmp_path: Path) -> 
 def test_what_cannot_be_saved_is_refused_before_the_training(trained: Model, tmp_path: Path) -> None:
     with pytest.raises(SecateurError, match=r"tiny holds no recipe\.yaml"):
         check(trained, tmp_path / "out")
+    folder = tmp_path / "pruned"
+    save_model(trained, folder, recipe=Recipe(sparsity=0.5, metric="W"), card="")
+    pruned = replace(trained, folder=folder)
+    check(pruned, tmp_path / "out")
+    (folder / "README.md").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(SecateurError, match=r"README\.md cannot be read: .* Mend it, or take it away"):
+        check(pruned, tmp_path / "out")
+    (folder / "recipe.yaml").write_text("metric: W\nfrom_tomorrow: 1\n")
+    with pytest.raises(SecateurError, match=r"recipe\.yaml"):
+        check(pruned, tmp_path / "out")
 
 
 def test_without_peft_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,6 +183,20 @@ def test_an_earlier_result_is_replaced(trained: Model, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["result"]
 
 
+def test_what_fails_its_check_leaves_the_earlier_result(trained: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "result"
+    save_model(trained, folder, recipe=RECIPE, card="first")
+
+    def fail(place: Path) -> None:
+        assert (place / "README.md").read_text() == "second"
+        raise SecateurError("is not what was measured")
+
+    with pytest.raises(SecateurError, match="is not what was measured"):
+        save_model(trained, folder, recipe=RECIPE, card="second", finish=fail)
+    assert (folder / "README.md").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["result"]
+
+
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
     """Writing more than `size` bytes into a file fails, as it does on a disk that fills up."""

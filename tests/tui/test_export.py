@@ -68,3 +68,13 @@ def test_mistakes_get_one_line(
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1)
     assert says in printed.err
+
+
+def test_what_a_folder_says_commands_no_terminal(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(model / "config.json", model_type="\x1b]52;c;\x07evil")
+    assert run(["export", str(model), "--for", "hf"]) == 1
+    assert "transformers knows no model_type ?]52;c;?evil" in capsys.readouterr().out
+    index = {"weight_map": {"a": "\x1b[2Jgone.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert run(["stats", str(model)]) == 1
+    assert "?[2Jgone.safetensors is missing" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tools.errors import UsageError
-from tools.recipe import NM, Recipe, Structured
+from tools.recipe import NM, Recipe, Request, Structured
 from tui.goal import build
 from tui.settings import load
 
@@ -31,6 +31,10 @@ def test_a_target_of_time_keeps_the_shapes_of_a_recipe(tmp_path: Path) -> None:
     assert (timed.kind, timed.shapes, timed.group) == ("width", "free", "model")
     assert timed.request is not None
     assert pattern(tmp_path, recipe=FREE) == FREE.pattern
+    own = FREE.pattern.model_copy(update={"request": Request(batch=8, prompt=128, new=64)})
+    found = FREE.model_copy(update={"pattern": own})
+    assert pattern(tmp_path, recipe=found, speedup=1.25).request == own.request
+    assert pattern(tmp_path, recipe=found, speedup=1.25, request="1,32,8").request.batch == 1
     assert pattern(tmp_path, speedup=1.25).kind == "width+depth"
     with pytest.raises(UsageError, match="2:4 makes nothing faster"):
         pattern(tmp_path, recipe=FREE.model_copy(update={"pattern": NM(n=2, m=4)}), speedup=1.25)

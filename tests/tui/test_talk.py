@@ -65,6 +65,7 @@ def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
     assert "3:2" in talk.say("prune tiny to 3:2")
     assert "no run to go on with" in talk.say("go on")
     assert "no pruned model yet" in talk.say("export it")
+    assert "~nobody-here/model" in talk.say("prune ~nobody-here/model to 50 %") + talk.say("yes")
     assert "You can say" in talk.say("the weather is nice")
     assert not talk.over
 
@@ -96,3 +97,14 @@ def test_an_interruption_is_not_the_end(tmp_path: Path) -> None:
 
     talk = Talk(load(tmp_path / "home", {**SMALL, "candidates": 4}), broken, yes=True)  # type: ignore[arg-type]
     assert "Interrupted." in talk.say("prune tiny to 50 %")
+
+
+def test_what_nobody_foresaw_is_one_line_and_shows_no_secret(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_APIKEY", "key-123456")
+
+    def fail(text: str) -> str:
+        raise ValueError("https://host/?key=key-123456\n\x1b]52;c;\x07")
+
+    monkeypatch.setattr(talk, "_answer", fail)
+    assert talk.say("hello").startswith("unexpected ValueError: https://host/?key=*** ?]52;c;?")
+    assert not talk.over

@@ -38,6 +38,9 @@ class Differs(Frozen):
     skip: tuple[Literal["attention", "mlp"], ...] = ()
 
 
+MOST_BLOCKS = 10_000
+
+
 class Layer(Frozen):
     """The sizes of one block."""
 
@@ -222,6 +225,9 @@ class Folder:
 
         if self.model_type not in CONFIG_MAPPING:
             raise Cannot(f"transformers knows no model_type {self.model_type}")
+        blocks = self.config.get("num_hidden_layers")
+        if isinstance(blocks, int) and blocks > MOST_BLOCKS:  # transformers makes lists that long
+            raise Cannot(f"config.json makes no sense: {blocks} blocks")
         plain = {k: v for k, v in self.config.items() if k not in (PER_LAYER, "auto_map", "quantization_config")}
         try:
             return CONFIG_MAPPING[self.model_type].from_dict(plain)
@@ -304,7 +310,7 @@ class Folder:
         return tuple(layers)
 
     def _different(self, blocks: int) -> dict[int, Differs]:
-        if not 1 <= blocks <= 10_000:
+        if not 1 <= blocks <= MOST_BLOCKS:
             raise Cannot(f"config.json makes no sense: {blocks} blocks")
         given = self.config.get(PER_LAYER) or {}
         try:

@@ -102,8 +102,8 @@ def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Pa
     found = _measured(model, layers, request)
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with file_aside(place) as partial:
-            partial.write_text(found.model_dump_json(), encoding="utf-8")
+        with file_aside(place) as file:
+            file.write_text(found.model_dump_json(), encoding="utf-8")
     return found
 
 

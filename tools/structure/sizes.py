@@ -1,7 +1,8 @@
 """From the sparsities that an allocation wants to whole numbers of structures that keep the budget.
 
-At least the share that was asked for falls, and less than one smallest step more than that. Among the sizes that do,
-those are taken that lie nearest to what is wanted, in squares weighted by parameters. What counts towards the budget is
+At least the share that was asked for falls, and less than one smallest step more than that where any sizes do so, which
+times may not allow. Among those sizes the ones are taken that lie nearest to what is wanted, in squares weighted by
+parameters. What counts towards the budget is
 a layer's price: its weights, or the seconds that it takes on this machine.
 """
 

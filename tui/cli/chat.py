@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runs.candidate import plain
 from tui.cli import options
 from tui.cli.edge import settings, use_threads
 
@@ -51,10 +52,10 @@ def chat(
     lines = _Lines()
     talk = Talk(found, lines.carry, model=model, yes=yes)
     talk.listener = listener(found)
-    print(HELP if run is None else talk.say(f"resume {run}"))
+    print(HELP if run is None else plain(talk.say(f"resume {run}")))
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():
-            print(talk.say(line))
+            print(plain(talk.say(line)))
 
 
 class _Lines:

@@ -7,7 +7,9 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -43,28 +45,35 @@ def hush() -> None:
 
 def complain(message: str) -> None:
     """Write the one line of an error to stderr."""
-    from runs.secrets import scrub
-
-    print(f"secateur: {scrub(' '.join(message.split()))}", file=sys.stderr)
+    print(f"secateur: {_one_line(message)}", file=sys.stderr)
 
 
 def exit_code(error: Exception) -> int:
     """Write what went wrong as one line; returns the exit code that goes with it."""
+    complain(told(error))
+    return 2 if isinstance(error, UsageError) else 1
+
+
+def told(error: Exception) -> str:
+    """What went wrong, as one line without secrets; with $SECATEUR_DEBUG the error itself is raised."""
     if os.environ.get(DEBUG_VARIABLE):
         raise error
     match error:
-        case UsageError():
-            complain(str(error))
-            return 2
         case SecateurError():
-            complain(str(error))
+            return _one_line(str(error))
         case OSError():
-            complain(_about_file(error))
+            return _one_line(_about_file(error))
         case MemoryError():
-            complain("out of memory: use a smaller model, fewer or shorter windows, or --dtype bfloat16")
+            return "out of memory: use a smaller model, fewer or shorter windows, or --dtype bfloat16"
         case _:
-            complain(f"unexpected {type(error).__name__}: {error} ({DEBUG_VARIABLE}=1 shows where)")
-    return 1
+            return _one_line(f"unexpected {type(error).__name__}: {error} ({DEBUG_VARIABLE}=1 shows where)")
+
+
+def _one_line(message: str) -> str:
+    from runs.candidate import plain
+    from runs.secrets import scrub
+
+    return scrub(plain(" ".join(message.split())))
 
 
 def _about_file(error: OSError) -> str:
@@ -76,6 +85,13 @@ def _about_file(error: OSError) -> str:
             return f"{where}no permission to write or read here. Choose another place with --home."
         case _:
             return f"{where}{error.strerror or error}"
+
+
+def be_interruptible() -> None:
+    """SIGINT and SIGTERM end the work in order: nothing half-written stays. A shell's `&` hands SIGINT on ignored."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
 
 
 def print_json(value: Any) -> None:

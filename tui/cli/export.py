@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tools.edges import expanded
 from tui.cli import options
-from tui.cli.edge import print_json
+from tui.cli.edge import be_interruptible, print_json
 
 if TYPE_CHECKING:
     from tools.export import Verdict
@@ -28,13 +29,15 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Say whether transformers, vLLM or llama.cpp can load a model, and write what they need."""
+    from runs.candidate import plain
     from tools.export import export as work
 
-    verdict = work(folder.expanduser(), target, output=output, dtype=dtype)
+    be_interruptible()
+    verdict = work(expanded(folder), target, output=output, dtype=dtype)
     if json:
         print_json({"folder": str(folder), **verdict.model_dump(mode="json")})
     else:
-        print("\n".join(_lines(folder, verdict)))
+        print(plain("\n".join(_lines(folder, verdict))))  # a model's files say some of it
     if verdict.verdict == "cannot":
         raise typer.Exit(1)
 

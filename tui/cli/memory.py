@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runs.candidate import plain
 from tui.cli import options
 from tui.cli.edge import print_json, settings
 
@@ -45,7 +46,7 @@ def search(
             relative = "-" if item.relative is None else f"{item.relative:.3f}"
             divergence = "-" if item.divergence is None else f"{item.divergence:.4f}"
             model = Path(item.model).name
-            print(f"{relative:>8}  {divergence:>7}  {item.id:<24}  {model:<16}  {item.recipe}")
+            print(plain(f"{relative:>8}  {divergence:>7}  {item.id:<24}  {model:<16}  {item.recipe}"))
 
 
 @app.command()
@@ -61,7 +62,7 @@ def show(
         print_json(fields)
         return
     for key, value in fields.items():
-        print(f"{key:<21} {item.recipe if key == 'recipe' else '-' if value is None else value}")
+        print(plain(f"{key:<21} {item.recipe if key == 'recipe' else '-' if value is None else value}"))
 
 
 @app.command()

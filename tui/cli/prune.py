@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from tools.errors import UsageError
 from tui.cli import options
-from tui.cli.edge import complain, print_json, settings, use_threads
+from tui.cli.edge import be_interruptible, complain, print_json, settings, use_threads
 
 if TYPE_CHECKING:
     from runs.run import Run
@@ -164,7 +162,7 @@ def carry_to_end(run: Run, *, json: bool) -> None:
     from tui.plain import Plain
     from tui.working import carry_out
 
-    _be_interruptible()
+    be_interruptible()
     try:
         with Plain() as printer:
             printer.recall(run.journal.read())
@@ -176,13 +174,6 @@ def carry_to_end(run: Run, *, json: bool) -> None:
         print_json(result.as_json())
     else:
         print(comparison(result, run))
-
-
-def _be_interruptible() -> None:
-    """SIGINT and SIGTERM stop a run so that it can be resumed; a shell's `&` hands SIGINT on ignored."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
 
 
 def _number(text: str) -> float:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tools.edges import expanded
 from tui.cli import options
-from tui.cli.edge import opened, print_json, settings
+from tui.cli.edge import be_interruptible, opened, print_json, settings
 
 if TYPE_CHECKING:
     from tools.recover import Recovered
@@ -30,7 +31,8 @@ def restore(
     """
     from tools.compress import restore_folder
 
-    sizes = restore_folder(folder.expanduser(), output.expanduser().resolve())
+    be_interruptible()
+    sizes = restore_folder(expanded(folder), expanded(output).resolve())
     if json:
         print_json({"output": str(output), "bytes": {"packed": sizes.after, "restored": sizes.before}})
         return
@@ -68,10 +70,11 @@ def recover(
     found = settings(home, length=length, seed=seed, dtype=dtype, device=device, threads=threads)
     from tools import recover as recovery
 
+    be_interruptible()
     recovery.check_peft()
-    folder = folder.expanduser().resolve()
+    folder = expanded(folder).resolve()
     model = opened(str(folder), found)
-    place = folder.with_name(f"{folder.name}-recovered") if output is None else output.expanduser().resolve()
+    place = folder.with_name(f"{folder.name}-recovered") if output is None else expanded(output).resolve()
     recovery.check(model, place)
     values = found.values
     train, test = recovery.texts(

@@ -23,6 +23,8 @@ from tui.widgets.pareto import MARKERS, ParetoPlot, Point
 DOES = {
     "model": "opens the model and counts its weights",
     "statistics": "reads text to see which weights matter",
+    "times": "times blocks of several widths on this machine",
+    "losses": "measures how much every block is missed",
     "memory": "looks for what past runs found on similar models",
     "references": "measures the methods to beat",
     "search": "invents recipes and measures them",
