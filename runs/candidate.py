@@ -6,15 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from runs.plain import plain
 from tools.recipe import Frozen, Recipe
-
-_CONTROLS = {code: "?" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"} | {ord("\r"): None}
-
-
-def plain(text: str) -> str:
-    """Text that a terminal only shows: what is no character, or commands a terminal, becomes `?`."""
-    return text.encode("utf-8", "replace").decode().translate(_CONTROLS)
-
 
 # Terminals and models hand on broken characters as lone surrogates, which a line of the journal cannot carry; control
 # characters would act on the terminal of whoever reads the journal.

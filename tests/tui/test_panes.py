@@ -421,7 +421,7 @@ def test_memory_is_searched_when_it_is_seen_and_by_words(home: Path) -> None:
 async def settle(host: Host, pilot: Pilot[None]) -> None:
     await pilot.pause()
     await host.workers.wait_for_complete()
-    await pilot.pause()
+    await pilot.pause(0.1)  # the columns of a table take their width when nothing else is to be done
 
 
 def test_an_empty_and_a_broken_memory_say_what_to_do(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runs.candidate import plain
+from runs.plain import plain
 from tui.cli import options
 from tui.cli.edge import settings, use_threads
 

@@ -70,7 +70,7 @@ def told(error: Exception) -> str:
 
 
 def _one_line(message: str) -> str:
-    from runs.candidate import plain
+    from runs.plain import plain
     from runs.secrets import scrub
 
     return scrub(plain(" ".join(message.split())))

@@ -29,7 +29,7 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Say whether transformers, vLLM or llama.cpp can load a model, and write what they need."""
-    from runs.candidate import plain
+    from runs.plain import plain
     from tools.export import export as work
 
     be_interruptible()

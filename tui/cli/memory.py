@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runs.candidate import plain
+from runs.plain import plain
 from tui.cli import options
 from tui.cli.edge import print_json, settings
 
