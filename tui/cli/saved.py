@@ -108,7 +108,7 @@ def _progress(step: int, steps: int, loss: float) -> None:
 
 def _lines(done: Recovered, folder: Path, place: Path) -> list[str]:
     protocol, shape = done.after.protocol, done.text.ids.shape
-    zeros = f"{100 * done.after.sparsity:.1f} % of the weights, as before: same size and same speed"
+    zeros = f"{100 * done.after.sparsity:.1f} % of the weights, as before; size and speed stay"
     return [
         f"{folder}: {done.steps} steps on {shape[0]} windows of {shape[1]} tokens of {done.text.text}, "
         f"{done.trained:,} parameters of rank {done.rank}, {done.seconds:.1f} s",
