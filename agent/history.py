@@ -30,6 +30,11 @@ from runs.events import (
 )
 from tools.measurement import Measurement
 
+NEAR = 1.5
+"""How many times the best KL of all that of a niche's best may be: what is further off does not make up for it. On
+SmolLM2-135M width alone had 1.04 times at 30 % and came to perplexity 110 against 86 in the final form, 5 times at 20 %
+and came to 92 against 70."""
+
 _LATEST: dict[type[Event], str] = {
     SurveyDone: "survey",
     Recalled: "recalled",
@@ -134,6 +139,12 @@ class History:
             return 0, math.inf
         tokens = max(measured)
         return -tokens, measured[tokens].value
+
+    def near(self, one: Candidate, best: Candidate) -> bool:
+        """Whether a divergence is within `NEAR` times another's, on the longest text that both were measured on."""
+        mine, others = self.divergences[one.id], self.divergences[best.id]
+        both = mine.keys() & others.keys()
+        return bool(both) and mine[max(both)].value <= NEAR * others[max(both)].value
 
     def ranked(self, upto: int | None = None) -> list[Candidate]:
         """Measured candidates (of generations up to `upto`), best first; ties go to the older one."""

@@ -252,4 +252,4 @@ def _operators(pattern: Pattern, pool: Pool) -> Sequence[tuple[Operator, float]]
 
     if not isinstance(pattern, Structured):
         return OPERATORS
-    return (*SHAPES, (mutate_metric, 1.5), (cross_metric, 1.0)) if pattern.width and pool.metrics else SHAPES
+    return (*SHAPES, (mix, 2.0), (mutate_metric, 1.0)) if pattern.width and pool.metrics else SHAPES

@@ -36,11 +36,12 @@ def allocation_of(rates: Sequence[float]) -> Allocation:
     return Allocation(expression=None, vector=tuple(round(rate, 6) for rate in rates), granularity="layer")
 
 
-def takes_blocks(recipe: Recipe) -> bool:
-    """Whether blocks, or attentions or MLPs alone, fall as a whole."""
+def mostly_blocks(recipe: Recipe) -> bool:
+    """Whether at least half of what falls are whole blocks, or attentions or MLPs as a whole; by their number."""
     if not isinstance(recipe.pattern, Structured):
         return False
-    return recipe.pattern.kind == "depth" or max(recipe.allocation.vector or (0.0,)) >= NEARLY
+    rates = recipe.allocation.vector or (0.0,)
+    return recipe.pattern.kind == "depth" or sum(r >= NEARLY for r in rates) >= recipe.sparsity / 2 * len(rates)
 
 
 def levelled(rates: Sequence[float], parent: Parent) -> list[float]:
@@ -195,14 +196,12 @@ def cross_rates(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child
     return child_of(parent, "cross rates", why, other, allocation=allocation_of(levelled(rates, parent)))
 
 
-def change_repair(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
-    """With or without fitting anew the matrices that read what fell."""
-    if not pool.compensation or not pattern_of(parent).width:
+def repair(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
+    """Fit the matrices that read what fell anew. Never the other way round: every finalist is fitted."""
+    if not pool.compensation or not pattern_of(parent).width or parent.recipe.compensation.kind == "least_squares":
         return None
-    fitted = parent.recipe.compensation.kind == "least_squares"
-    why = "without least squares" if fitted else "fit the matrices that read what fell by least squares"
-    changed = Compensation() if fitted else Compensation(kind="least_squares")
-    return child_of(parent, "change compensation", why, compensation=changed)
+    why = "fit the matrices that read what fell by least squares"
+    return child_of(parent, "add compensation", why, compensation=Compensation(kind="least_squares"))
 
 
 SHAPES = (
@@ -211,6 +210,6 @@ SHAPES = (
     (_changed(balance), 1.5),
     (_changed(move), 3.0),
     (cross_rates, 2.0),
-    (change_repair, 0.5),
+    (repair, 0.5),
 )
 """Operators on shapes with their weights; those on the metric join them where there is width."""

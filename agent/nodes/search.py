@@ -214,7 +214,7 @@ def select(state: State, runtime: Runtime[Context]) -> State:
     enough = state["enough"] or _enough(context, generation)
     if generation not in history.selected:
         ranked = history.ranked(generation)
-        alive = tuple(c.id for c in population(ranked, POPULATION))
+        alive = tuple(c.id for c in population(ranked, POPULATION, history.near))
         record(Selected(generation=generation, population=alive, best=ranked[0].id if ranked else None))
     return {"generation": generation + (0 if enough else 1), "enough": enough}
 

@@ -55,7 +55,7 @@ def test_elites_are_the_first_of_their_niche(ranked: list[Candidate]) -> None:
 def test_the_population_holds_the_best_of_each_kind_and_elites_before_others(
     ranked: list[Candidate], size: int
 ) -> None:
-    alive = population(ranked, size)
+    alive = population(ranked, size, lambda one, best: True)
     assert len(alive) == min(size, len(ranked))
     assert len({c.id for c in alive}) == len(alive)
     kinds = {c.recipe.compensation.kind for c in ranked}
@@ -65,3 +65,23 @@ def test_the_population_holds_the_best_of_each_kind_and_elites_before_others(
     left_out = [c for c in elites(ranked) if c not in alive]
     if left_out:
         assert all(c in elites(ranked) for c in alive)
+
+
+@given(RANKED, st.integers(1, 8), st.data())
+def test_an_elite_far_behind_the_best_of_its_kind_has_no_privilege(
+    ranked: list[Candidate], size: int, data: st.DataObject
+) -> None:
+    far = {c.id for c in ranked if data.draw(st.booleans())}
+    seen: list[tuple[Candidate, Candidate]] = []
+
+    def near(one: Candidate, best: Candidate) -> bool:
+        seen.append((one, best))
+        return one.id not in far or one == best
+
+    alive = population(ranked, size, near)
+    for one, best in seen:
+        assert best == next(c for c in ranked if c.recipe.league == one.recipe.league)
+    near_elites = [c for c in elites(ranked) if c.id not in far]
+    if any(c not in alive for c in near_elites):
+        firsts = [next(c for c in ranked if c.recipe.league == kind) for kind in {c.recipe.league for c in ranked}]
+        assert all(c in near_elites or c in firsts for c in alive)

@@ -20,7 +20,7 @@ from agent.designers.random import RandomSearch
 from agent.designers.shapes import allows, drawn, structured_seeds
 from agent.engine import work
 from agent.evolution.genes import Operator, Parent, Pool, breed
-from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled, needed, spare, takes_blocks
+from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled, mostly_blocks, needed, spare
 from agent.history import History
 from agent.screening import Screen
 from runs.candidate import Candidate
@@ -79,6 +79,18 @@ def test_children_keep_pattern_and_sparsity(pattern: Structured, seed: int) -> N
         assert mean(rates) == pytest.approx(0.4, abs=1e-3) or mean(rates) > 0.4
 
 
+def test_what_is_fitted_anew_stays_so_and_metrics_travel_with_it() -> None:
+    pattern = Structured(kind="width+depth", multiple=16)
+    first, second = pair(pattern)
+    fitted = {"compensation": Compensation(kind="least_squares"), "metric": "W * X_var"}
+    first = replace(first, recipe=first.recipe.model_copy(update=fitted))
+    children = [child for seed in range(300) if (child := breed(first, second, POOL, Random(seed))) is not None]
+    assert {child.recipe.compensation.kind for child in children} == {"least_squares"}
+    crossed = [child.recipe for child in children if child.operator == "cross recipes"]
+    assert crossed
+    assert {(r.metric, r.allocation) for r in crossed} == {("W * X_var", second.recipe.allocation)}
+
+
 @pytest.mark.parametrize("operator", [operator for operator, _ in SHAPES])
 def test_every_operator_makes_children(operator: Operator) -> None:
     first, second = pair(Structured(kind="width+depth", shapes="free", multiple=16))
@@ -90,6 +102,17 @@ def test_what_cannot_be_varied_is_left_alone() -> None:
     deep, wide = pair(Structured(kind="depth")), pair(Structured(kind="width"))
     assert not any(names[n](*deep, POOL, Random(s)) for n in ("deepen", "balance", "move") for s in range(20))
     assert not any(names[n](*wide, POOL, Random(s)) for n in ("switch", "deepen", "move") for s in range(20))
+
+
+def test_what_falls_is_mostly_blocks_from_half_of_it_on() -> None:
+    pattern = Structured(kind="width+depth", multiple=16)
+    for gone, mostly in ((0, False), (1, True), (2, True)):  # of 5 blocks, at 40 %
+        rates = tuple(GONE if block < gone else 0.1 for block, _, _ in LAYERS)
+        assert mostly_blocks(made("c-1", pattern, rates).recipe) is mostly
+    recipe = made("c-1", pattern, (GONE, *(0.1,) * 9)).recipe  # an attention alone
+    assert not mostly_blocks(recipe)
+    assert mostly_blocks(Recipe(pattern=Structured(kind="depth"), sparsity=0.4, metric="W * X"))
+    assert not mostly_blocks(Recipe(sparsity=0.4, metric="W * X"))
 
 
 def test_a_switch_keeps_the_number_of_blocks() -> None:
@@ -204,7 +227,7 @@ def test_what_worked_before_comes_back_at_this_sparsity_where_it_fits(bench: Wor
     found = [c for c in structured_seeds(replace(here, recalled=past), asked) if c.operator == "recall"]
     assert [c.recipe.metric for c in found] == ["W * X_max"]
     assert found[0].recipe.sparsity == 0.4
-    assert takes_blocks(found[0].recipe)
+    assert mostly_blocks(found[0].recipe)
     assert bench.divergence(found[0].recipe, 64).sparsity >= 0.4 - 1e-3
 
 
@@ -277,7 +300,7 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
     ours = [history.candidates[name] for name in history.selections]
     published = [c for c in ours if c.why.startswith("published")]
     assert all(c.recipe.compensation.kind == "least_squares" for c in ours if c not in published)
-    assert {takes_blocks(c.recipe) for c in ours if c not in published} == {False, True}
+    assert {mostly_blocks(c.recipe) for c in ours if c not in published} == {False, True}
     stages = [event.name for event in run.journal.read() if isinstance(event, Stage)]
     assert stages.index("losses") < stages.index("search"), "measured where it is seen"
     network = AutoModelForCausalLM.from_pretrained(run.model_folder, trust_remote_code=False)
