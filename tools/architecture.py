@@ -2,12 +2,17 @@
 
 Only the linear maps inside the repeated blocks count: embeddings, the output head (tied or not), norms and biases are
 never prunable. Experts of mixture-of-experts blocks and their routers fall whole or not at all (`structure.experts`):
-as projections only the other linear maps of such a network are described, usually attention.
+as projections only the other linear maps of such a network are described, usually attention; `Architecture.reach` says
+how much of the blocks that is.
+
+One forward pass over a few tokens tells what a description by names cannot: which maps read the same tensor, and which
+are never called (Mamba multiplies with the weight of its `dt_proj` by itself), so that nothing can be known of their
+inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,15 +25,10 @@ if TYPE_CHECKING:
 
 Sublayer = Literal["attention", "mlp"]
 
-STAGES: tuple[tuple[str, ...], ...] = (
-    ("q", "k", "v", "qkv"),
-    ("o",),
-    ("gate", "up", "gate_up", "fc1"),
-    ("down", "fc2"),
-)
-"""Roles that read the same input and are pruned together, in the order in which a block computes them."""
-
-ORDER = tuple(role for stage in STAGES for role in stage)
+ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "fc1", "down", "fc2")
+"""Roles in the order in which a block computes them."""
+TRACED = 8
+"""Tokens of the forward pass that a network is described by."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,12 @@ class Architecture:
     n_blocks: int
     tied_head: bool
     """Output head and input embedding are one matrix."""
+    readers: tuple[tuple[str, ...], ...]
+    """Names of projections of one block that read the same tensor, in forward order; every projection is in one."""
+    block_weights: int
+    """Number of all weights of the blocks, experts, norms and biases included."""
+    idle: tuple[str, ...] = ()
+    """Linear maps of the blocks that are no projections, because a forward pass does not call them."""
 
     @cached_property
     def _by_block(self) -> tuple[tuple[Projection, ...], ...]:
@@ -195,25 +201,24 @@ class Architecture:
         """The projections of one block, in forward order."""
         return self._by_block[block]
 
-    def stages(self, block: int) -> tuple[tuple[Projection, ...], ...]:
-        """What is pruned together in one block: (q k v), (o), (gate up), (down); an unknown `linear` stands alone."""
-        stages: dict[object, list[Projection]] = {}
-        for member in self.of_block(block):
-            together = next((stage for stage in STAGES if member.role in stage), member.name)
-            stages.setdefault(together, []).append(member)
-        return tuple(tuple(stage) for stage in stages.values())
-
     @property
     def size(self) -> int:
         """Number of prunable weights."""
         return sum(projection.size for projection in self.projections)
 
+    @property
+    def reach(self) -> float:
+        """Share of the blocks' weights that is prunable."""
+        return self.size / self.block_weights
+
 
 def describe(model: PreTrainedModel) -> Architecture:
     """Find the prunable projections of a causal language model of transformers.
 
+    A network without values (on torch's `meta` device) is described by names alone: each projection reads for itself.
+
     Raises:
-        SecateurError: nothing prunable was found, or the weights are stored quantised.
+        SecateurError: nothing prunable was found, the weights are stored quantised, or a forward pass fails.
     """
     model_type = str(getattr(model.config, "model_type", ""))
     family = next((f for f in FAMILIES if model_type in f.model_types), None)
@@ -240,7 +245,7 @@ def _assemble(model: Any, family: str, path: str, roles: Mapping[str, tuple[str,
     blocks = model.get_submodule(path)
     tied = _tied(model)
     seen = {id(e.weight) for e in _embeddings(model)}
-    found = []
+    found: list[Projection] = []
     for index, block in enumerate(blocks):
         linears = {p: block.get_submodule(p) for p in roles if not _gone(block, p)} if roles else dict(_linears(block))
         members = []
@@ -255,7 +260,60 @@ def _assemble(model: Any, family: str, path: str, roles: Mapping[str, tuple[str,
         raise SecateurError(
             f"{type(model).__name__}: the blocks at {path} hold no linear layers: nothing can be pruned"
         )
-    return Architecture(family, path, tuple(found), len(blocks), tied)
+    read = {p.name: p.name for p in found} if model.device.type == "meta" else _traced(model, found)
+    called = tuple(p for p in found if p.name in read)
+    if not called:
+        raise SecateurError(f"{type(model).__name__}: a forward pass calls none of its linear layers: nothing to prune")
+    readers: dict[tuple[int, object], list[str]] = {}
+    for p in called:
+        readers.setdefault((p.block, read[p.name]), []).append(p.name)
+    idle = tuple(p.name for p in found if p.name not in read)
+    weights = sum(parameter.numel() for parameter in blocks.parameters())
+    together = tuple(tuple(names) for names in readers.values())
+    return Architecture(family, path, called, len(blocks), tied, together, weights, idle)
+
+
+def _traced(model: Any, candidates: Sequence[Projection]) -> dict[str, object]:
+    """Name of every linear map that a forward pass calls -> what it reads: the same for the same tensors."""
+    import torch
+
+    from tools.edges import reason
+
+    seen: dict[str, list[object]] = {}
+    alive: list[torch.Tensor] = []  # so that no later tensor gets the memory of one that was read
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x: torch.Tensor = args[0] if args else next(iter(kwargs.values()))
+            alive.append(x)
+            place = (x.data_ptr(), x.numel(), x.shape[-1], x.is_contiguous() or x.stride(), x._version)
+            seen.setdefault(name, []).append(place)
+
+        return hook
+
+    handles = [
+        model.get_submodule(p.name).register_forward_pre_hook(note(p.name), with_kwargs=True) for p in candidates
+    ]
+    try:
+        with torch.no_grad():  # not inference mode, in which tensors have no versions
+            model(_plain_tokens(model).to(model.device), use_cache=False)
+    except Exception as error:  # whatever a strange configuration leads to
+        raise SecateurError(f"{type(model).__name__} fails in a forward pass: {reason(error)}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: tuple(places) for name, places in seen.items()}
+
+
+def _plain_tokens(model: Any) -> torch.Tensor:
+    """(1, TRACED) ids of tokens without a meaning of their own: one of an image, say, wants the image."""
+    import torch
+
+    settings = model.config.to_dict() | model.config.get_text_config().to_dict()
+    special = {v for k, v in settings.items() if k.endswith(("token_id", "token_index")) and isinstance(v, int)}
+    rows = model.get_input_embeddings().weight.shape[0]
+    plain = [row for row in range(min(rows, TRACED + len(special))) if row not in special] or [0]
+    return torch.tensor([(plain * TRACED)[:TRACED]])
 
 
 def _projection(name: str, module: Any, role: str, block: int, sublayer: Sublayer) -> Projection:
@@ -298,17 +356,46 @@ def _find_blocks(model: Any) -> str | None:
 
 
 def _linears(root: Any) -> Iterator[tuple[str, Any]]:
-    """Path and module of every linear layer below `root`, without experts and their routers."""
+    """Path and module of every linear layer below `root`, without experts and what chooses among them."""
+    mixtures = {name: count for name, module in root.named_modules() if (count := _experts_in(module)) is not None}
     for name, module in root.named_modules():
-        if name and _is_linear(module) and not _of_experts(root, name):
+        if not (name and _is_linear(module)):
+            continue
+        inside = [place for place in mixtures if not place or name.startswith(f"{place}.")]
+        if not any(_is_of_experts(name[len(place) :].lstrip("."), module, mixtures[place]) for place in inside):
             yield name, module
 
 
-def _of_experts(root: Any, name: str) -> bool:
-    parent, _, leaf = name.rpartition(".")
-    if "experts" in name.split("."):
-        return True
-    return hasattr(root.get_submodule(parent), "experts") and ("gate" in leaf or "router" in leaf)
+def _experts_in(module: Any) -> int | None:
+    """How many experts a module chooses among; 0 where that cannot be told, None where it is no mixture.
+
+    Experts are called so, or are the matrices of one parameter (JetMoE, Granite).
+    """
+    from torch import nn
+
+    found = []
+    for name, child in module.named_children():
+        named = _names_experts(name)
+        if named:
+            found.append(len(child) if isinstance(child, nn.ModuleList | nn.ModuleDict) else 0)
+        if not isinstance(child, nn.modules.conv._ConvNd):
+            own = child.named_parameters(recurse=named)
+            found += [p.shape[0] for _, p in own if p.dim() == 3 and min(p.shape) > 1]
+    return max(found, default=None)
+
+
+def _names_experts(name: str) -> bool:
+    return "expert" in name and not any(word in name for word in ("shared", "gate", "router", "bias"))
+
+
+def _is_of_experts(path: str, linear: Any, count: int) -> bool:
+    """Whether a linear layer, by its path inside a mixture of `count` experts, is of an expert or chooses among them.
+
+    What chooses is called a router or a gate, whatever lies below that, or has one output for each expert.
+    """
+    first, _, rest = path.partition(".")
+    chooses = "router" in first or ("gate" in first and first not in LEAVES)
+    return _names_experts(first) or chooses or (not rest and count > 1 and linear.weight.shape[0] == count)
 
 
 def _is_linear(module: Any) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from tools.allocation import check_length, sparsities, units
 from tools.architecture import Projection, weight
-from tools.blocks import BlockRunner
+from tools.blocks import check_blocks, passes
 from tools.checkpoint import Model
 from tools.compensation import compensate
 from tools.errors import SecateurError
@@ -345,19 +345,19 @@ def prune_propagated(
         return
     gram = "gram" in needs_of(ready.recipe)
     shared = shared_inputs(model.architecture)
-    with torch.inference_mode():
-        runner = BlockRunner(model, windows.ids[:1])
-        hidden = [runner.embed(ids) for ids in batches(windows)]
+    check_blocks(model, windows.ids)
+    together = batches(windows)
+    with torch.inference_mode(), passes(model, together) as held:
         for block in range(model.architecture.n_blocks):
             members = model.architecture.of_block(block)
             names = {p.name for p in members}
             firsts = {k: v for k, v in shared.items() if k in names}
             with recording(model, firsts, windows.ids.shape[1], gram) as inputs:
-                for x in hidden:
-                    runner.run(block, x)
+                for place in range(len(together)):
+                    held.run(place)
             weights = {p.name: weight(model.network, p) for p in members}
             prune_block(ready, members, weights, inputs, statistics, into=weights)
-            hidden = [runner.run(block, x) for x in hidden]
+            held.go_on()
             if progress is not None:
                 progress(block + 1, model.architecture.n_blocks)
 

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tools.architecture import Architecture, Projection
-from tools.blocks import BlockRunner, output_of
+from tools.blocks import check_blocks, output_of, passes
 from tools.checkpoint import Model
 from tools.edges import file_aside
 from tools.structure.experts import routed
@@ -31,7 +31,7 @@ BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
 NEEDS = frozenset({"gram", "gradient", "regional"})
 """The optional statistics that every model has; one with experts has `routing` too."""
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass
@@ -137,9 +137,8 @@ class Statistics:
 
 
 def shared_inputs(architecture: Architecture) -> dict[str, tuple[str, ...]]:
-    """First projection of every stage -> all projections that read the same input."""
-    stages = (stage for block in range(architecture.n_blocks) for stage in architecture.stages(block))
-    return {stage[0].name: tuple(p.name for p in stage) for stage in stages if stage}
+    """First of the projections that read one tensor -> all of them."""
+    return {names[0]: names for names in architecture.readers}
 
 
 def batches(windows: Windows) -> list[torch.Tensor]:
@@ -243,18 +242,15 @@ def _gradients(model: Model, windows: Windows) -> dict[str, torch.Tensor]:
 
 def _regional_gradients(model: Model, windows: Windows) -> dict[str, torch.Tensor]:
     """R of every projection (out, in) float32: sqrt(mean over windows of (d ||block(x)||_2 / dW)^2)."""
-    runner = BlockRunner(model, windows.ids[:1])
-    with torch.no_grad():
-        hidden = [runner.embed(ids.unsqueeze(0)) for ids in windows.ids]
+    check_blocks(model, windows.ids)
     found: dict[str, torch.Tensor] = {}
-    for block in range(model.architecture.n_blocks):
-        members = [p for p in model.architecture.projections if p.block == block]
-        with _accumulating(model, members) as squares:
-            for i, x in enumerate(hidden):
-                output = runner.run(block, x)
-                torch.linalg.vector_norm(output.float()).backward()
-                hidden[i] = output.detach()
-        found |= {name: value.div_(len(hidden)).sqrt_() for name, value in squares.items()}
+    with torch.no_grad(), passes(model, windows.ids.split(1)) as held:
+        for block in range(model.architecture.n_blocks):
+            with _accumulating(model, model.architecture.of_block(block)) as squares, torch.enable_grad():
+                for place in range(len(windows.ids)):
+                    torch.linalg.vector_norm(held.run(place).float()).backward()
+            found |= {name: value.div_(len(windows.ids)).sqrt_() for name, value in squares.items()}
+            held.go_on()  # once more without gradients: what later blocks share of this one belongs to no graph
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 import transformers as tf
 
 from tests.tools.mixtures import mixture
-from tools.architecture import describe, weight
+from tools.architecture import Architecture, describe, weight
 from tools.errors import SecateurError
 
 Build = Callable[[str], Any]
 SMALL: dict[str, Any] = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SIZES = SMALL | {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
 def logits(model: Any) -> torch.Tensor:
@@ -34,8 +36,14 @@ def test_finds_exactly_the_projections_of_a_family(family: str, looks: Any, buil
     assert found.size == 2 * sum(out * into for out, into in shapes.values())
 
 
+def roles(found: Architecture, block: int) -> list[list[str]]:
+    """Roles of the projections of a block that read one tensor."""
+    of = {p.name: p.role for p in found.of_block(block)}
+    return [[of[name] for name in names] for names in found.readers if names[0] in of]
+
+
 @pytest.mark.parametrize(
-    ("family", "stages"),
+    ("family", "together"),
     [
         ("llama", [["q", "k", "v"], ["o"], ["gate", "up"], ["down"]]),
         ("phi3", [["qkv"], ["o"], ["gate_up"], ["down"]]),
@@ -43,11 +51,37 @@ def test_finds_exactly_the_projections_of_a_family(family: str, looks: Any, buil
         ("gpt2", [["qkv"], ["o"], ["fc1"], ["fc2"]]),
     ],
 )
-def test_stages_hold_what_reads_one_input(family: str, stages: list[list[str]], build: Build) -> None:
+def test_readers_are_those_of_one_tensor(family: str, together: list[list[str]], build: Build) -> None:
     found = describe(build(family))
-    for block in range(2):
-        assert [[p.role for p in stage] for stage in found.stages(block)] == stages
-        assert {p.block for stage in found.stages(block) for p in stage} == {block}
+    assert [roles(found, block) for block in range(2)] == [together] * 2
+    assert sorted(name for names in found.readers for name in names) == sorted(p.name for p in found.projections)
+
+
+@pytest.mark.parametrize(
+    ("config", "together"),
+    [
+        # A gate inside the attention reads what q, k and v do, that of the MLP what `up` does.
+        (tf.AfmoeConfig(**SIZES, num_dense_layers=2), [["q", "k", "v", "gate"], ["o"], ["gate", "up"], ["down"]]),
+        (tf.CohereConfig(**SIZES), [["q", "k", "v", "gate", "up"], ["o"], ["down"]]),
+        (tf.PhiConfig(**SIZES), [["q", "k", "v", "fc1"], ["o"], ["fc2"]]),
+        (tf.RwkvConfig(**SMALL, hidden_size=32, num_hidden_layers=2), [["k"], ["k"], ["v"], ["v"], *[["linear"]] * 3]),
+    ],
+)
+def test_a_role_does_not_say_what_is_read(config: Any, together: list[list[str]]) -> None:
+    assert roles(describe(tf.AutoModelForCausalLM.from_config(config)), 1) == together
+
+
+def test_a_tensor_that_is_written_to_between_two_readers_is_another_one(build: Build) -> None:
+    model = build("llama")
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        gate = self.act_fn(self.gate_proj(x))
+        return self.down_proj(gate * self.up_proj(x.mul_(2)))
+
+    model.model.layers[0].mlp.forward = MethodType(forward, model.model.layers[0].mlp)
+    found = describe(model)
+    assert roles(found, 0) == [["q", "k", "v"], ["o"], ["gate"], ["up"], ["down"]]
+    assert roles(found, 1) == [["q", "k", "v"], ["o"], ["gate", "up"], ["down"]]
 
 
 def test_a_weight_is_the_matrix_that_the_module_applies(family: str, build: Build) -> None:
@@ -83,26 +117,55 @@ def test_discovers_a_family_that_no_table_knows() -> None:
     assert found.family == "discovered"
     assert found.blocks == "transformer.h"
     assert [p.role for p in found.of_block(0)] == ["q", "k", "v", "o", "fc1", "fc2"]
-    assert [[p.role for p in s] for s in found.stages(1)] == [["q", "k", "v"], ["o"], ["fc1"], ["fc2"]]
+    assert roles(found, 1) == [["q", "k", "v", "fc1"], ["o"], ["fc2"]]  # attention and MLP side by side
     assert "lm_head" not in {p.name for p in found.projections}
 
 
-def test_a_linear_without_a_known_name_is_pruned_alone_and_in_its_place(build: Build) -> None:
+class Odd(torch.nn.Module):
+    """An MLP without a gate, whose first matrix has a name that nobody knows, beside one that nobody calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.odd, self.down_proj, self.spare = (torch.nn.Linear(a, b) for a, b in ((32, 48), (48, 32), (32, 8)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        said: torch.Tensor = self.down_proj(self.odd(x).relu())
+        return said
+
+
+def test_a_linear_without_a_known_name_is_pruned_and_one_that_is_never_called_is_not(build: Build) -> None:
     model = build("llama")
     for layer in model.model.layers:
-        layer.self_attn.extra = torch.nn.Linear(32, 8)
-        del layer.mlp.gate_proj
+        layer.mlp = Odd()
     found = describe(model)
-    roles = [[p.role for p in stage] for stage in found.stages(0)]
     assert found.family == "discovered"
-    assert roles == [["q", "k", "v"], ["o"], ["linear"], ["up"], ["down"]]
+    assert roles(found, 0) == [["q", "k", "v"], ["o"], ["down"], ["linear"]]
+    assert found.idle == tuple(f"model.layers.{block}.mlp.spare" for block in range(2))
+    blocks = sum(parameter.numel() for parameter in model.model.layers.parameters())
+    assert found.block_weights == blocks
+    assert found.reach == pytest.approx(2 * (32 * (32 + 16 + 16 + 32) + 2 * 32 * 48) / blocks)
+
+
+def test_what_multiplies_with_a_weight_by_itself_is_no_projection() -> None:
+    config = tf.MambaConfig(**SMALL, hidden_size=32, state_size=4, num_hidden_layers=2)
+    found = describe(tf.AutoModelForCausalLM.from_config(config))
+    assert [p.name.rpartition(".")[2] for p in found.of_block(0)] == ["out_proj", "in_proj", "x_proj"]
+    assert found.idle == tuple(f"backbone.layers.{block}.mixer.dt_proj" for block in range(2))
+
+
+def test_a_network_that_cannot_run_is_refused_in_one_line(build: Build) -> None:
+    model = build("llama")
+    model.model.layers[1].mlp.forward = lambda x: x @ torch.zeros(3, 3)
+    with pytest.raises(SecateurError, match=r"^LlamaForCausalLM fails in a forward pass: mat1 and mat2") as caught:
+        describe(model)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["BloomConfig", "GPTBigCodeConfig"])
 def test_a_name_means_what_its_place_says(kind: str) -> None:
     config = getattr(tf, kind)(**SMALL, hidden_size=32, n_layer=2, n_head=4)
     found = describe(tf.AutoModelForCausalLM.from_config(config))
-    assert [[p.role for p in stage] for stage in found.stages(1)] == [["qkv"], ["o"], ["fc1"], ["fc2"]]
+    assert roles(found, 1) == [["qkv"], ["o"], ["fc1"], ["fc2"]]
 
 
 @pytest.mark.parametrize(
@@ -122,11 +185,50 @@ def test_experts_and_routers_are_no_projections_but_shared_experts_are(family: s
         assert [p.name for p in found.of_block(block)] == [f"model.layers.{block}.{path}" for path in paths]
 
 
-def test_experts_of_a_family_that_no_table_knows_are_left_alone() -> None:
-    config = tf.OlmoeConfig(**SMALL, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
-    found = describe(tf.AutoModelForCausalLM.from_config(config))
+MOE = SIZES | {"num_experts_per_tok": 2, "moe_intermediate_size": 24, "num_key_value_heads": 2}
+MIXTURES: dict[str, tuple[Any, set[str]]] = {
+    "olmoe": (tf.OlmoeConfig(**MOE, num_experts=6), set()),
+    "jetmoe": (tf.JetMoeConfig(**SIZES, num_local_experts=6, kv_channels=8), set()),
+    "granitemoe": (tf.GraniteMoeConfig(**MOE, num_local_experts=6), set()),
+    "phimoe": (tf.PhimoeConfig(**MOE, num_local_experts=6), set()),
+    "llama4_text": (tf.Llama4TextConfig(**MOE, num_local_experts=6, head_dim=8), {"gate", "up", "down"}),
+    "hunyuan_v1_moe": (tf.HunYuanMoEV1Config(**MOE, num_experts=6, head_dim=8), {"gate", "up", "down"}),
+    "afmoe": (tf.AfmoeConfig(**MOE, num_experts=6, num_dense_layers=0, head_dim=8), {"gate", "up", "down"}),
+}
+
+
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_experts_and_routers_of_families_that_no_table_knows_are_left_alone(kind: str) -> None:
+    """Those that a shared expert has besides are pruned; JetMoE's attention is a mixture, too."""
+    config, shared = MIXTURES[kind]
+    model = tf.AutoModelForCausalLM.from_config(config)
+    found = describe(model)
     assert found.family == "discovered"
-    assert {p.role for p in found.projections} == {"q", "k", "v", "o"}
+    expected = {"linear"} if kind == "jetmoe" else {"q", "k", "v", "o"}
+    assert {p.role for p in found.projections} == expected | shared
+    assert not [p.name for p in found.projections if "router" in p.name or ".gate." in p.name]
+    assert found.reach < 0.5
+
+
+def test_a_router_is_known_by_what_it_is_called_where_it_is_and_what_it_puts_out(build: Build) -> None:
+    class Mixture(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = torch.nn.ModuleList(torch.nn.Linear(32, 32) for _ in range(5))
+            self.wg = torch.nn.Linear(32, 5)  # by its outputs
+            self.switch_gate = torch.nn.Sequential(torch.nn.Linear(32, 7), torch.nn.Linear(7, 5))
+            self.shared = torch.nn.Linear(32, 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            weights = (self.wg(x) + self.switch_gate(x)).softmax(-1)
+            said = torch.stack([expert(x) for expert in self.experts], dim=-1)
+            return (said * weights.unsqueeze(-2)).sum(-1) + self.shared(x)
+
+    model = build("llama")
+    for layer in model.model.layers:
+        layer.mlp = Mixture()
+    names = [p.name.removeprefix("model.layers.0.") for p in describe(model).of_block(0)]
+    assert names == [*(f"self_attn.{role}_proj" for role in "qkvo"), "mlp.shared"]
 
 
 def test_a_network_without_linear_blocks_is_refused_in_one_line(build: Build) -> None:

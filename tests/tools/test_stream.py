@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tools.conftest import random_windows
-from tools.blocks import BlockRunner
+from tools.blocks import passes
 from tools.checkpoint import Model
 from tools.recipe import Allocation, Compensation, Recipe, Structured
 from tools.statistics import InputStatistics
@@ -29,8 +29,7 @@ def test_what_stays_looks_ahead_to_the_next_that_stays() -> None:
 
 def test_blocks_that_only_add_are_told_from_those_that_do_not(random_model: Model) -> None:
     with torch.inference_mode():
-        runner = BlockRunner(random_model, WINDOWS.ids[:1])
-        found = adds_up(random_model, runner, layers_of(random_model), runner.embed(WINDOWS.ids))
+        found = adds_up(random_model, layers_of(random_model), WINDOWS.ids)
     assert found == (random_model.name not in NORMS_AFTER_LAYERS)
 
 
@@ -38,9 +37,8 @@ def test_the_stream_is_the_hidden_states_of_the_dense_model(trained: Model) -> N
     ids, layers = WINDOWS.ids % 64, layers_of(trained)
     blocks = trained.architecture.n_blocks
     sizes = [of.units if of.block in (0, blocks - 1) else 0 for of in layers]
-    with torch.inference_mode():
-        runner = BlockRunner(trained, ids[:1])
-        stream = DenseStream(trained, runner, layers, sizes, [runner.embed(ids)])
+    with torch.inference_mode(), passes(trained, [ids]) as ahead:
+        stream = DenseStream(ahead, layers, sizes)
         expected = trained.network.model(ids, output_hidden_states=True).hidden_states
         stream.enter(0)
         (between,) = stream.before_next(1)

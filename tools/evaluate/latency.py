@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from tools.blocks import BlockRunner
+from tools.blocks import calls_of
 from tools.checkpoint import Model
 from tools.compress import is_packed
 from tools.errors import SecateurError
@@ -184,8 +184,7 @@ class _Bench:
 
     def __init__(self, model: Model, ids: torch.Tensor, new: int) -> None:
         self.model, self.new, self.ids = model, new, ids.to(model.device)
-        self.runner = BlockRunner(model, self.ids[:1])
-        self.hidden = self.runner.embed(self.ids)
+        self.calls = calls_of(model.network, model.network.get_submodule(model.architecture.blocks), self.ids)
         self.cache: Any = None
         self.token = self.ids[:, -1:]
 
@@ -194,9 +193,8 @@ class _Bench:
         self._forward(self.ids)
 
     def blocks(self) -> None:
-        hidden = self.hidden
-        for index in range(len(self.runner.blocks)):
-            hidden = self.runner.run(index, hidden)
+        for call in self.calls:
+            call()
 
     def decode(self) -> None:
         for _ in range(self.new):

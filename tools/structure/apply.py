@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
 
 from tools.architecture import weight
-from tools.blocks import BlockRunner
+from tools.blocks import Passes, check_blocks, passes
 from tools.prune import Plan, metric_scores, reads_inputs
 from tools.statistics import InputStatistics, Statistics, batches, recording
 from tools.structure.anatomy import Layer, layers_of
@@ -65,12 +66,14 @@ def cut_propagated(
     layers = layers_of(model)
     prepare_biases(model, layers, ready)
     kept: list[torch.Tensor] = []
-    with torch.inference_mode():
-        runner = BlockRunner(model, windows.ids[:1])
-        hidden = [runner.embed(ids) for ids in batches(windows)]
+    check_blocks(model, windows.ids)
+    together = batches(windows)
+    with torch.inference_mode(), ExitStack() as open_passes:
         stream = None
-        if ready.recipe.compensation.kind == "least_squares" and adds_up(model, runner, layers, hidden[0]):
-            stream = DenseStream(model, runner, layers, ready.sizes, list(hidden))
+        if ready.recipe.compensation.kind == "least_squares" and adds_up(model, layers, together[0]):
+            ahead = open_passes.enter_context(passes(model, together))
+            stream = DenseStream(ahead, layers, ready.sizes)
+        held = open_passes.enter_context(passes(model, together))
         for block in range(architecture.n_blocks):
             dense = {p.name: weight(model.network, p).clone() for p in architecture.of_block(block)}
             members = [i for i, layer in enumerate(layers) if layer.block == block]
@@ -83,16 +86,16 @@ def cut_propagated(
                 if 0 < ready.sizes[i] < layers[i].units or (ready.sizes[i] and stream):
                     dense_after = stream.before_next(i) if stream else None
                     before = [layers[j] for j in members if j < i]
-                    held = read if stream and i == last and _fits(layers[i], windows, hidden[0]) else None
-                    inputs = _record(
-                        model, runner, layers[i], hidden, windows, "gram" in ready.needs, before, dense_after, held
-                    )
+                    keep = read if stream and i == last and _fits(layers[i], windows, held.hidden[0]) else None
+                    inputs = _record(held, layers[i], windows, "gram" in ready.needs, before, dense_after, keep)
                 kept.append(_cut(model, layers[i], ready.sizes[i], dense, inputs, statistics, ready))
             if read and last is not None:  # only the last matrix has changed since
                 consumer = model.network.get_submodule(layers[last].consumer.name)
-                hidden = [x + consumer(inputs).view_as(x) for x, inputs in read]
-            elif last is not None:  # a block that fell hands on what it was given
-                hidden = [runner.run(block, x) for x in hidden]
+                held.go_on([x + consumer(inputs).view_as(x) for x, inputs in read])
+            elif last is not None:
+                held.go_on()
+            else:  # a block that fell hands on what it was given
+                held.go_on(held.hidden)
             if progress is not None:
                 progress(block + 1, architecture.n_blocks)
     return Layout(layers, tuple(kept))
@@ -104,34 +107,32 @@ def _fits(layer: Layer, windows: Windows, hidden: torch.Tensor) -> bool:
 
 
 def _record(
-    model: Model,
-    runner: BlockRunner,
+    held: Passes,
     layer: Layer,
-    hidden: Sequence[torch.Tensor],
     windows: Windows,
     gram: bool,
     before: Sequence[Layer],
     dense_after: Sequence[torch.Tensor] | None,
-    held: list[Read] | None,
+    keep: list[Read] | None,
 ) -> InputStatistics:
     """Statistics of what the consumer reads now, with everything before it cut already.
 
     Args:
-        hidden: batches (b, length, width) that enter the block. before: the block's layers before this one.
-        dense_after: batches of the stream that this layer should leave behind, where it is known. held: filled with the
+        held: passes that wait before the layer's block. before: the block's layers before this one.
+        dense_after: batches of the stream that this layer should leave behind, where it is known. keep: filled with the
             stream before the layer and what its consumer reads.
     """
     name = layer.consumer.name
     with (
-        recording(model, {name: (name,)}, windows.ids.shape[1], gram) as inputs,
-        watching(model, [*before, layer]) as seen,
+        recording(held.model, {name: (name,)}, windows.ids.shape[1], gram) as inputs,
+        watching(held.model, [*before, layer]) as seen,
     ):
-        for k, x in enumerate(hidden):
-            runner.run_until(layer.block, x, name)
+        for k, x in enumerate(held.hidden):
+            held.run_until(k, name)
             if dense_after is not None:
                 inputs[name].miss(seen[name].inputs, dense_after[k] - added(x, [*before, layer], seen))
-            if held is not None:
-                held.append((added(x, before, seen), seen[name].inputs))
+            if keep is not None:
+                keep.append((added(x, before, seen), seen[name].inputs))
     return inputs[name]
 
 

@@ -20,6 +20,7 @@ import torch
 from pydantic import ValidationError
 
 from tools.architecture import family_of
+from tools.blocks import calls_of
 from tools.edges import file_aside
 from tools.errors import SecateurError
 from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
@@ -162,10 +163,13 @@ def _time_blocks(
     trial = _network(model, sizes)
     ids = torch.randint(trial.get_input_embeddings().weight.shape[0], (request.batch, request.prompt))
     blocks = list(trial.get_submodule(family.blocks))
-    read = _calls(trial, blocks, ids.to(model.device), None)
+    read = calls_of(trial, blocks, ids.to(model.device))
     with torch.inference_mode():
         cache = trial(ids.to(model.device), use_cache=True, logits_to_keep=1).past_key_values
-    write = _calls(trial, blocks, ids[:, -1:].to(model.device), cache)
+    # What a cache holds of one layer; an update puts other tensors in the place of these.
+    states = [dict(vars(layer)) for layer in cache.layers]
+    single = calls_of(trial, blocks, ids[:, -1:].to(model.device), cache)
+    write = [partial(_again, *of) for of in zip(single, cache.layers, states, strict=True)]
     taken = time_calls([*read, *write], REPEATS, synchroniser(model.device))
     medians = [Spread.of(seconds).median for seconds in taken]
     return [r + request.new * w for r, w in zip(medians, medians[len(blocks) :], strict=False)]
@@ -186,29 +190,6 @@ def _network(model: Model, sizes: Sequence[Mapping[str, Any]]) -> Any:
     kind = pruned_class(plain_class(type(model.network)), family)
     network = kind._from_config(config, dtype=model.network.dtype)  # at once: blocks may be large
     return network.to(model.device).eval().requires_grad_(False)
-
-
-def _calls(network: Any, blocks: Sequence[Any], ids: torch.Tensor, cache: Any) -> list[Callable[[], object]]:
-    """Every block as it is called in a forward pass over `ids` (with the cache that is given), ready to be repeated."""
-    seen: list[Callable[[], object]] = []
-
-    def record(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        call = partial(module.forward, *args, **kwargs)
-        seen.append(call if cache is None else partial(_again, call, cache.layers[len(seen)], _state(cache, len(seen))))
-
-    handles = [block.register_forward_pre_hook(record, with_kwargs=True) for block in blocks]
-    try:
-        with torch.inference_mode():
-            network(ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _state(cache: Any, index: int) -> dict[str, Any]:
-    """What a cache holds of one layer; an update puts other tensors in the place of these."""
-    return dict(vars(cache.layers[index]))
 
 
 def _again(call: Callable[[], object], layer: Any, state: Mapping[str, Any]) -> None:

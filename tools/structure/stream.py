@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tools.blocks import BlockRunner
+from tools.blocks import Passes, passes
 from tools.checkpoint import Model
 from tools.structure.anatomy import Layer
 
@@ -63,15 +63,12 @@ class DenseStream:
 
     def __init__(
         self,
-        model: Model,
-        runner: BlockRunner,
+        ahead: Passes,
         layers: Sequence[Layer],
         sizes: Sequence[int],
-        hidden: list[torch.Tensor],
     ) -> None:
-        """Args: sizes: units of every layer that stay. hidden: batches (b, length, width) that enter block 0."""
-        self._model, self._runner, self._layers = model, runner, layers
-        self._hidden, self._done = hidden, 0
+        """Args: ahead: passes that nobody else moves, before the first block. sizes: units of every layer that stay."""
+        self._ahead, self._layers = ahead, layers
         self._next = next_points(sizes)
         self._points: dict[int, list[torch.Tensor]] = {}
 
@@ -84,22 +81,23 @@ class DenseStream:
         asked = [self._next[i] for i, layer in enumerate(self._layers) if layer.block == block and i in self._next]
         last = max([block, *(self._layers[point].block for point in asked)])
         self._points = {point: held for point, held in self._points.items() if self._layers[point].block >= block}
-        while self._done <= last:
-            self._run(self._done)
-            self._done += 1
+        while self._ahead.block <= last:
+            self._run(self._ahead.block)
 
     def _run(self, block: int) -> None:
         members = [i for i, layer in enumerate(self._layers) if layer.block == block]
         wanted = set(self._next.values())
         layers = [self._layers[i] for i in members]
-        with watching(self._model, layers) as seen:
-            for k, x in enumerate(self._hidden):
-                self._hidden[k] = self._runner.run(block, x)
+        after = []
+        with watching(self._ahead.model, layers) as seen:
+            for k, x in enumerate(self._ahead.hidden):
+                after.append(self._ahead.run(k))
                 for count, i in enumerate(members[:-1], start=1):
                     if i in wanted:
                         self._points.setdefault(i, []).append(added(x, layers[:count], seen))
         if members and members[-1] in wanted:
-            self._points[members[-1]] = list(self._hidden)
+            self._points[members[-1]] = after
+        self._ahead.go_on(after)
 
 
 def next_points(sizes: Sequence[int]) -> dict[int, int]:
@@ -112,18 +110,20 @@ def next_points(sizes: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def adds_up(model: Model, runner: BlockRunner, layers: Sequence[Layer], hidden: torch.Tensor) -> bool:
-    """Whether every block of the model as it stands only adds what its layers' consumers write.
+def adds_up(model: Model, layers: Sequence[Layer], ids: torch.Tensor) -> bool:
+    """Whether every block of the model as it stands only adds what its layers' consumers write, on ids (b, length).
 
     Norms after layers (Gemma 2) and multipliers (Granite) break that; such models are fitted layer by layer.
     """
-    for block in range(model.architecture.n_blocks):
-        members = [layer for layer in layers if layer.block == block]
-        with watching(model, members) as seen:
-            after = runner.run(block, hidden)
-        written = (after - hidden).float()
-        error = (after - added(hidden, members, seen)).float()
-        if float(error.norm()) > AGREES * float(written.norm()):
-            return False
-        hidden = after
+    with passes(model, [ids]) as held:
+        for block in range(model.architecture.n_blocks):
+            members = [layer for layer in layers if layer.block == block]
+            (hidden,) = held.hidden
+            with watching(model, members) as seen:
+                after = held.run(0)
+            written = (after - hidden).float()
+            error = (after - added(hidden, members, seen)).float()
+            if float(error.norm()) > AGREES * float(written.norm()):
+                return False
+            held.go_on([after])
     return True
