@@ -122,10 +122,14 @@ def test_passes_leave_no_trace_also_when_the_body_fails() -> None:
     def fails(module: Any, args: Any) -> None:
         raise ZeroDivisionError
 
-    handle = blocks[1].mlp.register_forward_pre_hook(fails)
-    with pytest.raises(ZeroDivisionError), passes(model, [WINDOWS.ids[:2]]) as held:
-        while True:
+    def to_the_end() -> None:
+        with passes(model, [WINDOWS.ids[:2]]) as held:
             held.go_on()
+            held.go_on()
+
+    handle = blocks[1].mlp.register_forward_pre_hook(fails)
+    with pytest.raises(ZeroDivisionError):
+        to_the_end()
     handle.remove()
     assert not any("forward" in vars(block) or block._forward_hooks for block in blocks)
     assert all(torch.equal(a, b) for a, b in zip(hooked(model, WINDOWS.ids[:2]), before, strict=True))
