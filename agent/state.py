@@ -58,6 +58,13 @@ class Context:
         return None
 
     @property
+    def goes_block_by_block(self) -> bool:
+        """Whether something of this run will be pruned block after block: not experts, nor what reads no inputs."""
+        from tools.prune import reads_inputs
+
+        return not isinstance(self.goal.pattern, Experts) and (self.asked is None or reads_inputs(self.asked[1]))
+
+    @property
     def cache(self) -> Path:
         return self.home / "cache"
 

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from runs.candidate import Candidate, Text
 from runs.goal import Goal
 from tools.measurement import Measurement
+from tools.reach import Reach
 from tools.recipe import Frozen, Recipe, Request
 
 
@@ -78,6 +79,8 @@ class SurveyDone(Happened):
     seconds: float
     units: dict[str, tuple[float, ...]]
     """One value per block of each statistic: `skew`, `kurtosis`, `outliers`, `redundancy`, `size` (weights)."""
+    reach: Reach | None = None
+    """How much of the model the run's pattern can remove; None in runs of before it was noted."""
 
 
 class PastCandidate(Frozen):

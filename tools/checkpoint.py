@@ -7,15 +7,17 @@ that Secateur saved with blocks of different sizes is read with Secateur's own c
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools import gguf, hub, sample
-from tools.architecture import Architecture, describe, weight
-from tools.compress import unpacked
+from tools.architecture import Architecture, describe
+from tools.compress import is_packed, unpacked
 from tools.edges import expanded, quiet, reason
 from tools.errors import SecateurError, UsageError
+from tools.room import require_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -113,9 +115,11 @@ def open_model(name: str, *, cache: Path, dtype: str | None = None, device: str 
     wanted = _wanted(dtype, device)
     folder = locate(name, cache)
     _check_files(name, folder)
+    _check_memory(folder, wanted, device)
     network = _load(name, folder, wanted).to(device).eval()
+    _check_stored(name, folder, network)
+    _check_finite(name, network)
     architecture = describe(network)
-    _check_finite(name, network, architecture)
     return Model(
         name=name,
         folder=folder,
@@ -127,6 +131,39 @@ def open_model(name: str, *, cache: Path, dtype: str | None = None, device: str 
         device=device,
         origin=gguf.origin(folder),
     )
+
+
+def local_folder(name: str, cache: Path) -> Path | None:
+    """The folder of a model that lies here already, ready to be read; None where it would have to be fetched,
+    converted or unpacked."""
+    if name in sample.SAMPLES:
+        return sample.at_hand(name, cache)
+    path = expanded(name)
+    if not path.is_dir():
+        return hub.cached(name) if hub.is_hub_id(name) and not path.exists() else None
+    return path if (path / "config.json").is_file() and not is_packed(path) else None
+
+
+def outline(name: str, folder: Path) -> Model:
+    """The model of a folder without its weights, on torch's `meta` device: its shapes, for what needs no values.
+
+    Raises:
+        SecateurError: it cannot be built from its configuration.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tools.structure.shrink import loader_of
+
+    try:
+        with quiet(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            loader = loader_of(folder)
+            network = (loader.from_config if loader is AutoModelForCausalLM else loader._from_config)(config)
+    except Exception as error:  # whatever transformers trips over in a strange configuration
+        raise SecateurError(f"{name} cannot be outlined: {reason(error)}") from error
+    tokenizer: Any = None  # nothing is read
+    return Model(name, folder, network, tokenizer, describe(network), "", str(network.dtype), "meta")
 
 
 def open_tokenizer(name: str, cache: Path) -> PreTrainedTokenizerBase:
@@ -187,6 +224,22 @@ def _check_files(name: str, folder: Path) -> None:
             raise SecateurError(f"{file} is damaged or unreadable: {reason(error)}. Download it again.") from error
 
 
+def _check_memory(folder: Path, dtype: str, device: str) -> None:
+    """Complain before anything is read where the weights alone do not fit."""
+    from safetensors import safe_open
+
+    widths = {"float32": 4, "bfloat16": 2, "float16": 2}
+    needed = 0
+    for file in folder.glob("*.safetensors"):
+        if dtype == "auto":
+            needed += file.stat().st_size
+            continue
+        with safe_open(file, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118  # not a dictionary
+                needed += widths[dtype] * math.prod(opened.get_slice(key).get_shape())
+    require_memory({"weights": needed}, device)
+
+
 def _load(name: str, folder: Path, dtype: str) -> Any:
     from tools.structure.shrink import loader_of
 
@@ -219,10 +272,32 @@ def _tokenizer(name: str, folder: Path) -> Any:
         raise SecateurError(f"{name}: its tokenizer cannot be loaded: {reason(error)}") from error
 
 
-def _check_finite(name: str, network: Any, architecture: Architecture) -> None:
+def _check_stored(name: str, folder: Path, network: Any) -> None:
+    """Refuse weights that are stored as whole or complex numbers, which transformers turns into others and loads.
+
+    Buffers may be whole numbers: positions, masks.
+    """
+    from safetensors import safe_open
+
+    prefix = f"{network.base_model_prefix}."
+    weights = {path.removeprefix(prefix) for path, _ in network.named_parameters()}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118  # not a dictionary
+                stored = str(opened.get_slice(key).get_dtype())
+                if not stored.startswith(("F", "BF")) and (
+                    key.removeprefix(prefix) in weights or key.endswith(".weight")
+                ):
+                    raise SecateurError(
+                        f"{name}: {key} is stored as {stored}; pruning needs plain floating-point weights"
+                    )
+
+
+def _check_finite(name: str, network: Any) -> None:
+    """Refuse values that are not finite at once; whatever is measured with them says nothing."""
     import torch
 
-    for projection in architecture.projections:
+    for path, parameter in network.named_parameters():
         # One sum in place of a mask as large as the matrix: it is not finite if any entry is not.
-        if not weight(network, projection).sum(dtype=torch.float32).isfinite():
-            raise SecateurError(f"{name} is damaged: {projection.name} holds values that are not finite")
+        if parameter.is_floating_point() and not parameter.detach().sum(dtype=torch.float32).isfinite():
+            raise SecateurError(f"{name} is damaged: {path} holds values that are not finite")

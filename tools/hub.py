@@ -48,7 +48,7 @@ def download(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    if folder := _cached(name):
+    if folder := cached(name):
         return folder
     try:
         HfApi().model_info(name, timeout=TIMEOUT)  # asks first, as a download waits long for a hub out of reach
@@ -65,7 +65,8 @@ def download(name: str) -> Path:
         ) from error
 
 
-def _cached(name: str) -> Path | None:
+def cached(name: str) -> Path | None:
+    """The folder of a hub model that was downloaded whole; None where it was not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -134,6 +134,8 @@ def spectral_exponent(w: torch.Tensor) -> float:
     """PL_Alpha_Hill of the squared singular values, upper half (haiquanlu/AlphaPruning lib/esd_utils.py, xmin_mid)."""
     values = torch.linalg.svdvals(w.float()).square().sort().values
     values = values[values > 1e-12 * values[-1]]
+    if not len(values):  # a matrix of zeros
+        return 1.0
     start = len(values) // 2
     tail = values[start:]
     excess = float((tail.log() - values[start].log()).sum())

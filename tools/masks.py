@@ -24,6 +24,14 @@ def spread(total: int, parts: int) -> torch.Tensor:
     return edges.diff()
 
 
+def ranks(values: torch.Tensor) -> torch.Tensor:
+    """Place of every value along the last axis, int64 from 0 for the lowest; of equals the first in index order is
+    lower, as it falls first."""
+    order = values.argsort(dim=-1, stable=True)
+    places = torch.arange(values.shape[-1], device=values.device).expand_as(order)
+    return torch.empty_like(order).scatter_(-1, order, places)
+
+
 def lowest_per_row(scores: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """Remove the `counts[i]` lowest scores of row i (the papers' per-output comparison).
 

@@ -21,7 +21,7 @@ from tools.compensation import compensate
 from tools.errors import SecateurError
 from tools.expression import ALLOCATION, Node, evaluate, parse, used_terminals
 from tools.layers import LayerStatistics
-from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
+from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, ranks, spread
 from tools.recipe import NM, Compensation, Experts, Recipe, Structured, Unstructured
 from tools.statistics import InputStatistics, Statistics, batches, recording, shared_inputs
 from tools.structure.anatomy import Layer, layers_of, require_biases, sized
@@ -168,7 +168,7 @@ def _wanted(
         check_length(allocation, members)
         rates = {p.name: rate for of, rate in zip(members, allocation.vector, strict=True) for p in of.projections}
     elif priority is not None and pattern.kind == "depth":
-        order = priority.neg().argsort(stable=True).argsort() / max(1, len(priority) - 1)
+        order = ranks(priority.neg()) / max(1, len(priority) - 1)
         rates = {p.name: float(rate) for of, rate in zip(members, order, strict=True) for p in of.projections}
     else:
         rates = sparsities(allocation, members, recipe.sparsity, priority)
@@ -197,6 +197,9 @@ def metric_scores(
     Args:
         w: (out, in) current weights. inputs: statistics of its input, dense or propagated.
         statistics: of the dense model, for the gradients. inverse_diagonal: D where OBS supplies it.
+
+    Raises:
+        SecateurError: they are not finite, or all the same although the matrix is not silent.
     """
     values: dict[str, torch.Tensor] = {"W": w.float().abs()}
     for terminal in used & INPUT_TERMINALS.keys():
@@ -208,7 +211,16 @@ def metric_scores(
         values["G"] = statistics.gradient[name]
     if "R" in used:
         values["R"] = statistics.regional[name]
-    return evaluate(metric, values)
+    try:
+        return evaluate(metric, values, equal=is_silent(w, inputs))
+    except SecateurError as error:
+        raise SecateurError(f"{error} ({name})") from error
+
+
+def is_silent(w: torch.Tensor, inputs: InputStatistics) -> bool:
+    """Whether a matrix puts out nothing, being zero itself or reading only zeros: then whatever falls of it is right,
+    and where its scores are equal they fall in index order."""
+    return not bool(inputs.largest.any()) or not bool(w.any())
 
 
 def prune_block(
@@ -339,7 +351,7 @@ def prune_propagated(
         windows: the calibration windows. statistics: of the dense model, for gradients.
         progress: called with (blocks done, blocks in all).
     """
-    if not reads_inputs(ready):  # magnitude, Pruner-Zero: the same masks whatever comes in
+    if not reads_inputs(ready.recipe):  # magnitude, Pruner-Zero: the same masks whatever comes in
         dense = {p.name: weight(model.network, p) for p in model.architecture.projections}
         prune_from_statistics(model, dense, statistics, ready)
         return
@@ -362,9 +374,10 @@ def prune_propagated(
                 progress(block + 1, model.architecture.n_blocks)
 
 
-def reads_inputs(ready: Plan) -> bool:
+def reads_inputs(recipe: Recipe) -> bool:
     """Whether what the blocks before put out makes a difference to a block."""
-    return ready.recipe.compensation.kind != "none" or bool(ready.terminals & {*INPUT_TERMINALS, "D"})
+    used = used_terminals(parse(recipe.metric, recipe.language))
+    return recipe.compensation.kind != "none" or bool(used & {*INPUT_TERMINALS, "D"})
 
 
 def overall(model: Model, shares: Mapping[str, float]) -> float:

@@ -24,6 +24,7 @@ from tools.architecture import Architecture, Projection
 from tools.blocks import check_blocks, output_of, passes
 from tools.checkpoint import Model
 from tools.edges import file_aside
+from tools.errors import SecateurError
 from tools.structure.experts import routed
 from tools.text import Windows
 
@@ -227,6 +228,8 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
     finally:
         for handle in handles:
             handle.remove()
+    if idle := next((name for name, found in inputs.items() if not found.tokens), None):
+        raise SecateurError(f"no token of the calibration text comes to {idle}, so nothing is known of its inputs")
     redundancy = (1 - cosines / windows.tokens).tolist()
     return Statistics(inputs, redundancy, text=windows.sha256)
 

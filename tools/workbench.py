@@ -25,9 +25,20 @@ from tools.evaluate import DenseLogits
 from tools.expression import METRIC, parse, used_terminals
 from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
+from tools.masks import ranks as ranked
 from tools.measurement import Measurement
-from tools.prune import Plan, metric_scores, needs_of, overall, plan, prune_from_statistics, prune_propagated
+from tools.prune import (
+    Plan,
+    is_silent,
+    metric_scores,
+    needs_of,
+    overall,
+    plan,
+    prune_from_statistics,
+    prune_propagated,
+)
 from tools.recipe import Experts, Granularity, Pattern, Recipe, Request, Structured
+from tools.room import bench_parts, require_memory
 from tools.statistics import Shelf, Statistics, add, collect
 from tools.structure.anatomy import CONSUMERS, layers_of
 from tools.structure.apply import cut_from_statistics, cut_propagated
@@ -84,8 +95,15 @@ class Workbench:
 
         Args:
             needs: the optional statistics that will surely be asked for. prices: measured elsewhere, for their request.
+
+        Raises:
+            SecateurError: what it holds does not fit into memory.
         """
         keep_freed_memory()
+        longest = max(part.ids.shape[1] for part in (calibration, search) if part is not None)
+        require_memory(
+            bench_parts(model.architecture, model.network, gram="gram" in needs, window=longest), model.device
+        )
         self.model = model
         self.calibration = calibration
         self.search = search
@@ -182,6 +200,15 @@ class Workbench:
             self.probe_structures(recipe)
         else:
             self.probe(recipe.metric)
+
+    @property
+    def silent(self) -> dict[str, str]:
+        """Projections that no metric can rank -> why: of zeros any half is as good as the other."""
+        return {
+            name: "its weights are all zero" if not w.any() else "its inputs are always zero"
+            for name, w in self.dense.items()
+            if is_silent(w, self.statistics.inputs[name])
+        }
 
     @property
     def logits(self) -> DenseLogits:
@@ -339,13 +366,13 @@ class Workbench:
         self.require(needs_of(recipe))
         if isinstance(recipe.pattern, Experts):
             found = [expert_scores(node, routing) for _, routing in sorted(self.statistics.routing.items())]
-            return torch.cat([(s.argsort().argsort().double() / max(1, len(s) - 1)).cpu() for s in found])
+            return torch.cat([(ranked(s).double() / max(1, len(s) - 1)).cpu() for s in found])
         ranks = []
         layers = [layer for layer in layers_of(self.model) if layer.units > 1]
         for layer in _spread(layers, lambda layer: layer.sublayer):
             name = layer.consumer.name
             scores = metric_scores(node, used, self.dense[name], self.statistics.inputs[name], name, self.statistics)
-            order = unit_scores(scores, layer).argsort().argsort().double()
+            order = ranked(unit_scores(scores, layer)).double()
             ranks.append((order / (layer.units - 1)).cpu())
         return torch.cat(ranks)
 
@@ -360,7 +387,7 @@ class Workbench:
             scores = metric_scores(node, used, self.dense[p.name], inputs, p.name, self.statistics)
             rows = scores[:: max(1, scores.shape[0] // PROBE_ROWS)][:PROBE_ROWS]
             rows = rows if group == "row" else rows.reshape(1, -1)
-            ranks[p.name] = (rows.argsort(1).argsort(1).double() / max(1, rows.shape[1] - 1)).cpu()
+            ranks[p.name] = (ranked(rows).double() / max(1, rows.shape[1] - 1)).cpu()
         return ranks
 
     def snapshot(self) -> Snapshot:

@@ -17,6 +17,7 @@ def comparison(found: Summary, run: Run) -> str:
     lines = [*_table(found), f"  {found.verdict}"]
     if found.recipe is not None:
         lines.append(f"  {found.gain}")
+        lines += [f"  {found.extent}"] if found.extent else []
     if found.output is not None:
         lines.append(f"  model   {found.output}       checked: {found.verified}")
     if run.report_html.exists():

@@ -169,6 +169,7 @@ class Talk:
         parts += [f"{budget.minutes:g} minutes"] if budget.minutes else []
         lines = [
             f"Plan: {goal}, designer {goal.designer}, at most {' or '.join(parts)}{self._estimate(goal)}.",
+            self._reaching(goal),
             "The model itself is not touched; the result goes into a folder of its own.",
         ]
         if goal.max_perplexity or goal.max_perplexity_rise:
@@ -176,6 +177,14 @@ class Talk:
                 "Whether the perplexity that you ask for holds is measured at the end, on text nothing else saw."
             )
         return "\n".join(lines)
+
+    def _reaching(self, goal: Goal) -> str:
+        from tools.reach import foreseen
+
+        reach = foreseen(goal.model, self.settings.cache, goal.pattern)
+        if reach is None:
+            return "How much of the model that can reach is told once it is opened."
+        return reach.warning(goal.pattern, goal.sparsity) or f"It reaches {reach}."
 
     def _estimate(self, goal: Goal) -> str:
         from runs.report import summary

@@ -29,6 +29,7 @@ from tools.evaluate.latency import measure_latency
 from tools.evaluate.speed import Plan as Timing
 from tools.finetune import write_masks
 from tools.methods import method, references
+from tools.prune import reads_inputs
 from tools.recipe import NM, Compensation, Experts, Recipe, Request, Structured
 from tools.save import save_model
 from tools.structure.prices import DECODED
@@ -37,6 +38,8 @@ from tools.verify import sparsities, verify_saved
 from tools.workbench import Snapshot
 
 PROBE_TOKENS = 64
+CALIBRATED = ", calibrated on its own activations"
+"""What `tools.blocks.check_blocks` proved at the start of the final form."""
 
 
 @dataclass
@@ -233,7 +236,8 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     recipe.save(run.recipe_file)
     what = "shapes" if isinstance(recipe.pattern, Structured | Experts) else "sparsity"
     more = _finish_folder(context.goal, model, run.model_folder)
-    record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{more}"))
+    own = "" if isinstance(recipe.pattern, Experts) or not reads_inputs(recipe) else CALIBRATED
+    record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{own}{more}"))
 
 
 def _time(makers: _Makers, request: Request) -> None:

@@ -8,8 +8,10 @@ from langgraph.runtime import Runtime
 
 from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone
+from tools.blocks import check_blocks
 from tools.errors import SecateurError
 from tools.methods import method, references
+from tools.reach import reach_of
 from tools.recipe import Experts, Structured
 from tools.save import check_place
 
@@ -26,10 +28,16 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
     """Open the model and take its statistics."""
     context = runtime.context
     record, goal = context.recorder, context.goal
+    resumed = record.history.survey is not None
     start = time.perf_counter()
     record.stage("model", goal.model)
     model = context.model
     check_place(model, record.run.model_folder)
+    reach = reach_of(model, goal.pattern)
+    if (warning := reach.warning(goal.pattern, goal.sparsity)) and not resumed:
+        record(Note(text=warning))
+    if not resumed and context.goes_block_by_block:
+        check_blocks(model, context.part("calibration").ids)
     record.stage("statistics", f"{goal.calibration.windows * goal.calibration.length:,} tokens")
     bench = context.bench
     if context.asked is not None:
@@ -38,7 +46,9 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
         bench.check(method(references(goal.pattern)[0], goal.sparsity, goal.pattern, goal.calibration))
     if goal.searches and isinstance(goal.pattern, Structured):
         _measure(context, goal.pattern)
-    if record.history.survey is None:
+    if not resumed:
+        for name, why in bench.silent.items():
+            record(Note(text=f"{name} is left out of every ranking: {why}"))
         architecture = model.architecture
         units = bench.layers.over_depth()
         units["size"] = [float(sum(p.size for p in architecture.of_block(b))) for b in range(architecture.n_blocks)]
@@ -50,6 +60,7 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
                 dtype=model.dtype,
                 seconds=time.perf_counter() - start,
                 units={name: tuple(values) for name, values in units.items()},
+                reach=reach,
             )
         )
     return state

@@ -31,6 +31,7 @@ from runs.events import (
 from runs.goal import Budget, Goal
 from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
+from tools.reach import Reach
 from tools.recipe import Experts, Recipe, Structured, Unstructured
 
 Role = Literal["dense", "reference", "result"]
@@ -145,6 +146,24 @@ class Summary:
         return isinstance((self.recipe or self.goal).pattern, Structured | Experts)
 
     @property
+    def reach(self) -> Reach | None:
+        """How much of the model the pattern can remove, where that was noted."""
+        return None if self.survey is None else self.survey.reach
+
+    @property
+    def removed(self) -> float | None:
+        """Share of all weights of the model that is zero or gone in the result."""
+        return None if self.winner is None or self.reach is None else self.reach.of_model(self.winner.sparsity)
+
+    @property
+    def extent(self) -> str:
+        """What the sparsity is a share of, as a sentence; empty where that was not noted."""
+        if self.reach is None or self.removed is None:
+            return ""
+        what = "gone" if self.shrinks else "zero"
+        return f"The sparsity is of {self.reach}; {100 * self.removed:.2g} % of all weights are {what}."
+
+    @property
     def gain(self) -> str:
         """What the result gains in size and speed, in half a sentence."""
         if self.speed is not None:
@@ -168,6 +187,8 @@ class Summary:
             "metric": None if self.recipe is None else self.recipe.metric,
             "pattern": pattern_word(self.goal if self.recipe is None else self.recipe),
             "sparsity": None if winner is None else winner.sparsity,
+            "reach": None if self.reach is None else self.reach.share,
+            "removed": self.removed,
             "perplexity": {
                 "dense": None if dense is None else _finite(dense.perplexity),
                 "result": None if winner is None else _finite(winner.perplexity),

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from runs.events import CandidateMeasured, CandidateProposed, Extended, RunFailed, RunInterrupted, Thought
+from runs.events import CandidateMeasured, CandidateProposed, Extended, RunFailed, RunInterrupted, SurveyDone, Thought
 from runs.goal import Goal
 from runs.report import summary, write
 from runs.report.plots import pareto
-from runs.report.render import render_html, render_markdown
+from runs.report.render import render_card, render_html, render_markdown
 from runs.report.summary import number
 from runs.run import create
 from runs.thoughts import thought_graph
 from tools.errors import SecateurError
+from tools.reach import Reach
 
 NASTY = '<script>alert("x")</script> | `tick` *star* [link](http://e) & {{ 7*7 }}\n# head'
 
@@ -45,6 +46,8 @@ def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
         "metric",
         "pattern",
         "sparsity",
+        "reach",
+        "removed",
         "perplexity",
         "speedup",
         "candidates",
@@ -59,6 +62,21 @@ def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
     assert data["seconds"] == 10 * (len(story.events) - 1)
     assert data["output"] == "/models/out"
     json.dumps(data, allow_nan=False)
+
+
+def test_what_the_sparsity_is_a_share_of_stands_in_json_report_and_card(story: Any, new_story: Any) -> None:
+    story.whole()
+    survey = next(i for i, event in enumerate(story.events) if isinstance(event, SurveyDone))
+    reach = Reach(weights=110, blocks=1000, model=2000)
+    story.events[survey] = story.events[survey].model_copy(update={"reach": reach})
+    found = summary(story.events)
+    assert (found.as_json()["reach"], found.as_json()["removed"]) == (0.11, 0.0275)
+    said = "The sparsity is of 11.0 % of the blocks' weights, 5.5 % of the model's; 2.8 % of all weights are zero."
+    assert found.extent == said
+    assert said in render_card(found, "")
+    assert said in render_markdown(found)
+    assert said.replace("'", "&#39;") in render_html(found)
+    assert summary(new_story().whole().events).extent == ""  # journals of before it was noted
 
 
 def test_sparsity_is_the_measured_one_and_infinity_is_null(story: Any) -> None:

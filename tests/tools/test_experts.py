@@ -281,7 +281,9 @@ def test_too_few_experts_are_one_line(sparsity: float, bench: Workbench) -> None
 
 
 def test_a_model_without_experts_is_one_line(trained: Model) -> None:
-    with pytest.raises(SecateurError, match="LlamaForCausalLM has no experts that are known: use another") as caught:
+    with pytest.raises(
+        SecateurError, match="LlamaForCausalLM has no experts that are known here: use --pattern unstructured"
+    ) as caught:
         Workbench(trained, WINDOWS, None).check(method("frequency", 0.5))
     assert "\n" not in str(caught.value)
     with pytest.raises(SecateurError, match="has no experts"):
@@ -289,7 +291,7 @@ def test_a_model_without_experts_is_one_line(trained: Model) -> None:
 
 
 def test_width_and_depth_of_models_with_experts_are_refused(model: Model) -> None:
-    with pytest.raises(SecateurError, match="has experts: use --pattern experts, unstructured or") as caught:
+    with pytest.raises(SecateurError, match="has experts: use --pattern experts or unstructured") as caught:
         layers_of(model)
     assert "\n" not in str(caught.value)
 

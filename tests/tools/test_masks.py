@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.errors import SecateurError
-from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
+from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, ranks, spread
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -94,3 +94,14 @@ def test_scores_that_are_a_view_are_read_only() -> None:
     column = torch.arange(6.0).reshape(2, 3).T
     assert lowest_per_row(column, torch.tensor([1, 1, 1])).tolist() == [[True, False]] * 3
     assert lowest_of_all([column], 2)[0].tolist() == [[True, False], [True, False], [False, False]]
+
+
+def test_ranks_break_ties_as_masks_do() -> None:
+    """In index order, also in rows so long that a sort on a CPU is not stable unless it is asked to be."""
+    values = torch.tensor([[1.0, 0.0] * 40, [0.5] * 80])
+    zeros_first = [40 + i // 2 if i % 2 == 0 else i // 2 for i in range(80)]
+    assert ranks(values).tolist() == [zeros_first, list(range(80))]
+    for row, places in zip(values, ranks(values), strict=True):
+        for count in (1, 17, 40, 63):
+            mask = lowest_per_row(row[None], torch.tensor([count]))[0]
+            assert torch.equal(mask, places < count)

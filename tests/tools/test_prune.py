@@ -19,6 +19,7 @@ from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured
 from tools.statistics import NEEDS, collect
 from tools.text import Windows
 from tools.verify import sparsities
+from tools.workbench import Workbench
 
 Draw = Callable[..., Windows]
 OBS = Compensation(kind="obs", batch=16)
@@ -282,3 +283,54 @@ def test_half_precision_models_lose_exactly_as_much(trained: Model, draw: Draw, 
         prune(trained, RECIPES[name], draw(4, 32, 512), form)
         assert overall(trained, sparsities(trained)) == pytest.approx(RECIPES[name].sparsity, abs=1e-3)
         assert next(trained.network.parameters()).dtype == dtype
+
+
+SILENCED = "model.layers.2.mlp.down_proj"
+
+
+def silence(model: Model, kind: str) -> Model:
+    """One matrix that puts out nothing: it is zero, or what it reads is."""
+    with torch.no_grad():
+        if kind == "weights":
+            model.network.get_submodule(SILENCED).weight.zero_()
+        else:
+            model.network.get_submodule("model.layers.2.mlp.up_proj").weight.zero_()
+    return model
+
+
+@pytest.mark.parametrize("kind", ["weights", "inputs"])
+@pytest.mark.parametrize("recipe", ["row", "matrix", "block", "2:4", "obs"])
+def test_a_matrix_that_no_metric_can_rank_does_not_refuse_the_model(
+    trained: Model, draw: Draw, kind: str, recipe: str
+) -> None:
+    model, asked = silence(trained, kind), RECIPES[recipe]
+    bench = Workbench(model, draw(4, 64, 512), draw(2, 64, 512))
+    expected = {SILENCED: "its weights are all zero" if kind == "weights" else "its inputs are always zero"}
+    zero = {} if kind == "weights" else {"model.layers.2.mlp.up_proj": "its weights are all zero"}
+    assert bench.silent == expected | zero
+    bench.check(asked)
+    assert bench.divergence(asked, 128).value >= 0
+    bench.finish(asked)
+    gone = weight(model.network, next(p for p in model.architecture.projections if p.name == SILENCED)) == 0
+    if kind == "inputs" and recipe == "row":  # equal scores fall in index order
+        columns = gone.shape[1]
+        assert all(int(row.sum()) in (int(0.613 * columns), int(0.613 * columns) + 1) for row in gone)
+        assert bool((gone.int().diff(dim=1) <= 0).all())
+
+
+def test_a_metric_that_ranks_nothing_names_the_matrix(trained: Model, draw: Draw) -> None:
+    bench = Workbench(trained, draw(2, 64, 512), draw(2, 64, 512))
+    with pytest.raises(SecateurError, match=r"which ranks nothing \(model\.layers\.0\.self_attn\.q_proj\)$"):
+        bench.check(Recipe(sparsity=0.5, metric="W - W"))
+
+
+def test_metrics_that_choose_the_same_masks_have_one_probe(trained: Model, draw: Draw) -> None:
+    """Weights of a few values tie everywhere; the ties of both metrics fall in index order."""
+    with torch.no_grad():
+        for p in trained.architecture.projections:
+            w = weight(trained.network, p)
+            w.copy_(w.sign() * (1 + (w.abs() > w.abs().mean())))
+    bench = Workbench(trained, draw(2, 64, 512), draw(2, 64, 512))
+    for group in ("row", "matrix"):
+        assert torch.equal(bench.probe("W", group), bench.probe("sqr(W) + W", group))
+    assert not torch.equal(bench.probe("W", "row"), bench.probe("W * X", "row"))

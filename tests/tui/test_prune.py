@@ -34,11 +34,13 @@ def test_a_named_method_prints_the_object_that_scripts_rely_on(
     printed = capsys.readouterr()
     found = json.loads(printed.out)
     assert set(found) == {
-        *("run", "recipe", "metric", "pattern", "sparsity", "perplexity"),
+        *("run", "recipe", "metric", "pattern", "sparsity", "reach", "removed", "perplexity"),
         *("speedup", "candidates", "seconds", "output"),
     }
     assert (found["metric"], found["pattern"], found["candidates"]) == ("W * X", "unstructured", 0)
     assert abs(found["sparsity"] - 0.5) < 1e-3
+    assert found["reach"] > 0.99  # all but the norms
+    assert 0 < found["removed"] < found["sparsity"]
     assert found["perplexity"]["result"] > found["perplexity"]["dense"]
     assert found["output"] == str(tmp_path / "out")
     assert "tiny → 50 % unstructured" in printed.err

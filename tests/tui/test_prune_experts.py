@@ -60,6 +60,25 @@ def test_a_named_method_is_applied_without_a_pattern(
     assert "smaller; a token goes through as many experts as before" in "".join(capsys.readouterr())
 
 
+def test_weights_of_a_mixture_are_pruned_with_a_word_on_how_few_they_are(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prune", folder, "--method", "wanda", "--sparsity", "0.5", "--home", str(tmp_path), "--json"]
+    assert run([*arguments, *SMALL]) == 0
+    printed = capsys.readouterr()
+    found, told = json.loads(printed.out), printed.err.splitlines()
+    opened = open_model(folder, cache=tmp_path)
+    reach = opened.architecture.size / sum(p.numel() for p in opened.network.model.layers.parameters())
+    zeros = sum(int((p == 0).sum()) for p in open_model(found["output"], cache=tmp_path).network.parameters())
+    every = sum(p.numel() for p in opened.network.parameters())
+    assert found["reach"] == pytest.approx(reach)
+    assert found["removed"] == pytest.approx(zeros / every, rel=1e-3)
+    note = next(i for i, line in enumerate(told) if f"reaches only {100 * reach:.1f} % of the blocks' weights" in line)
+    assert note < next(i for i, line in enumerate(told) if "statistics" in line)
+    card = Path(found["output"], "README.md").read_text()
+    assert f"The sparsity is of {100 * reach:.1f} % of the blocks' weights" in card
+
+
 @pytest.mark.parametrize(
     ("model", "sparsity", "says"),
     [("tiny", "0.5", "has no experts that are known"), ("", "0.99", "every token goes through 2 of 6 experts")],

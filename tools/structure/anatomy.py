@@ -90,10 +90,10 @@ def layers_of(model: Model) -> tuple[Layer, ...]:
     family = family_of(architecture)
     if family is None:
         name = type(model.network).__name__
-        raise SecateurError(f"{name} is not a family whose heads and neurons are known: prune it unstructured or N:M")
+        raise SecateurError(f"{name} is not a family whose heads and neurons are known: use --pattern unstructured")
     if family.experts is not None:
         name = type(model.network).__name__
-        raise SecateurError(f"{name} has experts: use --pattern experts, unstructured or N:M, not width or depth")
+        raise SecateurError(f"{name} has experts: use --pattern experts or unstructured, not width or depth")
     head = head_size(model.network.config)
     accepted: dict[int, tuple[int, ...]] = {}
     found = []

@@ -60,7 +60,7 @@ def cut_propagated(
             whole. progress: called with (blocks done, blocks in all).
     """
     architecture = model.architecture
-    if not reads_inputs(ready):
+    if not reads_inputs(ready.recipe):
         dense = {p.name: weight(model.network, p) for p in architecture.projections}
         return cut_from_statistics(model, dense, statistics, ready)
     layers = layers_of(model)

@@ -100,7 +100,10 @@ def least_squares(w: torch.Tensor, inputs: InputStatistics, kept: torch.Tensor, 
     if inputs.missing is not None:
         lost += CATCH_UP * inputs.missing[kept]
     inner = rows[:, kept].double()
-    inner.diagonal().add_(damping * inputs.gram.diagonal().mean(dtype=torch.float64))
+    ridge = damping * inputs.gram.diagonal().mean(dtype=torch.float64)
+    if ridge == 0:  # it reads zeros only: there is nothing to make up for
+        return w[:, kept]
+    inner.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(inner)
     if failed:
         raise SecateurError("least squares has no solution: activations are not finite; use another --dtype")

@@ -52,7 +52,7 @@ def mixtures_of(model: Model) -> tuple[Mixture, ...]:
                 found.append(Mixture(router, experts, len(next(model.network.get_submodule(router).parameters()))))
     if not found:
         name = type(model.network).__name__
-        raise SecateurError(f"{name} has no experts that are known: use another pattern, for example width or 2:4")
+        raise SecateurError(f"{name} has no experts that are known here: use --pattern unstructured")
     return tuple(found)
 
 

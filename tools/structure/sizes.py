@@ -178,10 +178,11 @@ def _free(
 
     over = left(layers, [options[p] for options, p in zip(choices, places, strict=True)], price) - most
     while over > 0:
-        down = [(found[1], i, found[0]) for i in range(len(layers)) if (found := step(i, -1)) is not None]
+        down = [(found[1], -i, found[0]) for i in range(len(layers)) if (found := step(i, -1)) is not None]
         if not down:
             return None
-        _, layer, moved = min(down)
+        _, place, moved = min(down)  # of equals the later layer, as of equal blocks
+        layer = -place
         places[layer] -= 1
         over -= moved
     while True:
