@@ -152,7 +152,7 @@ def broken_tokenizer(folder: Path) -> None:
             "is incomplete: 1 weights are missing or misshapen, first model.layers.2.mlp.up_proj.weight",
         ),
         (misshapen, "cannot be loaded|missing or misshapen"),
-        (not_finite, "model.layers.2.mlp.up_proj holds values that are not finite"),
+        (not_finite, "model.layers.2.mlp.up_proj.weight holds values that are not finite"),
         (without_a_shard, "is incomplete: model-00002-of-00002.safetensors is missing"),
         (broken_index, "index.json is damaged"),
         (shard_elsewhere, r"names ../other.safetensors, which is no safetensors file of that folder"),

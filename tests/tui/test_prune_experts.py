@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.tools.mixtures import mixture
+from tools.architecture import weight
 from tools.checkpoint import open_model
 from tui.cli import run
 
@@ -69,7 +70,8 @@ def test_weights_of_a_mixture_are_pruned_with_a_word_on_how_few_they_are(
     found, told = json.loads(printed.out), printed.err.splitlines()
     opened = open_model(folder, cache=tmp_path)
     reach = opened.architecture.size / sum(p.numel() for p in opened.network.model.layers.parameters())
-    zeros = sum(int((p == 0).sum()) for p in open_model(found["output"], cache=tmp_path).network.parameters())
+    pruned = open_model(found["output"], cache=tmp_path)
+    zeros = sum(int((weight(pruned.network, p) == 0).sum()) for p in pruned.architecture.projections)
     every = sum(p.numel() for p in opened.network.parameters())
     assert found["reach"] == pytest.approx(reach)
     assert found["removed"] == pytest.approx(zeros / every, rel=1e-3)
