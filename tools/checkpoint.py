@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools import gguf, hub, sample
 from tools.architecture import Architecture, describe
+from tools.companions import TOKENIZERS
 from tools.compress import is_packed, unpacked
 from tools.edges import expanded, quiet, reason
 from tools.errors import SecateurError, UsageError
@@ -30,9 +31,6 @@ DTYPES = {
     "float16": "float16",
     "fp16": "float16",
 }
-
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
-"""One of these is there if a folder has a tokenizer."""
 
 
 @dataclass
@@ -153,13 +151,16 @@ def outline(name: str, folder: Path) -> Model:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from tools.structure.shrink import loader_of
+    from tools.structure.shrink import opening
 
     try:
         with quiet(), torch.device("meta"):
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            loader = loader_of(folder)
-            network = (loader.from_config if loader is AutoModelForCausalLM else loader._from_config)(config)
+            loader, given = opening(folder)
+            if given:
+                network = loader._from_config(given["config"])
+            else:
+                config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+                network = AutoModelForCausalLM.from_config(config)
     except Exception as error:  # whatever transformers trips over in a strange configuration
         raise SecateurError(f"{name} cannot be outlined: {reason(error)}") from error
     tokenizer: Any = None  # nothing is read
@@ -241,12 +242,14 @@ def _check_memory(folder: Path, dtype: str, device: str) -> None:
 
 
 def _load(name: str, folder: Path, dtype: str) -> Any:
-    from tools.structure.shrink import loader_of
+    from tools.structure.shrink import opening
 
     try:
         with quiet():
-            network, found = loader_of(folder).from_pretrained(
+            loader, given = opening(folder)
+            network, found = loader.from_pretrained(
                 folder,
+                **given,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -265,9 +268,12 @@ def _load(name: str, folder: Path, dtype: str) -> Any:
 def _tokenizer(name: str, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
+    from tools.structure.shrink import opening
+
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            _, given = opening(folder)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **given)
     except Exception as error:  # as above
         raise SecateurError(f"{name}: its tokenizer cannot be loaded: {reason(error)}") from error
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt, TypeAdapter
 from safetensors import SafetensorError, safe_open
 
+from tools.companions import belongs
 from tools.edges import aside, locked, reason, require_room
 from tools.errors import SecateurError
 from tools.gguf import converted, sha256
@@ -179,16 +180,12 @@ def _copy_others(folder: Path, into: Path, ending: str, other: str) -> None:
     Links are followed to files of the folder and of the hub's cache (`blobs`), which is made of them; what lies
     elsewhere is not the model's.
     """
-    homes = (folder.resolve(), folder.resolve().parent.parent / "blobs")
 
     def left_out(where: str, names: list[str]) -> list[str]:
         own = Path(where) == folder
         found = [name for name in names if own and name.endswith(ending)]
         for path in (Path(where, name) for name in names):
-            file = path.resolve()
-            if not (path.is_dir() and not path.is_symlink()) and not (
-                file.is_file() and any(file.is_relative_to(home) for home in homes)
-            ):
+            if not (path.is_dir() and not path.is_symlink()) and not belongs(path, folder):
                 found.append(path.name)
         return found
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from tools.edges import reason
 from tools.errors import SecateurError
 
-FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+LICENCES = ["LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*"]
+FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *LICENCES]
 """What is downloaded: no pickles, no other formats, and never code."""
 
 TIMEOUT = 10.0

@@ -26,6 +26,7 @@ from tools.edges import reason
 from tools.errors import SecateurError, UsageError
 from tools.finetune import MASKS, masks_of, write_masks
 from tools.measurement import Measurement
+from tools.precision import round_to_delivered
 from tools.prune import overall
 from tools.recipe import Recipe
 from tools.save import RECIPE, check_place, save_model
@@ -111,7 +112,8 @@ def recover(
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> Recovered:
-    """Train, merge and measure; the model holds the result. On a CPU the same seed gives the same bits.
+    """Train, merge and measure; the model holds the result, rounded to what is saved. On a CPU the same seed gives the
+    same bits.
 
     Args:
         text: trained on, one window a step, in a new order each time all have been read.
@@ -133,6 +135,7 @@ def recover(
         _train(tuned, trained, text, steps, learning_rate, progress)
     count = sum(parameter.numel() for parameter in trained)
     merge(model, tuned, masks)
+    round_to_delivered(model)
     seconds = time.perf_counter() - start
     return Recovered(before, _perplexity(model, test), steps, rank, count, text, seconds)
 
@@ -154,7 +157,7 @@ def save_recovered(model: Model, output: Path, done: Recovered, probe: torch.Ten
     def finish(folder: Path) -> None:
         if (source / MASKS).exists():
             write_masks(model, folder)
-        verify_saved(folder, expected_sparsity=expected, probe=probe, logits=logits)
+        verify_saved(folder, expected_sparsity=expected, probe=probe, logits=logits, dtype=model.dtype)
 
     card = f"{_card(model).rstrip()}\n\n{_section(done)}"
     save_model(model, output, recipe=Recipe.load(source / RECIPE), card=card, finish=finish)

@@ -1,4 +1,5 @@
-"""Save a pruned model as an ordinary Hugging Face folder, with its recipe and its model card."""
+"""Save a pruned model as an ordinary Hugging Face folder, with its recipe, its model card and whatever small files its
+input has."""
 
 from __future__ import annotations
 
@@ -7,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.companions import TOKENIZERS, clean_settings, copy_small_files
+from tools.configuration import finish_configuration
 from tools.edges import aside, quiet, reason, require_room
 from tools.errors import SecateurError
 from tools.gguf import ORIGIN, make_plain
 from tools.recipe import Recipe
+from tools.structure.marks import MODELING
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
@@ -25,7 +29,7 @@ def save_model(
     """Write weights, tokenizer, recipe and card; the folder appears whole or not at all.
 
     Args:
-        model: the pruned model; saved in the precision it is loaded in.
+        model: the pruned model; saved in its checkpoint's precision (see `tools.precision`).
         folder: is created; one that this function wrote before is replaced.
         recipe: what was done, as `recipe.yaml`.
         card: the model card, Markdown, as `README.md`.
@@ -54,6 +58,8 @@ def check_place(model: Model, folder: Path) -> None:
     Raises:
         SecateurError: it holds something else, may not be written, or its disk is too small.
     """
+    from tools.precision import stored_bytes
+
     # Also by its name: what was packed is opened from a copy in the cache.
     if folder.resolve() in (model.folder.resolve(), Path(model.name)):
         raise SecateurError(f"{folder} is the model that was opened. Choose another folder for the result.")
@@ -61,18 +67,24 @@ def check_place(model: Model, folder: Path) -> None:
         raise SecateurError(f"{folder} is a file. Choose another folder for the result.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RECIPE).exists():
         raise SecateurError(f"{folder} is not empty and holds no pruned model. Choose another folder, or empty it.")
-    require_room(folder, sum(p.numel() * p.element_size() for p in model.network.parameters()))
+    require_room(folder, stored_bytes(model))
 
 
 def _write(model: Model, folder: Path) -> None:
+    from tools.precision import as_delivered
     from tools.structure.shrink import write_code
 
-    with quiet():
+    with quiet(), as_delivered(model) as dtype:
         make_plain(model.network)
         _repair_generation(model.network)
         model.network.save_pretrained(folder)
-        model.tokenizer.save_pretrained(folder)
+        copy_small_files(model.folder, folder)
+        if not any((folder / file).exists() for file in TOKENIZERS):
+            model.tokenizer.save_pretrained(folder)
     write_code(model.network, folder)
+    finish_configuration(folder, str(dtype).removeprefix("torch."))
+    own_type = (folder / f"{MODELING}.py").exists()  # one that nobody finds a tokenizer by
+    clean_settings(folder, type(model.tokenizer).__name__ if own_type else None)
     if model.origin:  # what was dequantised stays so after pruning
         shutil.copy(model.folder / ORIGIN, folder)
 

@@ -34,7 +34,7 @@ def sparsities(model: Model) -> dict[str, float]:
 
 
 def verify_saved(
-    folder: Path, *, expected_sparsity: dict[str, float], probe: torch.Tensor, logits: torch.Tensor
+    folder: Path, *, expected_sparsity: dict[str, float], probe: torch.Tensor, logits: torch.Tensor, dtype: str
 ) -> None:
     """Reload a saved folder in a fresh process; compare the logits of a probe and the zeros of every projection.
 
@@ -43,13 +43,14 @@ def verify_saved(
         expected_sparsity: share of zeros by projection name, as measured on the model in memory; all projections.
         probe: token ids (1, n).
         logits: what the model in memory says to the probe, (1, n, vocabulary); computed anew on the same device.
+        dtype: what they were computed in, whatever the weights are saved in.
 
     Raises:
         SecateurError: the folder does not load, or is not the model that was measured.
     """
     with tempfile.TemporaryDirectory() as scratch:
         request = Path(scratch) / "request.safetensors"
-        write_request(request, expected_sparsity=expected_sparsity, probe=probe, logits=logits)
+        write_request(request, expected_sparsity=expected_sparsity, probe=probe, logits=logits, dtype=dtype)
         command = [sys.executable, "-m", "tools.verify", str(folder.absolute()), str(request)]
         root = Path(__file__).parents[1]  # where `tools` is found from
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -60,13 +61,13 @@ def verify_saved(
 
 
 def write_request(
-    request: Path, *, expected_sparsity: dict[str, float], probe: torch.Tensor, logits: torch.Tensor
+    request: Path, *, expected_sparsity: dict[str, float], probe: torch.Tensor, logits: torch.Tensor, dtype: str
 ) -> None:
     """Write down what the fresh process shall find."""
     from safetensors.torch import save_file
 
     tensors = {"probe": probe.cpu().contiguous(), "logits": logits.float().cpu().contiguous()}
-    facts = {"sparsity": json.dumps(expected_sparsity), "device": str(logits.device)}
+    facts = {"sparsity": json.dumps(expected_sparsity), "device": str(logits.device), "dtype": dtype}
     save_file(tensors, request, metadata=facts)
 
 
@@ -80,8 +81,7 @@ def answer(folder: Path, request: Path) -> None:
     with safe_open(request, framework="pt") as file:
         facts = file.metadata()
         probe, logits = file.get_tensor("probe"), file.get_tensor("logits")
-    dtype = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["dtype"])
-    model = open_model(str(folder), cache=folder, dtype=dtype, device=facts["device"])
+    model = open_model(str(folder), cache=folder, dtype=facts["dtype"], device=facts["device"])
     _compare_sparsity(json.loads(facts["sparsity"]), sparsities(model))
     with torch.no_grad():
         again = model.network(input_ids=probe.to(model.device), use_cache=False).logits.float().cpu()

@@ -27,6 +27,7 @@ from tools.heap import keep_freed_memory
 from tools.layers import LayerStatistics
 from tools.masks import ranks as ranked
 from tools.measurement import Measurement
+from tools.precision import round_to_delivered
 from tools.prune import (
     Plan,
     is_silent,
@@ -250,7 +251,8 @@ class Workbench:
         self._keep_experts(choose(ready.metric, self.statistics.routing, ready.sizes[0]))
 
     def finish(self, recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> None:
-        """Prune the dense model by the recipe in its final form, block after block with propagated activations."""
+        """Prune the dense model by the recipe in its final form, block after block with propagated activations; the
+        weights are then rounded to the precision they are saved in."""
         ready = self.ready(recipe)
         self.restore()
         self._pruned = True
@@ -260,6 +262,7 @@ class Workbench:
             self.layout = cut_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
         else:
             prune_propagated(self.model, self.calibration, self.statistics, ready, progress=progress)
+        round_to_delivered(self.model)
         self.measured_sparsity(ready)
 
     def result(self) -> Model:

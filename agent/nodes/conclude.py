@@ -29,6 +29,7 @@ from tools.evaluate.latency import measure_latency
 from tools.evaluate.speed import Plan as Timing
 from tools.finetune import write_masks
 from tools.methods import method, references
+from tools.precision import note_of
 from tools.prune import reads_inputs
 from tools.recipe import NM, Compensation, Experts, Recipe, Request, Structured
 from tools.save import save_model
@@ -229,9 +230,9 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     expected = sparsities(result)  # what is there in the saved model: of a smaller one only zeros that it had anyhow
 
     def check(folder: Path) -> None:
-        verify_saved(folder, expected_sparsity=expected, probe=probe, logits=logits)
+        verify_saved(folder, expected_sparsity=expected, probe=probe, logits=logits, dtype=model.dtype)
 
-    card = render_card(summary(record.events, best=name), model.origin)
+    card = render_card(summary(record.events, best=name), model.origin) + note_of(result)
     save_model(result, run.model_folder, recipe=recipe, card=card, finish=check)
     recipe.save(run.recipe_file)
     what = "shapes" if isinstance(recipe.pattern, Structured | Experts) else "sparsity"

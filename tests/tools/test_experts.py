@@ -246,7 +246,9 @@ def test_every_family_loads_where_this_project_is_not_installed(tmp_path: Path) 
         asked = {"ids": WINDOWS.ids[:2].contiguous(), "logits": logits, "generated": generated}
         save_file(asked, tmp_path / f"{family}.safetensors")
         expected = sparsities(model)
-        verify_saved(tmp_path / family, expected_sparsity=expected, probe=WINDOWS.ids[:1], logits=logits[:1])
+        verify_saved(
+            tmp_path / family, expected_sparsity=expected, probe=WINDOWS.ids[:1], logits=logits[:1], dtype="float32"
+        )
     command = [sys.executable, "-P", "-c", CODE, str(tmp_path), *FAMILIES]
     outside = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=outside, capture_output=True, text=True, check=False)

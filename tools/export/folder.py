@@ -16,12 +16,13 @@ from pydantic import Field, ValidationError
 
 from tools import hub
 from tools.architecture import FAMILIES, GATED_MLP, SPLIT_ATTENTION
-from tools.checkpoint import TOKENIZERS
+from tools.companions import TOKENIZERS
 from tools.compress import is_packed
 from tools.edges import reason
 from tools.errors import SecateurError
 from tools.export.verdict import Cannot
 from tools.recipe import Frozen
+from tools.structure.marks import differs, native
 
 PER_LAYER = "per_layer_config"
 """The key of config.json under which the blocks that differ from the others say how."""
@@ -177,12 +178,24 @@ class Folder:
 
     @property
     def model_type(self) -> str:
-        return str(self.config["model_type"])
+        """Of the family, also where blocks differ."""
+        return str(native(self.config)["model_type"])
 
     @property
     def differs(self) -> bool:
-        """Whether the configuration says that blocks differ from each other."""
-        return bool(self.config.get(PER_LAYER))
+        """Whether blocks differ from each other in a way that the family's own class does not know.
+
+        Whatever Secateur cuts is of a family whose class builds equal blocks. Others (Gemma 4) read a
+        `per_layer_config` themselves.
+        """
+        equal = any(self.model_type in family.model_types for family in FAMILIES)
+        return differs(self.config) or (equal and bool(self.text.get(PER_LAYER)))
+
+    @property
+    def text(self) -> Mapping[str, Any]:
+        """The part of config.json that is about the language model."""
+        part = self.config.get("text_config")
+        return part if isinstance(part, dict) else self.config
 
     @property
     def has_tokenizer(self) -> bool:
@@ -228,7 +241,10 @@ class Folder:
         blocks = self.config.get("num_hidden_layers")
         if isinstance(blocks, int) and blocks > MOST_BLOCKS:  # transformers makes lists that long
             raise Cannot(f"config.json makes no sense: {blocks} blocks")
-        plain = {k: v for k, v in self.config.items() if k not in (PER_LAYER, "auto_map", "quantization_config")}
+        left_out = (PER_LAYER, "quantization_config")
+        plain = {key: value for key, value in native(self.config).items() if key not in left_out}
+        if self.text is not self.config:
+            plain["text_config"] = {key: value for key, value in self.text.items() if key != PER_LAYER}
         try:
             return CONFIG_MAPPING[self.model_type].from_dict(plain)
         except Exception as error:  # whatever transformers trips over in a strange configuration

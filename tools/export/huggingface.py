@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tools.checkpoint import TOKENIZERS
+from tools.companions import TOKENIZERS
 from tools.export.folder import Folder
 from tools.export.verdict import Cannot, Verdict
 
@@ -20,9 +20,14 @@ def judge(folder: Folder) -> Verdict:
     needs, lines = [], [folder.check()]
     if folder.differs:
         module = modeling_file(folder)
+        marked = folder.model_type != folder.config["model_type"]
+        if marked:
+            modeling_file(folder, "AutoConfig")
         needs.append("trust_remote_code=True")
         lines.append(f"needs trust_remote_code=True ({module}): its blocks differ from each other, read it first")
         lines.append("needs transformers 5.15 or newer, whose configurations know blocks of several sizes")
+        if not marked:
+            lines.append("without that code transformers may fill what was left out with random numbers: save it anew")
     if not folder.has_tokenizer:
         needs.append("a tokenizer")
         lines.append(f"needs a tokenizer: there is none of {', '.join(TOKENIZERS)}")

@@ -16,7 +16,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tools.checkpoint import TOKENIZERS
+from tools.companions import PLAIN_CLASS, TOKENIZERS, clean_settings, copy_small_files
+from tools.export import cards
 from tools.export.folder import PER_LAYER, Folder, Layer, Shape
 from tools.export.huggingface import modeling_file
 from tools.export.place import check_place, folder_aside
@@ -24,9 +25,8 @@ from tools.export.verdict import Cannot, Verdict
 
 NATIVE = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "opt", "gpt_neox", "gpt2")
 
-ASIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "chat_template.jinja")
-TEXTS = (*TOKENIZERS, *ASIDE, "generation_config.json", "recipe.yaml", "README.md")
-"""Besides configuration and weights: what is copied as it is."""
+TEXTS = ("recipe.yaml", "README.md")
+"""Besides configuration, weights and the small files of any model: what is copied as it is."""
 
 CONFIGURATION = Path(__file__).with_name("configuration_deci.py")
 """Lies beside the weights of a copy: vLLM reads blocks as attributes, config.json holds dictionaries."""
@@ -59,6 +59,7 @@ def export(folder: Folder, output: Path | None) -> Verdict:
             checked,
             f"wrote {place}: a copy for DeciLMForCausalLM, whose blocks may differ",
             f"needs --trust-remote-code, for {CONFIGURATION.name} of that copy ({TRIED})",
+            cards.line(folder),
             f"vllm serve {shlex.quote(str(place))} --trust-remote-code",
         ),
         files=(place,),
@@ -67,14 +68,17 @@ def export(folder: Folder, output: Path | None) -> Verdict:
 
 def _plain(folder: Folder, checked: str) -> Verdict:
     serve = f"vllm serve {shlex.quote(str(folder.path))}"
+    shared = (found,) if (found := cards.line(folder)) else ()
     if folder.model_type not in NATIVE:
         line = f"{folder.model_type} is not among what was looked up in vLLM; its Transformers backend may serve it"
-        return Verdict(target="vllm", verdict="needs", lines=(checked, line, f"{serve} --model-impl transformers"))
+        lines = (checked, line, *shared, f"{serve} --model-impl transformers")
+        return Verdict(target="vllm", verdict="needs", lines=lines)
     if folder.model_type == "qwen2" and _own_head_dim(folder.shape, folder.settings.num_attention_heads):
         # Its Qwen2Attention takes hidden_size / num_attention_heads and does not look at head_dim.
         line = "needs the Transformers backend: vLLM's own qwen2 ignores head_dim, which heads were removed without"
-        return Verdict(target="vllm", verdict="needs", lines=(checked, line, f"{serve} --model-impl transformers"))
-    return Verdict(target="vllm", verdict="ok", lines=(checked, "the folder itself is served", serve))
+        lines = (checked, line, *shared, f"{serve} --model-impl transformers")
+        return Verdict(target="vllm", verdict="needs", lines=lines)
+    return Verdict(target="vllm", verdict="ok", lines=(checked, "the folder itself is served", *shared, serve))
 
 
 def _own_head_dim(shape: Shape, heads: int) -> bool:
@@ -109,6 +113,7 @@ def _backend(folder: Folder, checked: str, why_not: str) -> Verdict:
         checked,
         why_not,
         f"needs the Transformers backend, vLLM 0.32 or newer, and the code in {module}, read it first ({TRIED})",
+        cards.line(folder),
         f"vllm serve {shlex.quote(str(folder.path))} --model-impl transformers --trust-remote-code",
     )
     return Verdict(target="vllm", verdict="needs", lines=lines)
@@ -117,6 +122,8 @@ def _backend(folder: Folder, checked: str, why_not: str) -> Verdict:
 def _write(folder: Folder, into: Path) -> None:
     (into / "config.json").write_text(json.dumps(_config(folder), indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(CONFIGURATION, into / CONFIGURATION.name)
+    copy_small_files(folder.path, into)
+    clean_settings(into, PLAIN_CLASS)
     for name in TEXTS:
         if (folder.path / name).is_file():
             shutil.copyfile(folder.path / name, into / name)

@@ -44,6 +44,8 @@ class Pruned:
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         text = config.get_text_config()
+        if not hasattr(text, "is_heterogeneous"):
+            raise ImportError("blocks of several sizes need transformers 5.15 or newer")
         sizes = text.to_dict()["per_layer_config"]
         text.per_layer_config = None  # the family's own code knows layers of one size only
         depth, text.num_hidden_layers = text.num_hidden_layers, 1  # dense, and of no other use than to show its class

@@ -19,6 +19,7 @@ from tools.architecture import FAMILIES, Family, describe, family_of
 from tools.errors import SecateurError
 from tools.structure.anatomy import Layer, head_size
 from tools.structure.cut import Layout
+from tools.structure.marks import MODELING, PREFIX, differs, native
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
@@ -101,46 +102,76 @@ def _build(kind: type[Any], config: Any, tensors: dict[str, torch.Tensor], model
     return network
 
 
-MODELING = "modeling_pruned"
+def opening(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """What opens a folder, and what it is to be given: transformers' own choice, or the class for blocks that differ
+    with its configuration, where the folder needs it.
 
-
-def loader_of(folder: Path) -> Any:
-    """What opens a folder: transformers' own choice, or the class for blocks that differ where the folder needs it."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    Raises:
+        SecateurError: its blocks differ, and its family is not known.
+    """
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
     written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    named = str(written.get("auto_map", {}).get("AutoModelForCausalLM", ""))
-    if not named.startswith(f"{MODELING}."):
-        return AutoModelForCausalLM
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    family = next((family for family in FAMILIES if config.model_type in family.model_types), None)
+    if not differs(written):
+        return AutoModelForCausalLM, {}
+    written = native(written)
+    family = _family(written["model_type"])
     if family is None:
-        raise SecateurError(f"{folder}: its blocks differ, and {config.model_type} is not a family that is known")
-    return pruned_class(AutoModelForCausalLM._model_mapping[type(config)], family)
+        raise SecateurError(f"{folder}: its blocks differ, and {written['model_type']} is not a family that is known")
+    config = CONFIG_MAPPING[written["model_type"]].from_dict(written)
+    return pruned_class(AutoModelForCausalLM._model_mapping[type(config)], family), {"config": config}
 
 
 def write_code(network: Any, folder: Path) -> None:
-    """Put the code that a network with differing blocks needs beside its weights, and name it in the configuration."""
+    """Put the code that a network with differing blocks needs beside its weights, and name it in the configuration.
+
+    Whoever does not run it fails: no version of transformers knows the `model_type`; and a class of the family that is
+    told to open the folder finds MLPs of one neuron in the configuration, which the weights do not fit.
+    """
     from tools.structure import modeling_pruned
 
     kind, prefix = type(network), network.base_model_prefix
     if not issubclass(kind, modeling_pruned.Pruned):
         return
-    own = plain_class(kind)
+    own, of, family = plain_class(kind), type(network.config), _family(network.config.model_type)
+    assert family is not None, "or its blocks could not be made to differ"
     inner = type(network.get_submodule(prefix))  # what AutoModel makes, as vLLM's Transformers backend does
-    names = {"AutoModel": f"Pruned{inner.__name__}", "AutoModelForCausalLM": kind.__name__}
+    # In this order: vLLM loads the classes as they come, and the configuration's has to be first.
+    names = {"AutoConfig": f"Pruned{of.__name__}", "AutoModel": f"Pruned{inner.__name__}"}
+    names["AutoModelForCausalLM"] = kind.__name__
     source = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
-    imports = ", ".join(sorted((inner.__name__, own.__name__)))
+    imports = ", ".join(sorted((of.__name__, inner.__name__, own.__name__)))
     source = source.replace("import torch\n", f"import torch\nfrom transformers import {imports}\n", 1)
+    model_type = f"{PREFIX}{of.model_type}"
+    source += f'\n\nclass {names["AutoConfig"]}({of.__name__}):\n    model_type = "{model_type}"\n'
     blocks = kind.BLOCKS.removeprefix(f"{prefix}.")
-    for name, base, path in zip(names.values(), (inner, own), (blocks, kind.BLOCKS), strict=True):
+    for auto, base, path in (("AutoModel", inner, blocks), ("AutoModelForCausalLM", own, kind.BLOCKS)):
         paths = f'BLOCKS, ATTENTION, MLP = "{path}", "{kind.ATTENTION}", "{kind.MLP}"'
-        source += f"\n\nclass {name}(Pruned, {base.__name__}):\n    {paths}\n"
+        source += f"\n\nclass {names[auto]}(Pruned, {base.__name__}):\n"
+        source += f"    config_class = {names['AutoConfig']}\n    {paths}\n"
     (folder / f"{MODELING}.py").write_text(source, encoding="utf-8")
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
-    config |= {"architectures": [kind.__name__], "auto_map": {k: f"{MODELING}.{name}" for k, name in names.items()}}
+    depth = network.config.get_text_config().num_hidden_layers
+    _say_neurons_by_block(config.get("text_config", config), family.neurons, depth)
+    config |= {"model_type": model_type, "architectures": [kind.__name__]}
+    config["auto_map"] = {auto: f"{MODELING}.{name}" for auto, name in names.items()}
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _family(model_type: str) -> Family | None:
+    return next((family for family in FAMILIES if model_type in family.model_types), None)
+
+
+def _say_neurons_by_block(text: dict[str, Any], neurons: str, depth: int) -> None:
+    """Have every block that has an MLP say its neurons, and the model as a whole say 1, which fits none of them."""
+    blocks = {int(index): own for index, own in text["per_layer_config"].items()}
+    for index in range(depth):
+        own = blocks.setdefault(index, {})
+        if "mlp" not in own.get("skip", ()):
+            own.setdefault(neurons, text.get(neurons))
+    text["per_layer_config"] = {str(index): own for index, own in sorted(blocks.items()) if own}
+    text[neurons] = 1
 
 
 def plain_class(kind: type[Any]) -> type[Any]:
