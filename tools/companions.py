@@ -59,7 +59,12 @@ def belongs(file: Path, folder: Path) -> bool:
 
 
 def small_files(folder: Path) -> list[Path]:
-    """The files of a model that are neither weights nor their index, code, too large, nor hidden; paths inside it."""
+    """The files of a model that are neither weights nor their index, code, too large, nor hidden; paths inside it.
+
+    None where the model was made in memory and has no folder.
+    """
+    if not folder.is_dir():
+        return []
     found = [file for file in sorted(folder.iterdir()) if _small(file, folder)]
     templates = folder / TEMPLATES
     if templates.is_dir() and not templates.is_symlink():
