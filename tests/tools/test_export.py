@@ -34,8 +34,9 @@ from tools.errors import SecateurError, UsageError
 from tools.export import Verdict, export
 from tools.export.folder import Folder
 from tools.export.ggml import rope_factors
-from tools.export.pretokenizer import LLAMA_3, QWEN_2, name
+from tools.export.pretokenizer import name
 from tools.export.vocabulary import BYTE, CONTROL, UNKNOWN, read
+from tools.gguf.cutting import LLAMA_3, QWEN_2
 from tools.sample import TINY
 
 IDS = torch.randint(8, 500, (24,), generator=torch.Generator().manual_seed(1))
@@ -495,7 +496,8 @@ DIGITS = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_d
         (cutting(BYTES), "gpt-2"),
         (cutting(DIGITS), "smollm"),
         (cutting(split(LLAMA_3), ignore_merges=True), "llama-bpe"),
-        (cutting(split(LLAMA_3)), None),
+        (cutting(split(LLAMA_3)), "smaug-bpe"),
+        (cutting(split(QWEN_2)), "deepseek-r1-qwen"),
         (cutting(split(QWEN_2), {"type": "NFC"}), "qwen2"),
         (cutting(split(QWEN_2 + "|x")), None),
         (cutting(BYTES | {"add_prefix_space": True}), None),

@@ -12,13 +12,12 @@ from tools.errors import SecateurError
 from tools.export.folder import Folder, Layer
 from tools.export.verdict import Dtype
 from tools.export.vocabulary import Vocabulary
+from tools.gguf.rotary import FACTORS, llama3_divisors
 
 if TYPE_CHECKING:
     import torch
 
 BYTES: dict[Dtype, int] = {"f32": 4, "f16": 2, "bf16": 2}
-
-ROPE_FACTORS = "rope_freqs.weight"
 
 INTERLEAVED = ("llama", "deci")
 """Architectures whose rotary embedding turns neighbours, where transformers turns the two halves of a head."""
@@ -110,7 +109,7 @@ def write(plan: Plan, words: Vocabulary, file: Path) -> None:
         everything = list(parts(plan))
         factors = rope_factors(plan.folder)
         if factors is not None:
-            everything.append(Part(ROPE_FACTORS, tuple(factors.shape), None))
+            everything.append(Part(FACTORS, tuple(factors.shape), None))
         for part in everything:
             kind = plan.dtype if len(part.shape) > 1 else "f32"
             size = math.prod(part.shape) * BYTES[kind]
@@ -120,7 +119,7 @@ def write(plan: Plan, words: Vocabulary, file: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for part in everything:
-            tensor = factors if factors is not None and part.name == ROPE_FACTORS else load(plan.folder, part)
+            tensor = factors if factors is not None and part.name == FACTORS else load(plan.folder, part)
             writer.write_tensor_data(_as_stored(tensor, plan.dtype, part))
     finally:
         writer.close()
@@ -168,25 +167,18 @@ def _write_rope(plan: Plan, writer: Any) -> None:
             writer.add_rope_scaling_orig_ctx_len(int(context))
             writer.add_rope_scaling_yarn_beta_fast(float(rope.get("beta_fast") or 32))
             writer.add_rope_scaling_yarn_beta_slow(float(rope.get("beta_slow") or 1))
+        case "llama3":  # llama.cpp takes the divisors, which leave the context open where heads are small
+            writer.add_rope_scaling_orig_ctx_len(int(rope["original_max_position_embeddings"]))
 
 
 def rope_factors(folder: Folder) -> torch.Tensor | None:
-    """Llama 3.1's divisors of the rotary frequencies, (head_dim / 2,); None where frequencies are not stretched so.
-
-    Wavelengths below L/high are kept, those above L/low are divided by `factor`, between them 1/divisor goes linearly
-    with L/wavelength, L being the original context: transformers' `_compute_llama3_parameters`.
-    """
-    import torch
-
-    rope, size = folder.settings.rope_parameters, folder.shape.head_dim
+    """Llama 3.1's divisors of the rotary frequencies, (head_dim / 2,); None where frequencies are not stretched so."""
+    rope = folder.settings.rope_parameters
     if rope.get("rope_type") != "llama3":
         return None
     factor, low, high = (float(rope[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
     context = rope["original_max_position_embeddings"]
-    frequencies = float(rope["rope_theta"]) ** -(torch.arange(0, size, 2, dtype=torch.float64) / size)
-    smooth = ((context * frequencies / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
-    divisors: torch.Tensor = 1 / ((1 - smooth) / factor + smooth)
-    return divisors.float()
+    return llama3_divisors(float(rope["rope_theta"]), folder.shape.head_dim, factor, low, high, context)
 
 
 def load(folder: Folder, part: Part) -> torch.Tensor:
