@@ -58,7 +58,7 @@ def locate(name: str, cache: Path) -> Path:
     what `--compress` packed unpacked.
 
     Args:
-        name: a sample's name, a folder, a GGUF file (or a folder that holds one), or a hub id.
+        name: a sample's name, a folder, a GGUF file (or a folder that holds one, or all parts of one), or a hub id.
         cache: what is converted or unpacked lies in `cache/models/`.
 
     Raises:
@@ -89,9 +89,11 @@ def _local(name: str, path: Path, cache: Path) -> Path:
         return unpacked(path, cache)
     files = [file for file in content if file.suffix == ".gguf"]
     if not files:
+        if pickled := hub.pickled(file.name for file in content):
+            raise SecateurError(f"{name} {pickled}")
         looked = "looked for *.safetensors, *.gguf"
         raise SecateurError(f"{name} has no weights ({looked}). Download it first, or give a hub id.")
-    if len(files) > 1:
+    if set(files) - set(gguf.together(files[0])):
         raise SecateurError(f"{name} holds {len(files)} GGUF files. Give one of them, for example {files[0]}.")
     return gguf.convert(files[0], cache)
 
@@ -118,11 +120,13 @@ def open_model(name: str, *, cache: Path, dtype: str | None = None, device: str 
     _check_stored(name, folder, network)
     _check_finite(name, network)
     architecture = describe(network)
+    tokenizer = _tokenizer(name, folder)
+    _check_ids(name, tokenizer, network.get_input_embeddings().weight.shape[0])
     return Model(
         name=name,
         folder=folder,
         network=network,
-        tokenizer=_tokenizer(name, folder),
+        tokenizer=tokenizer,
         architecture=architecture,
         fingerprint=fingerprint(folder),
         dtype=str(network.dtype).removeprefix("torch."),
@@ -262,7 +266,32 @@ def _load(name: str, folder: Path, dtype: str) -> Any:
     absent = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
     if absent:
         raise SecateurError(f"{name} is incomplete: {len(absent)} weights are missing or misshapen, first {absent[0]}")
+    if lost := sorted(key for key in found["unexpected_keys"] if _belongs(key, network)):
+        raise SecateurError(
+            f"{name} holds {len(lost)} weights that config.json has no place for, first {lost[0]}: it would compute"
+            " something else without them. Mend config.json (a switch for biases or norms?)."
+        )
     return network
+
+
+def _belongs(tensor: str, network: Any) -> bool:
+    """Whether a tensor that was not read is of a part that the network has: of a block, or of a module with parameters.
+
+    What stands beside those (heads for other tasks, towers of other senses, blocks that predict further tokens) is
+    none of it, nor are the rotary frequencies that old versions of transformers saved.
+    """
+    from torch import nn
+
+    *path, leaf = tensor.split(".")
+    if leaf == "inv_freq" or not path:
+        return False
+    owner, in_block = network if path[0] in network._modules else network.base_model, False
+    for part in path:
+        if part not in owner._modules:
+            return in_block
+        in_block = in_block or isinstance(owner, nn.ModuleList)
+        owner = owner._modules[part]
+    return any(True for _ in owner.parameters(recurse=False))
 
 
 def _tokenizer(name: str, folder: Path) -> Any:
@@ -297,6 +326,23 @@ def _check_stored(name: str, folder: Path, network: Any) -> None:
                     raise SecateurError(
                         f"{name}: {key} is stored as {stored}; pruning needs plain floating-point weights"
                     )
+
+
+SENSES = ("image", "audio", "video", "boi", "eoi", "boa", "eoa")
+"""How names of tokens begin that stand for what is not text; a tokenizer may know them where the network is without."""
+
+
+def _check_ids(name: str, tokenizer: Any, rows: int) -> None:
+    """Raise SecateurError if the tokenizer can make an id that the input embedding has no row for."""
+    known = {**tokenizer.init_kwargs, **tokenizer.special_tokens_map}
+    elsewhere = {str(token) for kind, token in known.items() if kind.startswith(SENSES)}
+    beyond = {token: row for token, row in tokenizer.get_vocab().items() if row >= rows and token not in elsewhere}
+    if beyond:
+        token = max(beyond, key=lambda one: beyond[one])
+        raise SecateurError(
+            f"{name}: its tokenizer goes up to id {beyond[token]} ({token!r}), its embedding has {rows} rows. Give it"
+            " the tokenizer that it was trained with."
+        )
 
 
 def _check_finite(name: str, network: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from tools.edges import reason
@@ -15,6 +16,29 @@ FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *LICENCES]
 
 TIMEOUT = 10.0
 """Seconds until the hub has to answer."""
+
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+"""How files end that hold weights as pickles."""
+
+NO_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
+"""How pickles begin that training leaves beside the weights."""
+
+
+def pickled(names: Iterable[str]) -> str:
+    """What there is to say of a model, some of whose files are pickles with weights; empty where none is.
+
+    Args:
+        names: of all its files; that none of them is safetensors or GGUF was seen before.
+    """
+    found = [name for name in sorted(names) if name.endswith(PICKLES) and not name.startswith(NO_WEIGHTS)]
+    if not found:
+        return ""
+    return (
+        f"holds its weights as a pickle only ({found[0]}), which is not read: loading one can run code. Convert it"
+        " where you trust it, with transformers: AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW) writes"
+        " safetensors, AutoTokenizer does the same for the tokenizer."
+    )
 
 
 def is_hub_id(name: str) -> bool:
@@ -44,7 +68,7 @@ def download(name: str) -> Path:
     """The local folder of a hub model.
 
     Raises:
-        SecateurError: the hub does not know it, asks for access, or cannot be reached.
+        SecateurError: the hub does not know it, asks for access, cannot be reached, or its weights are not read here.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -52,8 +76,12 @@ def download(name: str) -> Path:
     if folder := cached(name):
         return folder
     try:
-        HfApi().model_info(name, timeout=TIMEOUT)  # asks first, as a download waits long for a hub out of reach
+        # Asks first, as a download waits long for a hub out of reach.
+        files = [file.rfilename for file in HfApi().model_info(name, timeout=TIMEOUT).siblings or []]
+        check_readable(name, files)
         return Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["consolidated*", "*/*"]))
+    except SecateurError:
+        raise
     except GatedRepoError as error:
         raise SecateurError(
             f"{name} is gated: accept its licence on the hub, then log in with `hf auth login`"
@@ -61,19 +89,43 @@ def download(name: str) -> Path:
     except RepositoryNotFoundError as error:
         raise SecateurError(f"{name} is neither a sample, a folder, a file nor a model of the hub") from error
     except Exception as error:  # the client's exceptions change from release to release
+        here = _snapshot(name)
+        if here is not None and (lost := pickled(file.name for file in here.iterdir())):
+            raise SecateurError(f"{name} {lost}") from error
         raise SecateurError(
             f"{name} is neither a sample, a folder nor a file here, and the hub cannot be reached ({reason(error)})"
         ) from error
 
 
+def check_readable(name: str, files: list[str]) -> None:
+    """Raise SecateurError if none of the files of a hub model is one of safetensors.
+
+    Args:
+        name: of the model. files: paths inside its repository.
+    """
+    here = [file for file in files if "/" not in file]
+    if any(file.endswith(".safetensors") for file in here):
+        return
+    if graphs := [file for file in files if file.endswith(".gguf")]:
+        raise SecateurError(f"{name} holds GGUF files only. Download one (for example {graphs[0]}) and give its path.")
+    raise SecateurError(f"{name} {pickled(here) or 'has no weights (looked for *.safetensors)'}")
+
+
 def cached(name: str) -> Path | None:
     """The folder of a hub model that was downloaded whole; None where it was not."""
+    folder = _snapshot(name)
+    if folder is None:
+        return None
+    complete = any(folder.glob("*.safetensors")) and (folder / "config.json").exists() and not missing_shards(folder)
+    return folder if complete else None
+
+
+def _snapshot(name: str) -> Path | None:
+    """What the local cache holds of a model, complete or not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, local_files_only=True))
+        return Path(snapshot_download(name, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    complete = any(folder.glob("*.safetensors")) and (folder / "config.json").exists() and not missing_shards(folder)
-    return folder if complete else None

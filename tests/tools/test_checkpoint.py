@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tools import sample
 from tools.checkpoint import Model, fingerprint, locate, open_model
 from tools.errors import SecateurError, UsageError
+from tools.hub import check_readable
 
 
 @pytest.fixture
@@ -119,6 +120,27 @@ def pickle_beside(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "other.safetensors")
 
 
+def pickle_only(folder: Path) -> None:
+    pickle_beside(folder)
+    (folder / "other.safetensors").unlink()
+    (folder / "optimizer.pt").touch()
+
+
+def a_bias_more(folder: Path) -> None:
+    """As of a Llama with biases whose configuration lost `attention_bias`; transformers drops them."""
+    rewrite(folder, lambda tensors: tensors.update({"model.layers.2.self_attn.q_proj.bias": torch.zeros(96)}))
+
+
+def a_norm_more(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors.update({"model.layers.2.self_attn.q_norm.weight": torch.ones(16)}))
+
+
+def a_token_more(folder: Path) -> None:
+    described = json.loads((folder / "tokenizer.json").read_text())
+    described["added_tokens"].append(described["added_tokens"][0] | {"id": 512, "content": "<|more|>"})
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+
+
 def adapter_beside(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
 
@@ -157,6 +179,10 @@ def broken_tokenizer(folder: Path) -> None:
         (broken_index, "index.json is damaged"),
         (shard_elsewhere, r"names ../other.safetensors, which is no safetensors file of that folder"),
         (pickle_beside, "cannot be loaded"),
+        (pickle_only, r"as a pickle only \(pytorch_model.bin\), which is not read: .*run code.*save_pretrained"),
+        (a_bias_more, r"holds 1 weights that config.json has no place for, first model.layers.2.self_attn.q_proj.bias"),
+        (a_norm_more, r"no place for, first model.layers.2.self_attn.q_norm.weight"),
+        (a_token_more, r"its tokenizer goes up to id 512 \('<\|more\|>'\), its embedding has 512 rows"),
         (adapter_beside, r"has a LoRA adapter beside its weights"),
         (unknown_type, "cannot be loaded.*from_tomorrow"),
         (broken_configuration, "cannot be loaded"),
@@ -198,3 +224,43 @@ def test_code_of_a_checkpoint_is_never_run(copy: Path, tmp_path: Path) -> None:
         open_model(str(copy), cache=tmp_path / "cache")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_stands_beside_the_network_is_no_hindrance(copy: Path, tmp_path: Path) -> None:
+    """Heads that predict further tokens, towers of other senses, rotary tables of old versions, an image's token."""
+    names = ("mtp.fc.weight", "model.layers.5.mlp.up_proj.weight", "model.visual.fc.weight", "score.weight")
+    names += ("model.layers.0.self_attn.rotary_emb.inv_freq",)
+    rewrite(copy, lambda tensors: tensors.update({name: torch.ones(8) for name in names}))
+    a_token_more(copy)
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings | {"image_token": "<|more|>"}))
+    assert open_model(str(copy), cache=tmp_path).fingerprint != fingerprint(sample.TINY)
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        (["config.json", "pytorch_model-00001-of-00002.bin"], r"pickle only \(pytorch_model-00001-of-00002.bin\)"),
+        (["config.json", "consolidated.00.pth"], r"pickle only \(consolidated.00.pth\)"),
+        (["config.json", "it-Q4_K_M.gguf"], r"GGUF files only. Download one \(for example it-Q4_K_M.gguf\)"),
+        (["config.json", "training_args.bin", "original/it.safetensors"], r"has no weights"),
+    ],
+)
+def test_a_hub_model_without_safetensors_says_what_it_has(files: list[str], line: str) -> None:
+    with pytest.raises(SecateurError, match=line) as caught:
+        check_readable("owner/model", files)
+    assert "\n" not in str(caught.value)
+    check_readable("owner/model", [*files, "model.safetensors"])
+
+
+def test_a_cached_hub_model_of_pickles_says_so_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "models--owner--model"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    (cached / "snapshots" / "abc").mkdir(parents=True)
+    (cached / "snapshots" / "abc" / "pytorch_model.bin").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SecateurError, match=r"owner/model holds its weights as a pickle only \(pytorch_model.bin\)"):
+        locate("owner/model", tmp_path / "cache")
