@@ -71,8 +71,8 @@ def gather(file: Path) -> list[Path]:
     """
     parts = names(file)
     said = value(read(file), COUNT, 0)
-    if said in (0, 1) and len(parts) == 1:
-        return parts
+    if said in (0, 1):
+        return [file]
     if said != len(parts):
         raise SecateurError(
             f"{file} says that it is one of {said} parts. Name them NAME-00001-of-{int(said):05d}.gguf and so on, in"
