@@ -101,8 +101,8 @@ class Passes:
                 self.run(place)
                 result = held.result
             else:
-                rest = held.result[1:] if isinstance(held.result, tuple) else None
-                result = outputs[place] if rest is None else (outputs[place], *rest)
+                rest = held.result[1:] if isinstance(held.result, tuple | list) else None
+                result = outputs[place] if rest is None else type(held.result)((outputs[place], *rest))
             held.result, held.args, held.kwargs = None, (), {}
             if self.block + 1 < len(self._blocks):  # what follows the last block is of no use
                 self._meet(held, held.wait.switch(result), self.block + 1)
@@ -256,6 +256,6 @@ def _entering(held: _Held) -> torch.Tensor:
 
 
 def output_of(result: Any) -> torch.Tensor:
-    """The hidden states a block returns, whether it returns them alone or first of a tuple."""
-    hidden: torch.Tensor = result[0] if isinstance(result, tuple) else result
+    """The hidden states a block returns, whether it returns them alone or first of several things."""
+    hidden: torch.Tensor = result[0] if isinstance(result, tuple | list) else result
     return hidden

@@ -208,6 +208,7 @@ def _add(statistics: Statistics, keep: Shelf, model: Model, windows: Windows, ne
 def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
     blocks = list(model.network.get_submodule(model.architecture.blocks))
     cosines = torch.zeros(len(blocks), dtype=torch.float64)
+    counts = torch.zeros(len(blocks), dtype=torch.float64)  # a network may go through a block more than once
 
     def compare(index: int) -> Callable[..., None]:
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -216,6 +217,7 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
             lengths = torch.linalg.vector_norm(before, dim=-1) * torch.linalg.vector_norm(after, dim=-1)
             cosine = torch.linalg.vecdot(before, after) / lengths.clamp_min(1e-8)
             cosines[index] += cosine.sum().double().cpu()
+            counts[index] += cosine.numel()
 
         return hook
 
@@ -230,7 +232,7 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
             handle.remove()
     if idle := next((name for name, found in inputs.items() if not found.tokens), None):
         raise SecateurError(f"no token of the calibration text comes to {idle}, so nothing is known of its inputs")
-    redundancy = (1 - cosines / windows.tokens).tolist()
+    redundancy = (1 - cosines / counts).tolist()
     return Statistics(inputs, redundancy, text=windows.sha256)
 
 

@@ -42,6 +42,7 @@ CONFIGS: dict[str, Any] = {
         moe_intermediate_size=24,
     ),
     "lfm2": tf.Lfm2Config(**LLAMA | {"num_hidden_layers": 3}, layer_types=["conv", "full_attention", "conv"]),
+    "openai-gpt": tf.OpenAIGPTConfig(**SMALL, n_embd=32, n_layer=2, n_head=4, n_positions=64),  # blocks return lists
     "rwkv": tf.RwkvConfig(**SMALL, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32),
 }  # fmt: skip
 WINDOWS = random_windows(5, 16)
