@@ -10,6 +10,7 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from agent.identity import require_same_goal
 from agent.recorder import Recorder
 from runs.events import Event, Note, RunFailed, RunInterrupted, RunStarted
 from runs.run import Run, Status
@@ -39,6 +40,8 @@ def work(run: Run, *, listen: Callable[[Event], None] | None = None) -> None:
         return
     with run.lock():
         record = Recorder(run, listen)
+        if (began := next((e.goal for e in reversed(record.events) if isinstance(e, RunStarted)), None)) is not None:
+            require_same_goal(began, run.goal, run.id)
         versions = {name: version(name) for name in LIBRARIES}
         resumed = bool(record.events)
         record(RunStarted(run=run.id, goal=run.goal, versions=versions, host=socket.gethostname(), pid=os.getpid()))

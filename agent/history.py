@@ -26,6 +26,7 @@ from runs.events import (
     SpeedMeasured,
     SurveyDone,
     Thought,
+    Timed,
     ToolUsed,
 )
 from tools.measurement import Measurement
@@ -37,6 +38,7 @@ and came to 92 against 70."""
 
 _LATEST: dict[type[Event], str] = {
     SurveyDone: "survey",
+    Timed: "timed",
     Recalled: "recalled",
     Saved: "saved",
     SpeedMeasured: "speed",
@@ -70,6 +72,7 @@ class History:
     said: list[str] = field(default_factory=list)
     """What the person said while it worked."""
     survey: SurveyDone | None = None
+    timed: Timed | None = None
     recalled: Recalled | None = None
     saved: Saved | None = None
     speed: SpeedMeasured | None = None
@@ -91,7 +94,7 @@ class History:
                 self.likened.add(name)
             case Said(text=text):
                 self.said.append(text)
-            case SurveyDone() | Recalled() | Saved() | SpeedMeasured():
+            case SurveyDone() | Timed() | Recalled() | Saved() | SpeedMeasured():
                 setattr(self, _LATEST[type(event)], event)
             case Extended():
                 self.saved = self.speed = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from agent.recorder import Recorder
 from runs.goal import Goal
@@ -70,26 +70,43 @@ class Context:
 
     @property
     def model(self) -> Model:
-        """The opened model; the text is read with it, as both fail early or not at all."""
+        """The opened model; the text is read with it, as both fail early or not at all.
+
+        Raises:
+            SecateurError: one of them cannot be read, or is not what the run began with.
+        """
         if self._model is None:
+            from agent.identity import require_same
             from tools.checkpoint import open_model
             from tools.text import require_disjoint
 
             goal = self.goal
-            self._model = open_model(goal.model, cache=self.cache, dtype=goal.dtype, device=goal.device)
-            self._parts = self._read_text(self._model.tokenizer)
-            require_disjoint(self._parts.values())
+            model = open_model(goal.model, cache=self.cache, dtype=goal.dtype, device=goal.device)
+            parts = self._read_text(model.tokenizer)
+            if (began := self.recorder.history.survey) is not None:
+                require_same(began, model, parts, self.recorder.run.id)
+            require_disjoint(parts.values())
+            self._model, self._parts = model, parts
         return self._model
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """By what model and texts are known again when the run is resumed."""
+        from agent.identity import identity
+
+        return identity(self.model, self._parts)
 
     @property
     def bench(self) -> Workbench:
         """The resident model with its statistics, collected when first asked for."""
         if self._bench is None:
+            from tools.structure.prices import Prices
             from tools.workbench import Workbench
 
-            model = self.model
+            model, timed = self.model, self.recorder.history.timed
+            prices = None if timed is None else Prices.model_validate(timed.model_dump(include={*Prices.model_fields}))
             self._bench = Workbench(
-                model, self._parts["calibration"], self._parts.get("search"), self.cache, self._needs
+                model, self._parts["calibration"], self._parts.get("search"), self.cache, self._needs, prices
             )
         return self._bench
 
@@ -123,6 +140,7 @@ class Context:
         return Blueprint(
             model=goal.model,
             fingerprint=self.model.fingerprint,
+            texts={name: self._parts[name].sha256 for name in ("calibration", "search")},
             dtype=goal.dtype,
             device=goal.device,
             cache=self.cache,

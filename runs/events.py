@@ -81,6 +81,26 @@ class SurveyDone(Happened):
     """One value per block of each statistic: `skew`, `kurtosis`, `outliers`, `redundancy`, `size` (weights)."""
     reach: Reach | None = None
     """How much of the model the run's pattern can remove; None in runs of before it was noted."""
+    configuration: str = ""
+    """SHA-256 of config.json; with the fingerprint it tells changed weights from a changed configuration."""
+    tokenizer: str = ""
+    """SHA-256 of the tokenizer's files."""
+    texts: dict[str, str] = Field(default_factory=dict)
+    """Part of the text -> SHA-256 of the token ids that are read of it."""
+
+
+class Timed(Happened):
+    """What layers cost on the machine that the run began on: times are never the same twice, and what a recipe comes
+    to follows from them."""
+
+    event: Literal["timed"] = "timed"
+    request: Request
+    attention: dict[int, float]
+    """Head groups -> seconds."""
+    mlp: dict[int, float]
+    """Neurons -> seconds."""
+    whole: float
+    """Seconds of the dense model."""
 
 
 class PastCandidate(Frozen):
@@ -330,6 +350,7 @@ Event = Annotated[
     | Stage
     | Progress
     | SurveyDone
+    | Timed
     | Recalled
     | ReferenceMeasured
     | CandidateProposed

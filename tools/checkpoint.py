@@ -179,10 +179,14 @@ def open_tokenizer(name: str, cache: Path) -> PreTrainedTokenizerBase:
     return found
 
 
-def fingerprint(folder: Path) -> str:
-    """Hash of a folder's configuration and weights: 16 hexadecimal digits that change with any byte of them."""
-    digest = hashlib.sha256()
-    for file in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
+def fingerprint(folder: Path, configuration: str | None = None) -> str:
+    """Hash of a folder's configuration and weights: 16 hexadecimal digits that change with any byte of them.
+
+    Args:
+        configuration: SHA-256 of a config.json to suppose in the place of the folder's own.
+    """
+    digest = hashlib.sha256(f"config.json {configuration or gguf.sha256(folder / 'config.json')}\n".encode())
+    for file in sorted(folder.glob("*.safetensors")):
         digest.update(f"{file.name} {gguf.sha256(file)}\n".encode())
     return digest.hexdigest()[:16]
 

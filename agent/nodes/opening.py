@@ -7,7 +7,7 @@ import time
 from langgraph.runtime import Runtime
 
 from agent.state import Context, State
-from runs.events import Note, PastCandidate, Recalled, SurveyDone
+from runs.events import Note, PastCandidate, Recalled, SurveyDone, Timed
 from tools.blocks import check_blocks
 from tools.errors import SecateurError
 from tools.methods import method, references
@@ -56,13 +56,15 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
             SurveyDone(
                 parameters=sum(p.numel() for p in model.network.parameters()),
                 blocks=architecture.n_blocks,
-                fingerprint=model.fingerprint,
-                dtype=model.dtype,
                 seconds=time.perf_counter() - start,
                 units={name: tuple(values) for name, values in units.items()},
                 reach=reach,
+                **context.identity,
             )
         )
+    prices = bench.prices(goal.pattern if context.asked is None else context.asked[1].pattern)
+    if prices is not None and record.history.timed is None:
+        record(Timed.model_validate(prices.model_dump()))
     return state
 
 

@@ -34,6 +34,8 @@ class Blueprint(Frozen):
     model: str
     fingerprint: str
     """Of the engine's model: a host that knows another one by the same name must not measure."""
+    texts: dict[str, str]
+    """`calibration` and `search` -> SHA-256 of the engine's token ids, for the same reason."""
     dtype: str | None
     device: str
     cache: Path
@@ -66,6 +68,10 @@ class Blueprint(Frozen):
         search = windows(
             of.source, model.tokenizer, part="search", count=self.search.windows, length=self.search.length
         )
+        for name, read in (("calibration", calibration), ("search", search)):
+            if self.texts.get(name, read.sha256) != read.sha256:
+                where = f"{of.source} on host {socket.gethostname()}"
+                raise SecateurError(f"{where} has other {name} tokens than the engine's. Copy text and tokenizer anew.")
         bench = Workbench(model, calibration, search, self.cache, self.needs, self.prices)
         _ = bench.logits  # taken now, so that no candidate's seconds hold it
         return bench

@@ -92,6 +92,7 @@ def main() -> None:
     blueprint = Blueprint(
         model=chosen.model,
         fingerprint=fingerprint(locate(chosen.model, cache)),
+        texts={},
         dtype=None,
         device="cpu",
         cache=cache,

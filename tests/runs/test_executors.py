@@ -63,6 +63,7 @@ def blueprint(tmp_path: Path) -> Blueprint:
     return Blueprint(
         model="tiny",
         fingerprint="f00d",
+        texts={"calibration": "f00d", "search": "f00d"},
         dtype=None,
         device="cpu",
         cache=tmp_path,
@@ -82,6 +83,15 @@ def test_devices_and_threads_are_shared_out_among_processes(blueprint: Blueprint
 def test_a_model_that_is_another_one_on_the_worker_is_refused(blueprint: Blueprint) -> None:
     here = blueprint.model_copy(update={"threads": torch.get_num_threads()})
     with pytest.raises(SecateurError, match=r"^tiny on host .* has fingerprint \w{16}, not f00d\. Copy it anew\.$"):
+        here.build()
+
+
+def test_a_text_that_is_another_one_on_the_worker_is_refused(blueprint: Blueprint) -> None:
+    from tools.checkpoint import fingerprint, locate
+
+    known = fingerprint(locate("tiny", blueprint.cache))
+    here = blueprint.model_copy(update={"threads": torch.get_num_threads(), "fingerprint": known})
+    with pytest.raises(SecateurError, match=r"^builtin on host .* has other calibration tokens than the engine's\."):
         here.build()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -133,7 +133,7 @@ def replay(
 ) -> None:
     """Do a run again without its LLM: from the answers in its journal, to the same end."""
     from runs.budget import Budget, Ledger
-    from runs.events import Recalled
+    from runs.events import Recalled, SurveyDone, Timed
     from runs.run import create
     from tui.cli.prune import carry_to_end
 
@@ -146,8 +146,9 @@ def replay(
     budget = Budget(candidates=max(1, Ledger(old.goal.budget, events).spent.candidates))
     use_threads(found)
     new = create(found.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
-    for known in [event for event in events if isinstance(event, Recalled)]:
-        new.journal.append(Recalled(entries=known.entries))  # memory knows more by now
+    # Memory knows more by now, times would be others, and another model or text would not come to the same end.
+    for known in [event for event in events if isinstance(event, SurveyDone | Timed | Recalled)]:
+        new.journal.append(known.model_copy(update={"at": datetime.now(UTC)}))
     carry_to_end(new, json=json)
 
 

@@ -1,0 +1,103 @@
+"""Whether a run goes on with what it began with: numbers of other weights or texts cannot be compared with its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runs.events import SurveyDone
+from runs.goal import Goal
+from tools.errors import SecateurError
+from tools.gguf import sha256
+
+if TYPE_CHECKING:
+    from tools.checkpoint import Model
+    from tools.text import Windows
+
+_TOKENIZER = (
+    "tokenizer*",
+    "vocab*",
+    "merges*",
+    "added_tokens*",
+    "special_tokens*",
+    "chat_template*",
+    "tekken*",
+    "*.model",
+    "*.tiktoken",
+)
+"""Files that transformers makes a tokenizer from."""
+_DECIDES_NOTHING = {"budget", "workers", "output", "compress", "masks", "max_perplexity", "max_perplexity_rise"}
+"""Fields of a goal that change no number that is measured."""
+
+
+def identity(model: Model, parts: Mapping[str, Windows]) -> dict[str, Any]:
+    """The fields of `SurveyDone` by which model and texts are known again."""
+    return {
+        "fingerprint": model.fingerprint,
+        "configuration": sha256(model.folder / "config.json"),
+        "tokenizer": _tokenizer(model.folder),
+        "texts": {name: windows.sha256 for name, windows in parts.items()},
+        "dtype": model.dtype,
+    }
+
+
+def require_same_goal(began: Goal, goal: Goal, run: str) -> None:
+    """Refuse a goal.json that was changed since the run began.
+
+    Raises:
+        SecateurError: what decides numbers differs; the line names the fields.
+    """
+    before, now = began.model_dump(exclude=_DECIDES_NOTHING), goal.model_dump(exclude=_DECIDES_NOTHING)
+    if changed := [name for name in before if before[name] != now[name]]:
+        raise _refused(run, f"goal.json is not what it began with ({', '.join(changed)})")
+
+
+def require_same(began: SurveyDone, model: Model, parts: Mapping[str, Windows], run: str) -> None:
+    """Refuse to measure anything where model or texts are not those that the run began with.
+
+    A journal of an older version holds less of them; what it holds is compared.
+
+    Raises:
+        SecateurError: they differ; the line says in what.
+    """
+    now = SurveyDone.model_validate(began.model_dump() | identity(model, parts))
+    if changed := _changed(began, now, model.folder):
+        raise _refused(run, f"{model.name} is not what it began with ({', '.join(changed)})")
+    if texts := [name for name, known in began.texts.items() if now.texts.get(name, known) != known]:
+        sources = dict.fromkeys(parts[name].text for name in texts)
+        raise _refused(run, f"the text is not what it began with ({', '.join(texts)}: {', '.join(sources)})")
+
+
+def _changed(began: SurveyDone, now: SurveyDone, folder: Path) -> list[str]:
+    """What of a model is not as it was, in words."""
+    from tools.checkpoint import fingerprint
+
+    changed = []
+    if began.fingerprint != now.fingerprint:
+        configured = began.configuration not in ("", now.configuration)
+        if not began.configuration:
+            changed.append("weights or configuration")
+        elif not configured or fingerprint(folder, began.configuration) != began.fingerprint:
+            changed.append("weights")
+        changed += ["configuration"] if configured else []
+    if began.tokenizer not in ("", now.tokenizer):
+        changed.append("tokenizer")
+    if began.dtype != now.dtype:
+        changed.append(f"precision: {began.dtype} then, {now.dtype} now")
+    return changed
+
+
+def _refused(run: str, what: str) -> SecateurError:
+    return SecateurError(
+        f"run {run}: {what}, so what it measured before cannot be compared with what it would measure now. "
+        "Put that back and resume, or start a new run."
+    )
+
+
+def _tokenizer(folder: Path) -> str:
+    files = sorted(file for file in folder.iterdir() if any(fnmatch(file.name, name) for name in _TOKENIZER))
+    lines = [f"{file.name} {sha256(file)}\n" for file in files if file.is_file()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
