@@ -27,18 +27,20 @@ def _after_survey(state: State, runtime: Runtime[Context]) -> str:
 
 
 def _after_select(state: State) -> str:
+    """After memory was asked, too: a run that is resumed may have searched enough."""
     return "conclude" if state["enough"] else "reason"
 
 
 def build(checkpoints: BaseCheckpointSaver[str]) -> CompiledStateGraph[State, Context, State, State]:
     """Compile the graph with a checkpointer."""
     graph = StateGraph(State, context_schema=Context)
-    loop = (recall, reason, design, screen, measure, select)
-    for node in (brief, survey, *loop, conclude):
+    loop = (reason, design, screen, measure, select)
+    for node in (brief, survey, recall, *loop, conclude):
         graph.add_node(node.__name__, node)
     graph.add_edge(START, "brief")
     graph.add_edge("brief", "survey")
     graph.add_conditional_edges("survey", _after_survey, ["recall", "conclude"])
+    graph.add_conditional_edges("recall", _after_select, ["reason", "conclude"])
     for first, then in pairwise(loop):
         graph.add_edge(first.__name__, then.__name__)
     graph.add_conditional_edges("select", _after_select, ["reason", "conclude"])

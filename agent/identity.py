@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from tools.gguf import sha256
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
+    from tools.measurement import Measurement
     from tools.text import Windows
 
 _TOKENIZER = (
@@ -55,14 +56,20 @@ def require_same_goal(began: Goal, goal: Goal, run: str) -> None:
         raise _refused(run, f"goal.json is not what it began with ({', '.join(changed)})")
 
 
-def require_same(began: SurveyDone, model: Model, parts: Mapping[str, Windows], run: str) -> None:
+def require_same(
+    began: SurveyDone | None, measured: Iterable[Measurement], model: Model, parts: Mapping[str, Windows], run: str
+) -> None:
     """Refuse to measure anything where model or texts are not those that the run began with.
 
-    A journal of an older version holds less of them; what it holds is compared.
+    A journal of an older version, or one that lost its survey, holds less of them; what it holds is compared.
 
     Raises:
         SecateurError: they differ; the line says in what.
     """
+    if began is None:
+        if any(of.protocol.model != model.fingerprint for of in measured):
+            raise _refused(run, f"{model.name} is not what it began with (weights or configuration)")
+        return
     now = SurveyDone.model_validate(began.model_dump() | identity(model, parts))
     if changed := _changed(began, now, model.folder):
         raise _refused(run, f"{model.name} is not what it began with ({', '.join(changed)})")

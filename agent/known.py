@@ -11,12 +11,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from tools.edges import file_aside
-from tools.errors import SecateurError
+from tools.kept import Kept
 from tools.measurement import Measurement, libraries
-from tools.recipe import Frozen, Recipe, Structured, first_problem
+from tools.recipe import Frozen, Recipe, Structured
 
 if TYPE_CHECKING:
     from tools.text import Windows
@@ -29,31 +26,9 @@ class Known(Frozen):
     measurement: Measurement
     sparsities: dict[str, float]
 
-    @classmethod
-    def read(cls, path: Path) -> Known | None:
-        """What is kept there, if anything.
 
-        Raises:
-            SecateurError: it is damaged.
-        """
-        if not path.exists():
-            return None
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise SecateurError(
-                f"{path}: is damaged ({first_problem(error)}). Delete it, and it is measured again."
-            ) from error
-
-    def keep(self, path: Path) -> None:
-        """Keep it, written aside and renamed."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with file_aside(path) as partial:
-            partial.write_text(self.model_dump_json(), encoding="utf-8")
-
-
-def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe | None) -> Path:
-    """The file of a reference (None: the dense model) on these windows, under the bench's protocol."""
+def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe | None) -> Kept:
+    """The place of a reference (None: the dense model) on these windows, under the bench's protocol."""
     model, treatment = bench.model, None
     if recipe is not None:
         treatment = [recipe.canonical(), bench.calibration.sha256]
@@ -69,4 +44,4 @@ def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe 
         libraries(),
     ]
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    return cache / "references" / f"{name}.json"
+    return Kept(cache / "references", f"{name}.json")

@@ -6,8 +6,19 @@ from collections.abc import Callable
 
 from agent.history import History
 from runs.budget import Ledger
-from runs.events import Event, Extended, Progress, Said, Stage
+from runs.events import (
+    CandidateMeasured,
+    Event,
+    Extended,
+    FinalMeasured,
+    Progress,
+    ReferenceMeasured,
+    Said,
+    Stage,
+    Unreadable,
+)
 from runs.run import STOP, Run
+from tools.measurement import Measurement
 
 Listener = Callable[[Event], None]
 
@@ -17,7 +28,7 @@ class Recorder:
 
     def __init__(self, run: Run, listen: Listener | None = None) -> None:
         self.run = run
-        self.events: list[Event] = run.journal.read()
+        self.events: list[Event] = run.read()
         self.ledger = Ledger(run.goal.budget, self.events)
         self.history = History()
         for event in self.events:
@@ -39,6 +50,18 @@ class Recorder:
         """Tell what is running now."""
         self.current = name
         self(Stage(name=name, detail=detail, total=total))
+
+    @property
+    def measured(self) -> list[Measurement]:
+        """All that the journal holds."""
+        kinds = CandidateMeasured | ReferenceMeasured | FinalMeasured
+        return [event.measurement for event in self.events if isinstance(event, kinds)]
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether lines of the journal are lost: some cannot be read, or a number of a candidate is left out."""
+        numbers = [int(name.removeprefix("c-")) for name in self.history.candidates]
+        return any(isinstance(event, Unreadable) for event in self.events) or max(numbers, default=0) > len(numbers)
 
     @property
     def said_stop(self) -> bool:

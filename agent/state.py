@@ -83,8 +83,8 @@ class Context:
             goal = self.goal
             model = open_model(goal.model, cache=self.cache, dtype=goal.dtype, device=goal.device)
             parts = self._read_text(model.tokenizer)
-            if (began := self.recorder.history.survey) is not None:
-                require_same(began, model, parts, self.recorder.run.id)
+            record = self.recorder
+            require_same(record.history.survey, record.measured, model, parts, record.run.id)
             require_disjoint(parts.values())
             self._model, self._parts = model, parts
         return self._model

@@ -7,11 +7,12 @@ is fetched and ranked exactly. Embeddings are computed here; its default would d
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,9 +22,11 @@ from memory.recall import Recollection, rank
 from memory.remembered import Remembered, from_events
 from runs.events import encode
 from runs.lock import Locked, hold
-from runs.run import list_runs
-from tools.edges import file_aside
+from runs.run import Run, list_runs
+from tools import kept
+from tools.edges import file_aside, reason
 from tools.errors import SecateurError, UsageError
+from tools.kept import Damaged, set_aside
 from tools.recipe import Pattern, first_problem
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 _COLLECTION = f"candidates-v{VERSION}"
 _BATCH = 1000
+T = TypeVar("T")
 
 
 class Memory:
@@ -46,12 +50,11 @@ class Memory:
         """Remember; what is known under the same id is replaced.
 
         Raises:
-            SecateurError: the memory is damaged, cannot be written, or another process does not let go of it.
+            SecateurError: the memory cannot be written, or another process does not let go of it.
         """
         batch = list(memories)
         if batch:
-            with self._held(), _collection(self._chroma) as collection:
-                _write(collection, batch)
+            self._use(lambda collection: _write(collection, batch))
 
     def all(self) -> list[Remembered]:
         """Every memory, oldest first.
@@ -61,8 +64,7 @@ class Memory:
         """
         if not self._chroma.exists():
             return []
-        with self._held(), _collection(self._chroma) as collection:
-            documents = collection.get(include=["documents"])["documents"] or []
+        documents = self._use(_documents)
         try:
             memories = [Remembered.model_validate_json(document) for document in documents]
         except ValidationError as error:
@@ -72,10 +74,7 @@ class Memory:
 
     def count(self) -> int:
         """How many memories there are."""
-        if not self._chroma.exists():
-            return 0
-        with self._held(), _collection(self._chroma) as collection:
-            return int(collection.count())
+        return self._use(lambda collection: int(collection.count())) if self._chroma.exists() else 0
 
     def recall(self, model: Vector, pattern: Pattern, sparsity: float, k: int = 8) -> list[Recollection]:
         """The memories most worth trying on the model with that `model_vector`; see `memory.recall.rank`."""
@@ -112,20 +111,43 @@ class Memory:
     def rebuild(self) -> int:
         """Make the index anew from the journals of all runs; returns how many memories it holds.
 
-        The old index serves until the new one is whole.
+        The old index serves until the new one is whole. Runs that cannot be read are told of and left out.
         """
         with self._held():
-            memories = [memory for run in list_runs(self.home) for memory in from_events(run.journal.read())]
-            aside, old = self.folder / "chroma.new", self.folder / "chroma.old"
-            shutil.rmtree(aside, ignore_errors=True)
+            return self._make()
+
+    def _make(self) -> int:
+        memories = [memory for run in list_runs(self.home) for memory in _told_by(run)]
+        aside, old = self.folder / "chroma.new", self.folder / "chroma.old"
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
             with _collection(aside) as collection:
                 _write(collection, memories)
-            shutil.rmtree(old, ignore_errors=True)
-            if self._chroma.exists():
-                self._chroma.rename(old)
-            aside.rename(self._chroma)
-            shutil.rmtree(old, ignore_errors=True)
+        except Damaged as error:  # of what was just made: the disk is full, or Chroma does not work here
+            raise SecateurError(f"memory {self.folder} cannot be made anew ({error})") from error
+        shutil.rmtree(old, ignore_errors=True)
+        if self._chroma.exists():
+            self._chroma.rename(old)
+        aside.rename(self._chroma)
+        shutil.rmtree(old, ignore_errors=True)
         return len(memories)
+
+    def _use(self, what: Callable[[Collection], T]) -> T:
+        """What comes of the index; one that is damaged is set aside first and made anew from the journals."""
+        with self._held():
+            try:
+                if self._chroma.exists() and not self._chroma.is_dir():
+                    raise Damaged("it is no folder")
+                with _collection(self._chroma) as collection:
+                    return what(collection)
+            except Damaged as error:
+                set_aside(self._chroma, str(error))
+                self._make()
+            try:
+                with _collection(self._chroma) as collection:
+                    return what(collection)
+            except Damaged as error:
+                raise SecateurError(f"memory {self.folder} cannot be used ({error})") from error
 
     @property
     def _chroma(self) -> Path:
@@ -145,7 +167,11 @@ class Memory:
 
 @contextmanager
 def _collection(folder: Path) -> Iterator[Collection]:
-    """Open the collection in `folder` and close it again. The caller holds the lock."""
+    """Open the collection in `folder` and close it again. The caller holds the lock.
+
+    Raises:
+        Damaged: Chroma cannot work with what is there.
+    """
     import chromadb
     from chromadb.api.shared_system_client import SharedSystemClient
     from chromadb.config import Settings
@@ -161,20 +187,44 @@ def _collection(folder: Path) -> Iterator[Collection]:
         # Whatever Chroma stumbles over (sqlite, Rust, its own versions), there is one way out. What could not be opened
         # stays in its cache under that path and would keep a rebuilt index from opening, too.
         SharedSystemClient.clear_system_cache()
-        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        raise SecateurError(
-            f"memory {folder} cannot be used ({what}). `secateur memory rebuild` makes it anew from the runs."
-        ) from error
+        raise error if isinstance(error, Damaged) else Damaged(f"{type(error).__name__}: {reason(error)}") from error
+
+
+def _documents(collection: Collection) -> list[str]:
+    """All memories as they were written.
+
+    Raises:
+        Damaged: one of them is not what was written.
+    """
+    found = collection.get(include=["documents", "metadatas"])
+    documents, labels = found["documents"] or [], found["metadatas"] or []
+    for document, label in zip(documents, labels, strict=True):
+        if document is None or (label or {}).get("sha256") not in (None, _digest(document)):  # older versions had none
+            raise Damaged("the checksum of a memory is wrong")
+    return documents
+
+
+def _told_by(run: Run) -> list[Remembered]:
+    try:
+        return from_events(run.read())
+    except SecateurError as error:
+        kept.logger.warning("run %s is left out of memory: %s", run.id, error)
+        return []
+
+
+def _digest(document: str) -> str:
+    return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
 def _write(collection: Collection, memories: list[Remembered]) -> None:
     for start in range(0, len(memories), _BATCH):
         batch = memories[start : start + _BATCH]
+        documents = [encode(memory).decode() for memory in batch]
         collection.upsert(
             ids=[memory.id for memory in batch],
             embeddings=[_embedding(memory) for memory in batch],
-            documents=[encode(memory).decode() for memory in batch],
-            metadatas=[_labels(memory) for memory in batch],
+            documents=documents,
+            metadatas=[_labels(memory) | {"sha256": _digest(of)} for memory, of in zip(batch, documents, strict=True)],
         )
 
 

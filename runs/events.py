@@ -310,6 +310,10 @@ class Note(Happened):
     text: Text
 
 
+class Unreadable(Note):
+    """Where a journal holds lines that cannot be read; its reader tells of them, it is never written."""
+
+
 class Said(Happened):
     """What the person said."""
 

@@ -8,20 +8,17 @@ writer died. Writers lock the file for the moment of a write, so several process
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from runs.events import Event, Progress, decode, encode
+from runs.events import Event, Progress, Unreadable, decode, encode
 from runs.secrets import scrub_fields
 from tools.errors import SecateurError
-
-logger = logging.getLogger(__name__)
 
 _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 _CHUNK = 1 << 16
@@ -85,9 +82,15 @@ class Journal:
     def since(self, offset: int, *, settled: bool = False) -> tuple[list[Event], int]:
         """Events of the complete lines after byte `offset`, and where those lines end.
 
+        A line that stands twice, time and all, was copied and happened once. Damaged lines are left out and told of in
+        an event of their own.
+
         Args:
             settled: leave out what later lines say again: questions and pieces of speech whose answer is there,
                 progress that was passed. They are most of a long journal.
+
+        Raises:
+            SecateurError: the file cannot be read.
         """
         try:
             with self.path.open("rb") as file:
@@ -95,19 +98,32 @@ class Journal:
                 data = file.read()
         except FileNotFoundError:
             return [], offset
+        except OSError as error:
+            raise SecateurError(f"{self.path}: cannot be read ({error.strerror or error})") from error
         complete = data[: data.rfind(b"\n") + 1]
-        lines = complete.split(b"\n")[:-1]
-        events = [event for line in (_settled(lines) if settled else lines) if (event := self._parse(line)) is not None]
-        return events, offset + len(complete)
+        lines = list(dict.fromkeys(complete.split(b"\n")[:-1]))
+        return _events(_settled(lines) if settled else lines, self.path.name), offset + len(complete)
 
-    def _parse(self, line: bytes) -> Event | None:
+
+def _events(lines: Iterable[bytes], name: str) -> list[Event]:
+    """The events of lines, with an `Unreadable` in the place of the first that is damaged."""
+    events: list[Event] = []
+    problems: list[str] = []
+    gap = 0
+    for line in lines:
         try:
-            return decode(line)
+            events.append(decode(line))
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             if problem["type"] not in _UNKNOWN_KIND:
-                logger.warning("%s: a damaged line was skipped (%s)", self.path, problem["msg"])
-            return None
+                gap = gap if problems else len(events)
+                problems.append(problem["msg"])
+    if problems:
+        what = "1 line" if len(problems) == 1 else f"{len(problems)} lines"
+        text = f"{name}: {what} cannot be read and what they said is lost ({problems[0]})"
+        beside = events[max(0, gap - 1) : gap + 1]  # no time of its own, which the budget would be charged with
+        events.insert(gap, Unreadable(text=text, at=beside[0].at) if beside else Unreadable(text=text))
+    return events
 
 
 def _settled(lines: list[bytes]) -> list[bytes]:

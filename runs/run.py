@@ -30,6 +30,8 @@ from tools.recipe import first_problem
 
 STOP = "stop"
 """What `Run.stop` says, whatever words a person used."""
+UNREADABLE = "unreadable"
+"""What a list says in the place of a run's status."""
 _NAMES_SHOWN = 8
 
 
@@ -70,7 +72,7 @@ class Run:
             return Goal.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except ValidationError as error:
             raise SecateurError(f"run {self.id}: goal.json is not a goal: {first_problem(error)}") from error
-        except (OSError, ValueError, UsageError) as error:
+        except (OSError, ValueError, RecursionError, UsageError) as error:
             raise SecateurError(f"run {self.id}: goal.json cannot be read ({error})") from error
 
     @property
@@ -132,12 +134,32 @@ class Run:
         """The process that works on this run now."""
         return holder(self.folder / "lock")
 
+    def read(self) -> list[Event]:
+        """All that happened, oldest first.
+
+        Raises:
+            SecateurError: the journal cannot be read, or is lost.
+        """
+        events = self.journal.read()
+        left = (self.checkpoints, self.results, self.recipe_file, self.report_md)
+        if not events and any(path.exists() for path in left):
+            how = "empty" if self.journal.path.exists() else "missing"
+            raise SecateurError(
+                f"run {self.id}: its journal is {how}, so what it measured is lost. Put {self.journal.path.name} back, "
+                f"or start a new run; `secateur runs remove {self.id}` takes this one away."
+            )
+        return events
+
     def status(self, events: Iterable[Event] | None = None) -> Status:
-        """The state that lock and journal tell of; `events` saves reading the journal again."""
+        """The state that lock and journal tell of; `events` saves reading the journal again.
+
+        Raises:
+            SecateurError: the journal cannot be read, or is lost.
+        """
         if self.engine is not None:
             return Status.WORKING
         status = Status.NEW
-        for event in self.journal.read() if events is None else events:
+        for event in self.read() if events is None else events:
             match event:
                 case RunStarted() | Extended():
                     status = Status.INTERRUPTED  # until it says otherwise: a killed engine says nothing
@@ -148,6 +170,13 @@ class Run:
                 case _:
                     pass
         return status
+
+    def glance(self) -> tuple[str, str]:
+        """Status and goal as a list of runs shows them: `unreadable`, and why, where its files are damaged."""
+        try:
+            return str(self.status()), str(self.goal)
+        except SecateurError as error:
+            return UNREADABLE, " ".join(str(error).split())
 
     def follow(self, *, poll: float = 0.2) -> Iterator[Event]:
         """The events so far and then new ones as they come, until no engine works on the run any more."""

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from tools.architecture import Architecture, Projection
 from tools.blocks import check_blocks, output_of, passes
 from tools.checkpoint import Model
-from tools.edges import file_aside
 from tools.errors import SecateurError
+from tools.kept import Kept
 from tools.structure.experts import routed
 from tools.text import Windows
 
@@ -315,19 +315,20 @@ class Shelf:
         self.computed = False
 
     def holds(self, kind: str) -> bool:
-        return self._folder is not None and (self._folder / f"{kind}.safetensors").exists()
+        return self._folder is not None and bool(Kept(self._folder, f"{kind}.safetensors").files)
 
     def get(self, kind: str, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Read what is kept, or compute and keep it (written aside, then renamed)."""
-        if self._folder is not None and self.holds(kind):
-            found: dict[str, torch.Tensor] = load_file(self._folder / f"{kind}.safetensors", device=self._device)
+        """Read what is kept and whole, or compute and keep it."""
+        place = None if self._folder is None else Kept(self._folder, f"{kind}.safetensors")
+        found: dict[str, torch.Tensor] | None = None
+        if place is not None:
+            found = place.read(lambda file: load_file(file, device=self._device))
+        if found is not None:
             return found
         tensors = compute()
         self.computed = True
-        if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with file_aside(self._folder / f"{kind}.safetensors") as partial:
-                save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, partial)
+        if place is not None:
+            place.keep(lambda file: save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, file))
         return tensors
 
 

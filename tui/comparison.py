@@ -39,7 +39,7 @@ def results(home: Path, run: Run) -> list[tuple[str, float, float]]:
         if other.id == run.id:
             continue
         try:
-            if _alike(other.goal, run.goal) and (winner := summary(other.journal.read()).winner) is not None:
+            if _alike(other.goal, run.goal) and (winner := summary(other.read()).winner) is not None:
                 found.append((other.id, winner.sparsity, winner.perplexity))
         except SecateurError:
             continue  # the list of runs tells of damage

@@ -17,7 +17,7 @@ from agent.talk.intents import Export, GoOn, Intent, Leave, Prune, Question, Res
 from runs.budget import BudgetSpent, Ledger
 from runs.events import Extended, Replied
 from runs.goal import Goal
-from runs.run import Run, Status, list_runs
+from runs.run import UNREADABLE, Run, Status, list_runs
 from tools.edges import aside, expanded
 from tui.cli.edge import told
 from tui.goal import build
@@ -25,6 +25,8 @@ from tui.settings import Settings, load
 from tui.working import start
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from langchain_core.language_models import BaseChatModel
 
 HELP = """You can say, for example:
@@ -189,9 +191,9 @@ class Talk:
     def _estimate(self, goal: Goal) -> str:
         from runs.report import summary
 
-        for run in reversed(list_runs(self.settings.home)):
+        for run in reversed(_readable(self.settings.home)):
             if run.goal.model == goal.model and run.goal.searches and goal.budget.candidates:
-                events = run.journal.read()
+                events = run.read()
                 if run.status(events) is Status.FINISHED and (tried := (found := summary(events)).spent.candidates):
                     minutes = found.spent.minutes / tried * goal.budget.candidates
                     return f" (about {max(1, round(minutes))} minutes, judged by run {run.id})"
@@ -244,7 +246,7 @@ class Talk:
         if run is None:
             return "No run fits that. `secateur runs` lists them."
         self.run = run
-        events = run.journal.read()
+        events = run.read()
         status = run.status(events)
         told = f"Run {run.id}: {run.goal}, {status}.\n{advice.answer('how does it stand', events)}"
         if status in (Status.INTERRUPTED, Status.FAILED, Status.NEW):
@@ -255,7 +257,7 @@ class Talk:
         """The newest run that the words and the day fit: an id, or words of the goal."""
         days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
         words = said.words.lower().split()
-        for run in reversed(list_runs(self.settings.home)):
+        for run in reversed(_readable(self.settings.home)):
             text = f"{run.id} {run.goal}".lower().replace("-", " ") + f" {run.id} {run.goal}".lower()
             when = date.fromtimestamp(run.created)
             if all(word in text for word in words) and (said.day == "any" or when == days[said.day]):
@@ -291,6 +293,11 @@ class Talk:
         for said in self.run.unheard(self.run.journal.read()):
             self.run.journal.append(said)
         self.run.journal.append(Replied(text=reply))
+
+
+def _readable(home: Path) -> list[Run]:
+    """The runs that can be talked about; the list of runs tells of the others."""
+    return [run for run in list_runs(home) if run.glance()[0] != UNREADABLE]
 
 
 def listener(found: Settings) -> BaseChatModel | None:

@@ -22,7 +22,7 @@ def carry_out(run: Run, listen: Callable[[Event], None] | None = None) -> Summar
     """Work on a run until it is done; one that fails at its first attempt before it learnt anything is removed."""
     from agent.engine import work
 
-    new = not run.journal.read()
+    new = not run.read()
     try:
         work(run, listen=listen)
     except Exception:

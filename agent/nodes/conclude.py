@@ -207,13 +207,13 @@ def _measured(makers: _Makers, recipe: Recipe | None, part: Part, reference: boo
     context = makers.context
     windows = context.part(part)
     place = known_place(context.cache, context.bench, windows, recipe)
-    if reference and (found := Known.read(place)) is not None:
+    if reference and (found := place.read_model(Known)) is not None:
         return found
     makers.make(recipe)
     measurement = context.bench.perplexity(windows, "propagated" if recipe else "dense")
     found = Known(measurement=measurement, sparsities=context.bench.sparsities())
     if reference:
-        found.keep(place)
+        place.keep_model(found)
     return found
 
 

@@ -6,6 +6,7 @@ import time
 
 from langgraph.runtime import Runtime
 
+from agent.nodes.search import place
 from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone, Timed
 from tools.blocks import check_blocks
@@ -20,8 +21,8 @@ RECALLED = 3
 
 
 def brief(state: State, runtime: Runtime[Context]) -> State:
-    """Start at the first generation; the goal was validated when it was made."""
-    return {"generation": 0, "enough": ""}
+    """Start where the journal says that the run is; the goal was validated when it was made."""
+    return place(runtime.context)
 
 
 def survey(state: State, runtime: Runtime[Context]) -> State:

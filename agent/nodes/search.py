@@ -20,6 +20,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Extended,
     Likened,
     ReferenceMeasured,
     Selected,
@@ -217,6 +218,20 @@ def select(state: State, runtime: Runtime[Context]) -> State:
         alive = tuple(c.id for c in population(ranked, POPULATION, history.near))
         record(Selected(generation=generation, population=alive, best=ranked[0].id if ranked else None))
     return {"generation": generation + (0 if enough else 1), "enough": enough}
+
+
+def place(context: Context) -> State:
+    """Where the run is by its journal alone: at the first generation that has not ended, or at the end of the search.
+
+    Where the journal lost a line, all generations are gone through again, which says again only what is not there.
+    """
+    record, history = context.recorder, context.recorder.history
+    ended = 0
+    while not record.incomplete and ended in history.selected:
+        ended += 1
+    last = next((e for e in reversed(record.events) if isinstance(e, Selected | Extended)), None)
+    enough = _enough(context, ended - 1) if ended and not isinstance(last, Extended) else ""
+    return {"generation": ended - (1 if enough else 0), "enough": enough}
 
 
 def _enough(context: Context, generation: int) -> str:

@@ -7,20 +7,29 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from langgraph.checkpoint.sqlite import SqliteSaver
 
+from agent.checkpoints import check, opened, start
+from agent.designers.builtin import Builtin
 from agent.engine import work
+from agent.graph import build
 from agent.history import History
+from agent.nodes.search import place
 from agent.recorder import Recorder
+from agent.state import Context, State
 from runs.events import (
     CandidateMeasured,
     CandidateProposed,
@@ -28,20 +37,24 @@ from runs.events import (
     Event,
     Extended,
     FinalMeasured,
+    Note,
     Recalled,
     RunFailed,
     RunFinished,
     Said,
     Saved,
     SpeedMeasured,
+    Timed,
 )
 from runs.executors.results import Result
 from runs.goal import Budget, Evaluation, Goal, Part, Workers
-from runs.report import summary
+from runs.report import summary, write
 from runs.run import STOP, Run, Status, create, list_runs, open_run
 from tools.errors import SecateurError
 from tools.prune import overall
-from tools.recipe import Calibration, Request, parse_pattern
+from tools.recipe import Calibration, Request, Structured, parse_pattern
+from tui.panes.runs import known
+from tui.working import carry_out
 
 
 def goal(**changes: object) -> Goal:
@@ -175,10 +188,153 @@ def test_a_failure_is_one_line_in_the_journal_and_the_run_can_go_on(tmp_path: Pa
 
 def test_checkpoints_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     run = create(tmp_path, goal(method="magnitude"))
-    run.checkpoints.mkdir()
+    run.journal.append(Note(text="it had begun"))
+    with closing(opened(run.checkpoints)) as connection:
+        SqliteSaver(connection).setup()
+        full = "SELECT RAISE(FAIL, 'database or disk is full')"
+        connection.execute(f"CREATE TRIGGER full BEFORE INSERT ON checkpoints BEGIN {full}; END")
     with pytest.raises(SecateurError, match=rf"checkpoints.sqlite cannot be written .* secateur resume {run.id}"):
         work(run)
-    assert run.status() is Status.FAILED
+
+
+@pytest.fixture(scope="module")
+def late(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """`finished` as it was when its first finalist was measured."""
+    run = _copied(finished, tmp_path_factory.mktemp("late"))
+    lines = run.journal.path.read_bytes().splitlines(keepends=True)
+    kinds = [getattr(getattr(event, "measurement", None), "kind", "") for event in run.journal.read()]
+    assert len(kinds) == len(lines)
+    run.journal.path.write_bytes(b"".join(lines[: kinds.index("perplexity") + 1]))
+    _sql(*(f"DELETE FROM {table} WHERE checkpoint_id = {LAST}" for table in ("checkpoints", "writes")))(run.checkpoints)
+    for file in (run.recipe_file, run.report_html, run.report_md):
+        file.unlink()
+    shutil.rmtree(run.model_folder)
+    shutil.rmtree(run.home / "memory")
+    return run
+
+
+def _copied(run: Run, to: Path) -> Run:
+    shutil.copytree(run.home, to / "home")
+    return open_run(to / "home", run.id)
+
+
+def _sql(*statements: str) -> Callable[[Path], None]:
+    def do(file: Path) -> None:
+        with closing(sqlite3.connect(file)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    return do
+
+
+def _middle(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[4096 : len(data) // 2] = random.Random(0).randbytes(len(data) // 2 - 4096)
+    file.write_bytes(data)
+
+
+def _generation(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        for row, blob in connection.execute("SELECT rowid, checkpoint FROM checkpoints").fetchall():
+            other = blob.replace(b"generation\x01", b"generation\x05")
+            connection.execute("UPDATE checkpoints SET checkpoint = ? WHERE rowid = ?", (other, row))
+        connection.commit()
+
+
+def _in_the_way(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+LAST = "(SELECT max(checkpoint_id) FROM checkpoints)"
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "cut to less than a header": lambda file: os.truncate(file, 50),
+    "zeros in the header": lambda file: file.write_bytes(bytes(100) + file.read_bytes()[100:]),
+    "random bytes in the middle": _middle,
+    "no database": lambda file: file.write_text("not a database, " * 1000),
+    "a folder": _in_the_way,
+    "another blob": _sql(f"UPDATE checkpoints SET checkpoint = x'c1ff00' WHERE checkpoint_id = {LAST}"),
+    "another kind of blob": _sql(f"UPDATE checkpoints SET type = 'pickle' WHERE checkpoint_id = {LAST}"),
+    "a list for a checkpoint": _sql(f"UPDATE checkpoints SET checkpoint = x'90' WHERE checkpoint_id = {LAST}"),
+    "metadata that are no JSON": _sql(f"UPDATE checkpoints SET metadata = 'x' WHERE checkpoint_id = {LAST}"),
+    "an older schema": _sql("ALTER TABLE checkpoints DROP COLUMN metadata"),
+}
+OTHERWISE: dict[str, Callable[[Path], object]] = {
+    "whole": lambda file: None,
+    "empty": lambda file: file.write_bytes(b""),
+    "missing": lambda file: file.unlink(),
+    "a table is missing": _sql("DROP TABLE checkpoints"),
+    "all rows are missing": _sql("DELETE FROM checkpoints", "DELETE FROM writes"),
+    "the last rows are missing": _sql(f"DELETE FROM checkpoints WHERE checkpoint_id = {LAST}"),
+    "another generation": _generation,
+}
+
+
+@pytest.mark.parametrize("damage", [*UNREADABLE, *OTHERWISE])
+def test_the_place_of_a_run_follows_from_its_journal_whatever_became_of_its_checkpoints(
+    damage: str, late: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "checkpoints.sqlite"
+    with closing(sqlite3.connect(late.checkpoints)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    (UNREADABLE | OTHERWISE)[damage](path)
+    config: Any = {"configurable": {"thread_id": late.id}}
+    where: State = {"generation": 1, "enough": "the budget of 10 candidates is spent"}
+    assert place(Context(Recorder(late), late.home, Builtin())) == where
+    check(path, config)
+    told = [record.getMessage() for record in caplog.records if record.name == "tools.kept"]
+    assert len(told) == (damage in UNREADABLE)
+    assert (tmp_path / "checkpoints.sqlite.damaged").exists() == (damage in UNREADABLE)
+    with closing(opened(path)) as connection:
+        graph = build(SqliteSaver(connection))
+        assert start(graph, config, where) == (None if damage == "whole" else where)
+
+
+def test_what_is_damaged_late_in_a_run_is_made_anew_to_the_same_end(finished: Run, late: Run, tmp_path: Path) -> None:
+    run = _copied(late, tmp_path)
+    run.checkpoints.write_text("not a database, " * 1000)
+    cache = run.home / "cache"
+    derived = [*cache.rglob("gram.*"), *cache.rglob("inputs.*"), *cache.glob("references/*")]
+    assert len(derived) >= 2
+    for file in derived:
+        data = bytearray(file.read_bytes())
+        data[-9] ^= 1
+        file.write_bytes(data)
+    lines = run.journal.path.read_bytes().splitlines(keepends=True)
+    before = run.journal.read()
+    proposed = next(i for i, line in enumerate(lines) if b'"candidate_proposed"' in line and b'"c-3"' in line)
+    lines[proposed] = b"\xff" * 40 + b"\n"
+    run.journal.path.write_bytes(b"".join([*lines, *lines[proposed - 2 : proposed + 5]]))
+    work(run)
+    events = run.journal.read()
+    assert winner(run) == winner(finished)
+    assert not _measured_twice(run)
+    assert [e for e in events if isinstance(e, CandidateMeasured)][
+        : sum(isinstance(e, CandidateMeasured) for e in before)
+    ]
+    proposals = [e.candidate for e in events if isinstance(e, CandidateProposed)]
+    expected = [e.candidate for e in finished.journal.read() if isinstance(e, CandidateProposed)]
+    assert sorted(proposals, key=lambda c: c.id) == sorted(expected, key=lambda c: c.id)
+    notes = [e.text for e in events if isinstance(e, Note)]
+    assert sum("and made anew" in text for text in notes) >= 2
+    assert any("checkpoints.sqlite was damaged (" in text for text in notes)
+    assert sum("1 line cannot be read and what they said is lost" in text for text in notes) == 1
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_lost_journal_says_so_and_nothing_is_removed(how: str, late: Run, tmp_path: Path) -> None:
+    run = _copied(late, tmp_path)
+    run.journal.path.unlink()
+    if how == "empty":
+        run.journal.path.touch()
+    says = rf"^run {run.id}: its journal is {how}, so what it measured is lost\. "
+    for do in (work, carry_out, write, known):
+        with pytest.raises(SecateurError, match=says):
+            do(run)
+    assert run.checkpoints.exists()
+    assert how == "missing" or run.journal.path.read_bytes() == b""
 
 
 def _scaled(file: Path, factor: float, only: str = "") -> None:
@@ -357,6 +513,17 @@ def test_what_was_timed_before_more_was_asked_for_is_timed_again() -> None:
     assert history.speed is None
 
 
+def test_a_run_counts_with_the_times_that_it_began_with(tmp_path: Path) -> None:
+    """Times are never the same twice: taken again, a recipe of before would come to other shapes."""
+    pattern = Structured(kind="width", request=Request(batch=1, prompt=8, new=2))
+    run = create(tmp_path, goal(pattern=pattern, sparsity=0.25))
+    known = Timed(request=pattern.request, attention={1: 1.0, 2: 2.0}, mlp={64: 1.0, 256: 3.0}, whole=9.0)
+    run.journal.append(known)
+    found = Context(Recorder(run), tmp_path, Builtin()).bench.prices(pattern)
+    assert found is not None
+    assert found.model_dump() == known.model_dump(exclude={"at", "event"})
+
+
 def test_a_stop_holds_until_more_is_asked_for(tmp_path: Path) -> None:
     run = create(tmp_path, goal())
     for said, stopped in ((Said(text="stop using OBS"), False), (Said(text=STOP), True), (Extended(minutes=1), False)):
@@ -386,7 +553,7 @@ class Watch:
         newest = 0
         for file in self._folder.glob("*.json"):
             status = file.stat()
-            versions = self.writes.setdefault(file.name, set())
+            versions = self.writes.setdefault(f"{file.name.split('.')[0]}.json", set())  # without its checksum
             if (status.st_ino, status.st_mtime_ns) not in versions:
                 versions.add((status.st_ino, status.st_mtime_ns))
                 newest = Result.model_validate_json(file.read_bytes()).pid

@@ -1,22 +1,25 @@
-"""Final measurements of references are kept whole, and damage is said in a line."""
+"""Final measurements of references are kept whole, and one that was changed is measured again."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.known import Known
-from tools.errors import SecateurError
+from tools.kept import Kept
 
 
-def test_what_is_kept_is_read_and_damage_is_one_line(tmp_path: Path, story: Any) -> None:
-    place = tmp_path / "references" / "a.json"
-    assert Known.read(place) is None
-    known = Known(measurement=story.measurement(40.0, "perplexity"), sparsities={"model.layers.0.mlp.up_proj": 0.5})
-    known.keep(place)
-    assert Known.read(place) == known
-    place.write_bytes(place.read_bytes()[:50])
-    with pytest.raises(SecateurError, match=r"a\.json: is damaged .* Delete it, and it is measured again\."):
-        Known.read(place)
+@pytest.mark.parametrize("value", [40.0, math.inf])
+def test_what_is_kept_is_read_and_what_was_changed_is_not(tmp_path: Path, story: Any, value: float) -> None:
+    place = Kept(tmp_path / "references", "a.json")
+    assert place.read_model(Known) is None
+    known = Known(measurement=story.measurement(value, "perplexity"), sparsities={"model.layers.0.mlp.up_proj": 0.5})
+    place.keep_model(known)
+    assert place.read_model(Known) == known
+    [file] = place.files
+    file.write_text(file.read_text().replace("0.5", "0.4"))
+    assert place.read_model(Known) is None
+    assert [path.name for path in file.parent.iterdir()] == [f"{file.name}.damaged"]

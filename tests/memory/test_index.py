@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from memory.index import Memory, _collection
+from memory.index import Memory, _collection, _digest
 from memory.remembered import Remembered, from_events
 from runs.goal import Goal
 from runs.run import create
@@ -129,19 +130,52 @@ def test_rebuild_equals_what_the_journals_tell(tmp_path: Path, new_story: Any) -
     assert {path.name for path in memory.folder.iterdir()} == {"chroma", "lock"}
 
 
-def test_a_damaged_index_says_how_to_mend_it_and_rebuild_does(tmp_path: Path, new_story: Any) -> None:
+def _no_database(memory: Memory) -> None:
+    (memory.folder / "chroma" / "chroma.sqlite3").write_bytes(b"not a database" * 1000)
+
+
+def _a_file(memory: Memory) -> None:
+    shutil.rmtree(memory.folder / "chroma")
+    (memory.folder / "chroma").write_text("in the way")
+
+
+def _another_number(memory: Memory) -> None:
+    with _collection(memory.folder / "chroma") as collection:
+        held = collection.get(include=["documents", "embeddings"])
+        documents, embeddings = held["documents"], held["embeddings"]
+        assert documents is not None
+        assert '"divergence":0.9' in documents[1]
+        documents[1] = documents[1].replace('"divergence":0.9', '"divergence":0.1')
+        collection.update(ids=held["ids"], documents=documents, embeddings=embeddings)
+
+
+@pytest.mark.parametrize("damage", [_no_database, _a_file, _another_number])
+def test_a_damaged_index_is_set_aside_and_made_anew_from_the_runs(
+    damage: Callable[[Memory], None], tmp_path: Path, new_story: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     run = create(tmp_path, Goal(model="tiny", sparsity=0.5))
     for event in new_story(run=run.id).whole().events:
         run.journal.append(event)
     memory = Memory(tmp_path)
     memory.rebuild()
-    database = memory.folder / "chroma" / "chroma.sqlite3"
-    database.write_bytes(b"not a database" * 1000)
-    with pytest.raises(SecateurError, match="`secateur memory rebuild` makes it anew") as caught:
-        memory.all()
-    assert "\n" not in str(caught.value)
-    assert memory.rebuild() == 2
-    assert memory.count() == 2
+    known = memory.all()
+    damage(memory)
+    assert memory.all() == known
+    told = [record.getMessage() for record in caplog.records if record.name == "tools.kept"]
+    assert len(told) == 1
+    assert told[0].endswith("it is set aside as chroma.damaged and made anew")
+    assert {path.name for path in memory.folder.iterdir()} == {"chroma", "chroma.damaged", "lock"}
+
+
+def test_one_unreadable_run_does_not_keep_the_others_out_of_memory(
+    tmp_path: Path, new_story: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = (create(tmp_path, Goal(model="tiny", sparsity=0.5)) for _ in range(2))
+    for event in new_story(run=good.id).whole().events:
+        good.journal.append(event)
+    bad.journal.path.mkdir()
+    assert Memory(tmp_path).rebuild() == 2
+    assert f"run {bad.id} is left out of memory" in caplog.text
 
 
 @pytest.mark.parametrize("change", [{"from_tomorrow": 1}, {"model_vector": [1.0, 2.0]}])
@@ -153,7 +187,9 @@ def test_what_this_version_does_not_write_is_said(
     document = json.loads(remembered[0].model_dump_json()) | change
     with _collection(memory.folder / "chroma") as collection:
         held = collection.get(ids=[remembered[0].id], include=["embeddings"])["embeddings"]
-        collection.update(ids=[remembered[0].id], documents=[json.dumps(document)], embeddings=held)
+        written = json.dumps(document)
+        labels = [{"sha256": _digest(written)}]
+        collection.update(ids=[remembered[0].id], documents=[written], embeddings=held, metadatas=labels)
     with pytest.raises(SecateurError, match=r"cannot read.*`secateur memory rebuild` makes it anew") as caught:
         memory.recall(np.ones(65), Unstructured(), 0.5)
     assert "\n" not in str(caught.value)

@@ -127,16 +127,21 @@ def test_a_bug_in_a_worker_is_raised(bench: Scripted) -> None:
         next(executor.measure(candidates("crash"), 8))
 
 
-def test_results_that_cannot_be_kept_or_read_are_one_line(bench: Scripted) -> None:
+def test_results_that_are_lost_or_damaged_are_measured_again(bench: Scripted, caplog: pytest.LogCaptureFixture) -> None:
     with crew(bench, workers=1) as executor:
-        assert isinstance(next(executor.measure(candidates("W"), 8)), Measured)
-        place = Results(bench.results).place(Recipe(metric="W", sparsity=0.5), 8)
-        place.write_text('{"measurement"')
-        with pytest.raises(SecateurError, match=r"is not a result .* Delete it"):
-            next(executor.measure(candidates("W"), 8))
+        first = next(executor.measure(candidates("W"), 8))
+        assert isinstance(first, Measured)
+        [place] = Results(bench.results).place(Recipe(metric="W", sparsity=0.5), 8).files
+        place.write_text(place.read_text().replace('"value":', '"value":1'))
+        again = next(executor.measure(candidates("W"), 8))
+        assert isinstance(again, Measured)
+        assert again.measurement == first.measurement
+        assert [record.getMessage() for record in caplog.records if record.name == "tools.kept"] == [
+            f"{place} was damaged (its checksum is wrong): it is set aside as {place.name}.damaged and made anew"
+        ]
         shutil.rmtree(bench.results)
-        with pytest.raises(SecateurError, match=r"-8\.json: cannot be written \(no such file or directory\)"):
-            next(executor.measure(candidates("W"), 8))
+        assert isinstance(next(executor.measure(candidates("W"), 8)), Measured)
+        assert len(written(bench)) == 1
 
 
 def test_a_node_holds_as_many_workers_as_it_has_of_what_is_scarcest() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.events import Answered, Asked, Note, Progress, RunStarted, Spoke, decode, encode
+from runs.budget import Budget, Ledger
+from runs.events import Answered, Asked, Note, Progress, RunStarted, Said, Spoke, Unreadable, decode, encode
 from runs.journal import Journal
 from tools.errors import SecateurError
 
@@ -79,15 +80,30 @@ def test_broken_characters_become_question_marks(tmp_path: Path) -> None:
     assert texts(journal) == ["half ?"]
 
 
-def test_unknown_kinds_and_fields_are_skipped_and_damage_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unknown_kinds_and_fields_are_skipped_and_damage_is_told(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.jsonl")
     lines = ['{"event":"from_the_future","x":1}', '{"no":"kind"}', '{"event":"note","text":"a","new_field":1}']
-    journal.path.write_text("\n".join([*lines, "{damaged", '{"event":"note","text":"b"}', ""]))
-    assert texts(journal) == ["a", "b"]
-    assert len(caplog.records) == 1
-    assert "damaged" in caplog.text
+    journal.path.write_text("\n".join([*lines, "{damaged", '{"event":"note","text":"b"}', "\0\0", ""]))
+    events = journal.read()
+    assert [isinstance(event, Unreadable) for event in events] == [False, True, False]
+    told = texts(journal)
+    assert told[::2] == ["a", "b"]
+    assert told[1].startswith("j.jsonl: 2 lines cannot be read and what they said is lost (")
+    assert events[1].at == events[0].at  # no time of its own that a budget would be charged with
+
+
+def test_lines_that_stand_twice_count_once(tmp_path: Path, story: Any) -> None:
+    journal = Journal(tmp_path / "j.jsonl")
+    for event in story.whole().events:
+        journal.append(event)
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(b"".join([*lines[:9], *lines[2:9], *lines[9:], *lines[4:6]]))
+    assert journal.read() == story.events
+    assert Ledger(Budget(candidates=9), journal.read()).spent == Ledger(Budget(candidates=9), story.events).spent
+    again = [Said(text="more"), Said(text="more")]  # said twice, not copied
+    for said in again:
+        journal.append(said)
+    assert journal.read() == [*story.events, *again]
 
 
 def test_infinite_values_are_valid_json(story: Any) -> None:

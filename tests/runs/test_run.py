@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,8 +13,9 @@ import pytest
 
 from runs.events import RunFailed, RunInterrupted, Said
 from runs.goal import Goal
-from runs.run import Run, Status, create, list_runs, open_run, remove
+from runs.run import UNREADABLE, Run, Status, create, list_runs, open_run, remove
 from tools.errors import SecateurError, UsageError
+from tui.cli import run as cli
 
 GOAL = Goal(model="tiny", sparsity=0.5)
 ROOT = Path(__file__).parents[2]
@@ -82,6 +84,34 @@ def test_a_damaged_goal_names_the_run(tmp_path: Path, content: str) -> None:
     (run.folder / "goal.json").write_text(content)
     with pytest.raises(SecateurError, match=f"run {run.id}: goal.json"):
         _ = Run(run.folder).goal
+
+
+def test_one_unreadable_run_is_listed_beside_the_others(
+    tmp_path: Path, story: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [create(tmp_path, GOAL) for _ in range(5)]
+    whole, goal, journal, lost, line = runs
+    for run in (whole, line):
+        for event in story.whole().events:
+            run.journal.append(event)
+    (goal.folder / "goal.json").write_text("[" * 100_000)
+    journal.journal.path.mkdir()
+    lost.checkpoints.touch()
+    with line.journal.path.open("ab") as file:
+        file.write(b"\0\0\n")
+    found = {run.id: run.glance() for run in list_runs(tmp_path)}
+    assert found[whole.id] == found[line.id] == ("finished", str(GOAL))
+    assert {found[run.id][0] for run in (goal, journal, lost)} == {UNREADABLE}
+    assert "goal.json cannot be read" in found[goal.id][1]
+    assert "journal.jsonl: cannot be read" in found[journal.id][1]
+    assert "its journal is missing, so what it measured is lost" in found[lost.id][1]
+    assert cli(["runs", "--json", "--home", str(tmp_path)]) == 0
+    rows = {row["run"]: row for row in json.loads(capsys.readouterr().out)["runs"]}
+    assert rows[whole.id]["goal"] == str(GOAL)
+    assert (rows[lost.id]["status"], rows[lost.id]["goal"]) == ("unreadable", None)
+    assert rows[lost.id]["problem"] == found[lost.id][1]
+    assert cli(["runs", "show", line.id, "--home", str(tmp_path)]) == 0
+    assert "1 line cannot be read and what they said is lost" in capsys.readouterr().err
 
 
 def test_a_home_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import ValidationError
 
 from tools.architecture import family_of
 from tools.blocks import calls_of
-from tools.edges import file_aside
 from tools.errors import SecateurError
 from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
 from tools.evaluate.speed import Plan as Timing
 from tools.evaluate.speed import Spread
+from tools.kept import Kept
 from tools.measurement import libraries
 from tools.recipe import Frozen, Request
 from tools.structure.anatomy import Layer
@@ -95,23 +94,18 @@ def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Pa
         SecateurError: the family's blocks cannot be built without attention or MLP, or differ from each other.
     """
     place = None if cache is None else _place(model, request, cache)
-    if place is not None and place.exists():
-        try:
-            return Prices.model_validate_json(place.read_bytes())
-        except ValidationError as error:
-            raise SecateurError(f"{place} is damaged. Delete it, and the times are taken again.") from error
+    if place is not None and (known := place.read_model(Prices)) is not None:
+        return known
     found = _measured(model, layers, request)
     if place is not None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with file_aside(place) as file:
-            file.write_text(found.model_dump_json(), encoding="utf-8")
+        place.keep_model(found)
     return found
 
 
-def _place(model: Model, request: Request, cache: Path) -> Path:
+def _place(model: Model, request: Request, cache: Path) -> Kept:
     hardware = torch.cuda.get_device_name(model.device) if model.device.startswith("cuda") else cpu_name()
     key = [model.fingerprint, model.dtype, hardware, torch.get_num_threads(), request.model_dump(), libraries()]
-    return cache / "prices" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json"
+    return Kept(cache / "prices", f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json")
 
 
 def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Prices:

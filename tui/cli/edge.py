@@ -40,7 +40,15 @@ def hush() -> None:
         os.environ.setdefault(name, value)
     if not os.environ.get(DEBUG_VARIABLE):
         warnings.simplefilter("ignore")
-        logging.getLogger().addHandler(logging.NullHandler())
+        logging.getLogger().addHandler(_Told())
+
+
+class _Told(logging.Handler):
+    """Shows what was set aside because it was damaged, where no run notes it; what libraries log is not for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "tools.kept":
+            complain(record.getMessage())
 
 
 def complain(message: str) -> None:

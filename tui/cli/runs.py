@@ -12,7 +12,7 @@ import typer
 
 from tools.errors import SecateurError, UsageError
 from tui.cli import options
-from tui.cli.edge import print_json, settings, use_threads
+from tui.cli.edge import complain, print_json, settings, use_threads
 
 if TYPE_CHECKING:
     from runs.events import Event
@@ -36,15 +36,23 @@ def list_(home: options.Home = None, json: options.Json = False) -> None:
     place = settings(home).home
     found = list_runs(place)
     if json:
-        rows = [
-            {"run": run.id, "status": str(run.status()), "goal": str(run.goal), "created": _when(run)} for run in found
-        ]
-        print_json({"home": str(place), "runs": rows})
+        print_json({"home": str(place), "runs": [_row(run) for run in found]})
     elif not found:
         print(f"no runs in {place}; `secateur prune MODEL --sparsity 0.5` starts one")
     else:
         width = max(len(run.id) for run in found)
-        print("\n".join(f"{run.id:<{width}}  {_when(run)}  {run.status():<11}  {run.goal}" for run in found))
+        for run in found:
+            status, goal = run.glance()
+            print(f"{run.id:<{width}}  {_when(run)}  {status:<11}  {goal}")
+
+
+def _row(run: Run) -> dict[str, str | None]:
+    """A run in the JSON list; one that cannot be read has a `problem` and no goal."""
+    from runs.run import UNREADABLE
+
+    status, goal = run.glance()
+    told = {"goal": None, "problem": goal} if status == UNREADABLE else {"goal": goal}
+    return {"run": run.id, "status": status, **told, "created": _when(run)}
 
 
 class Drawing(StrEnum):
@@ -69,7 +77,7 @@ def show(
     from tui.comparison import comparison
 
     found = _open(run, home)
-    events = found.journal.read()
+    events = _read(found)
     if thoughts:
         print(_drawn(events, drawing))
         return
@@ -107,7 +115,7 @@ def compare(runs: RunNames, home: options.Home = None, json: options.Json = Fals
 
     if len(runs) < 2:
         raise UsageError("compare needs at least two runs; `secateur runs` lists them")
-    results = [summary(_open(name, home).journal.read()) for name in runs]
+    results = [summary(_read(_open(name, home))) for name in runs]
     if json:
         print_json({"runs": [result.as_json() for result in results]})
     else:
@@ -139,7 +147,7 @@ def replay(
 
     found = settings(home, threads=threads)
     old = _open(run, home)
-    events = old.journal.read()
+    events = old.read()
     talked = old.goal.designer not in ("builtin", "random", "evolution") and not old.goal.designer.startswith("replay:")
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
     # Whatever ended the search then, a limit or a person: it ends after as many candidates now.
@@ -177,6 +185,17 @@ def _open(name: str, home: options.Home) -> Run:
     from runs.run import open_run
 
     return open_run(settings(home).home, name)
+
+
+def _read(run: Run) -> list[Event]:
+    """The events of a run; lines that are lost are told of on stderr."""
+    from runs.events import Unreadable
+
+    events = run.read()
+    for event in events:
+        if isinstance(event, Unreadable):
+            complain(f"run {run.id}: {event.text}")
+    return events
 
 
 def _when(run: Run) -> str:

@@ -38,7 +38,7 @@ def known(run: Run) -> Known:
     Raises:
         SecateurError: its files are damaged.
     """
-    events = run.journal.read()
+    events = run.read()
     found = summary(events) if events else None
     values = [None, None] if found is None else [found.dense, found.winner]
     dense, result = ("·" if row is None else number(row.perplexity) for row in values)

@@ -53,7 +53,8 @@ def _past(runs: Sequence[Run]) -> Content:
     if not runs:
         return Content("")
     width = max(len(run.id) for run in runs)
-    lines = [f"\n        {run.id:<{width}}  {run.goal}  {run.status()}" for run in reversed(runs[-_RUNS:])]
+    told = [(run.id, *run.glance()) for run in reversed(runs[-_RUNS:])]
+    lines = [f"\n        {name:<{width}}  {goal}  {status}" for name, status, goal in told]
     return Content.assemble("\n  Past runs, /open RUN shows one:", *lines)
 
 
