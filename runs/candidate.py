@@ -12,7 +12,7 @@ from tools.recipe import Frozen, Recipe
 # Terminals and models hand on broken characters as lone surrogates, which a line of the journal cannot carry; control
 # characters would act on the terminal of whoever reads the journal.
 Text = Annotated[str, AfterValidator(plain)]
-"""Free text that a person or a model wrote; what is no character, or commands a terminal, becomes `?`."""
+"""Free text that a person or a model wrote, in which `plain` left only what shows."""
 
 
 class Candidate(Frozen):

@@ -33,6 +33,15 @@ def scrub(text: str) -> str:
     return str(_masked(text, secrets()))
 
 
+def unfinished(text: str) -> int:
+    """How many of the last characters may be the beginning of a secret, whose rest is still to come."""
+    most = 0
+    for secret in secrets():
+        longest = min(len(secret) - 1, len(text))
+        most = max(most, next((n for n in range(longest, 0, -1) if text.endswith(secret[:n])), 0))
+    return most
+
+
 def scrub_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """The same fields with every text in them scrubbed, however deep; numbers and names of fields stay."""
     return dict(_masked(fields, secrets()))

@@ -22,6 +22,6 @@ def _answering() -> Iterator[str]:
         try:
             with urllib.request.urlopen(f"{base}/models", timeout=_PATIENCE) as reply:
                 models = json.load(reply)["data"]
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue  # nothing there, or nothing of the kind
         yield f"{kind} at {base}" + (f" ({models[0]['id']})" if models else "")

@@ -12,6 +12,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from runs.events import ToolCall
 
+DEEPEST = 16
+"""Levels of lists and objects in the arguments of a call; no tool takes more than three."""
+
 
 def without_calls(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> list[BaseMessage]:
     """A conversation for a model that has no tool calls of its own: calls and results as text.
@@ -48,12 +51,30 @@ def _plain(message: BaseMessage) -> BaseMessage:
             return message
 
 
+def arguments_in(text: str) -> dict[str, Any] | None:
+    """The arguments of a call as they were written; None where they are no JSON object, or one that is too deep."""
+    try:
+        value = json.loads(text, strict=False)  # a line break within a string is no reason to ask again
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and _shallow(value) else None
+
+
+def _shallow(value: Any) -> bool:
+    """Whether a value is nested at most `DEEPEST` deep: whoever copies, checks or writes it goes down into it."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [part for parts in inner for part in parts]
+    return not any(isinstance(part, dict | list) for part in level)
+
+
 def calls_in(text: str, known: Collection[str], call: str) -> list[ToolCall]:
     """The calls of known tools that a text holds as JSON objects; `call` makes their ids."""
     found: list[ToolCall] = []
     for value in _objects(text):
         name, arguments = value.get("name", value.get("tool")), value.get("arguments", value.get("parameters"))
-        if isinstance(name, str) and name in known and isinstance(arguments, dict):
+        if isinstance(name, str) and name in known and isinstance(arguments, dict) and _shallow(arguments):
             found.append(ToolCall(name=name, arguments=json.dumps(arguments), id=f"{call}/text{len(found)}"))
     return found
 

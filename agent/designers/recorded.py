@@ -22,11 +22,13 @@ from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from agent.designers.plain_calls import call_schema, calls_in, without_calls
+from agent.designers.plain_calls import arguments_in, call_schema, calls_in, without_calls
 from agent.designers.prices import Price
 from agent.recorder import Recorder
 from runs.budget import BudgetSpent
 from runs.events import Answered, Asked, Message, Note, Spoke, ToolCall
+from runs.plain import plain
+from runs.secrets import unfinished
 from tools.errors import SecateurError
 
 ATTEMPTS = 4
@@ -203,7 +205,7 @@ class Recorded(BaseChatModel):
                 what = "did not stop" if endless else "went in circles"
                 self.line.record(Note(text=f"{self.line.name} {what} and was cut off"))
                 break
-        speech.flush()
+        speech.end()
         return AIMessageChunk(content="") if whole is None else whole
 
     def _answered(self, call: str, messages: list[BaseMessage], whole: AIMessageChunk, seconds: float) -> Answered:
@@ -260,13 +262,20 @@ class _Speech:
             self._said += text
         self._said += "".join(c["args"] or "" for c in chunk.tool_call_chunks)
         if time.perf_counter() - self._last >= PIECE_SECONDS:
-            self.flush()
+            self._flush(unfinished)
 
-    def flush(self) -> None:
-        for thinking, text in self._waiting.items():
-            if text:
-                self._record(Spoke(call=self._call, text=text, thinking=thinking))
-        self._waiting = {True: "", False: ""}
+    def end(self) -> None:
+        """Hand on what still waits."""
+        self._flush(lambda text: 0)
+
+    def _flush(self, held_back: Callable[[str], int]) -> None:
+        """Hand on what waits, but for so many last characters: a secret that comes in pieces is only known whole."""
+        for thinking, waiting in self._waiting.items():
+            text = plain(waiting)
+            cut = len(text) - held_back(text)
+            if cut:
+                self._record(Spoke(call=self._call, text=text[:cut], thinking=thinking))
+            self._waiting[thinking] = text[cut:]
         self._last = time.perf_counter()
 
 
@@ -298,20 +307,12 @@ def _spoken(answer: Answered) -> AIMessage:
     """An answer as a message; arguments that are no JSON object become an invalid call, for whoever asks to mend it."""
     good, bad = [], []
     for call in answer.calls:
-        arguments = _object(call.arguments)
+        arguments = arguments_in(call.arguments)
         if arguments is None:
             bad.append({"name": call.name, "args": call.arguments, "id": call.id, "error": "the arguments are no JSON"})
         else:
             good.append({"name": call.name, "args": arguments, "id": call.id})
     return AIMessage(content=answer.text, tool_calls=good, invalid_tool_calls=bad)
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text, strict=False)  # a line break within a string is no reason to ask again
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _status(error: BaseException) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from runs.candidate import Candidate
+from runs.plain import plain
 from runs.report import plots
 from runs.report.family import family
 from runs.report.summary import Summary, Trial, describe, number, summary
@@ -19,6 +20,8 @@ from runs.thoughts import ThoughtGraph, thought_graph
 from tools.edges import file_aside
 
 _BEST = 12
+_MARKS = re.compile(r"([\\`*_\[\]<>|#&!~$])")
+_ADDRESS = re.compile(r"://|@|www\.|\b(mailto|xmpp|javascript|data|file|tel):", re.IGNORECASE)
 
 
 def write(run: Run) -> None:
@@ -27,7 +30,7 @@ def write(run: Run) -> None:
     Raises:
         SecateurError: the run has not started, or a file cannot be written.
     """
-    events = run.journal.read()
+    events = run.read()
     found, graph = summary(events), thought_graph(events)
     for path, text in ((run.report_html, render_html(found, graph)), (run.report_md, render_markdown(found, graph))):
         with file_aside(path) as partial:
@@ -57,6 +60,7 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -97,9 +101,16 @@ def _recipe_yaml(found: Summary) -> str:
     return "" if recipe is None else yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).strip()
 
 
+def _shown(value: object) -> object:
+    """What a template puts out, with nothing that hides or turns around what stands there."""
+    return type(value)(plain(value)) if isinstance(value, str) else plain(str(value))
+
+
 def _markdown_text(value: object) -> str:
-    """`value` on one line, with no character left that Markdown or HTML would act upon."""
-    return re.sub(r"([\\`*_\[\]<>|#&!~])", r"\\\1", " ".join(str(value).split()))
+    """`value` on one line, with no character left that Markdown or HTML would act upon. Addresses become code: GitHub
+    and others make links of them, escaped or not."""
+    words = str(value).split()
+    return " ".join(_markdown_code(word) if _ADDRESS.search(word) else _MARKS.sub(r"\\\1", word) for word in words)
 
 
 def _markdown_code(value: object) -> str:

@@ -215,6 +215,15 @@ UNTIL_GOOD: dict[str, Script] = {
     "truncated arguments": hostile(lambda r, n: call("propose_metric", '{"expression": "W * X", "ba'), 1),
     "an unknown tool": hostile(lambda r, n: call("os_system", {"command": "touch /tmp/owned"}), 1),
     "wrong types": hostile(lambda r, n: call("propose_metric", {"expression": 7, "base": ["c-1"], "why": None}), 1),
+    **{
+        f"arguments nested {depth} deep": hostile(
+            lambda r, n, deep=depth: call("propose_metric", f'{{"expression": {"[" * deep}{"]" * deep}}}'), 1
+        )
+        for depth in (17, 300, 900, 11_000)
+    },
+    "a call as text with deeply nested arguments": hostile(
+        lambda r, n: say(f'{{"name": "layer_statistics", "arguments": {{"name": {"[" * 900}{"]" * 900}}}}}'), 1
+    ),
     "arguments that are a list": hostile(lambda r, n: call("propose_metric", "[1, 2]"), 1),
     "a call as text": hostile(lambda r, n: say('{"name": "layer_statistics", "arguments": {"name": "skew"}}'), 1),
     "Python for a metric": hostile(
@@ -340,6 +349,30 @@ def test_no_secret_is_written_anywhere(at_work: Any, monkeypatch: pytest.MonkeyP
             assert KEY.encode() not in path.read_bytes(), path
     first = next(e for e in context.recorder.events if isinstance(e, Answered))
     assert (first.text, first.thinking) == ("your key is *** ", "Bearer ***")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 27])
+def test_a_secret_that_comes_in_pieces_is_written_nowhere(
+    size: int, at_work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every chunk becomes a line of the journal, and no line nor all of them in a row hold the key."""
+    text = f"{KEY} and {KEY}."
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+
+    def dripping(request: dict[str, Any], number: int) -> Reply:
+        if number > 1:
+            return Reply(status=401)
+        spoken = [{"content": piece} for piece in pieces]
+        return Reply(deltas=[*({"reasoning_content": piece} for piece in pieces), *spoken])
+
+    monkeypatch.setattr("agent.designers.recorded.PIECE_SECONDS", 0.0)
+    context = at_work(dripping)
+    generation(context)
+    spoken = [event for event in context.recorder.events if isinstance(event, Spoke)]
+    assert len(spoken) >= 4
+    for thinking in (True, False):
+        assert "".join(event.text for event in spoken if event.thinking is thinking) == "*** and ***."
+    assert KEY.encode() not in context.recorder.run.journal.path.read_bytes()
 
 
 def test_instructions_hidden_in_results_change_nothing_but_text(at_work: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from runs.events import CandidateMeasured, CandidateProposed, Extended, RunFailed, RunInterrupted, SurveyDone, Thought
 from runs.goal import Goal
@@ -165,6 +166,36 @@ def test_text_from_the_journal_cannot_act(story: Any) -> None:
     outside_code = [line for line in markdown.split("## Recipe")[0].splitlines() if "script" in line]
     assert outside_code
     assert all("\n# head" not in line and "<script>" not in _without_code(line) for line in outside_code)
+
+
+LINKS = "https://e.example www.e.example a@e.example mailto:a@e.example [x](//e) [y]: //e <http://e> ![i](//e) $\\a{/}$"
+TURNED = "\u202e\u2066\u200f\u061c"
+
+
+@pytest.mark.parametrize("text", [LINKS, *LINKS.split(), f"({LINKS})", f"*{LINKS}*", LINKS.replace(" ", "\n")])
+def test_nothing_that_a_model_wrote_becomes_a_link(text: str, story: Any) -> None:
+    story.start().survey().propose("c-1", "W").measure("c-1", 0.5)
+    story.events[-2] = CandidateProposed(candidate=story.events[-2].candidate.model_copy(update={"why": text}))
+    story.final("dense", 22.8, None, 0.0).final("c-1", 25.0, "W").finish("c-1")
+    story.events.append(Thought(id="t-1", kind="lesson", text=text, generation=1))
+    found, graph = summary(story.events), thought_graph(story.events)
+    page = Tags(MarkdownIt("gfm-like").render(render_markdown(found, graph)))
+    assert not page.links
+    assert not {"a", "img", "script"} & set(page.tags)
+    assert Tags(render_html(found, graph)).links == []
+    assert Tags(MarkdownIt("gfm-like").render(f"see {LINKS}")).links  # or nothing was tried
+
+
+def test_nothing_turns_the_direction_of_writing(story: Any) -> None:
+    story.goal = Goal(model=f"tiny{TURNED}", sparsity=0.5)
+    story.start().survey().propose("c-1", "W").measure("c-1", 0.5)
+    story.final("dense", 22.8, None, 0.0).final("c-1", 25.0, "W").finish("c-1")
+    story.events.append(Thought(id="t-1", kind="lesson", text=f"spare{TURNED}it", generation=1))
+    found, graph = summary(story.events), thought_graph(story.events)
+    assert story.events[-1].text == "spare????it"
+    for page in (render_markdown(found, graph), render_html(found, graph), render_card(found, TURNED)):
+        assert not set(TURNED) & set(page)
+        assert "tiny????" in page
 
 
 def _without_code(line: str) -> str:
