@@ -24,7 +24,6 @@ _TOKENIZER = (
     "merges*",
     "added_tokens*",
     "special_tokens*",
-    "chat_template*",
     "tekken*",
     "*.model",
     "*.tiktoken",
