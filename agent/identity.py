@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from runs.events import SurveyDone
 from runs.goal import Goal
+from tools.edges import sha256
 from tools.errors import SecateurError
-from tools.gguf import sha256
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model

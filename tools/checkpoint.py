@@ -16,7 +16,7 @@ from tools import gguf, hub, sample
 from tools.architecture import Architecture, describe
 from tools.companions import TOKENIZERS
 from tools.compress import is_packed, unpacked
-from tools.edges import expanded, quiet, reason
+from tools.edges import expanded, quiet, reason, sha256
 from tools.errors import SecateurError, UsageError
 from tools.room import require_memory
 
@@ -185,9 +185,9 @@ def fingerprint(folder: Path, configuration: str | None = None) -> str:
     Args:
         configuration: SHA-256 of a config.json to suppose in the place of the folder's own.
     """
-    digest = hashlib.sha256(f"config.json {configuration or gguf.sha256(folder / 'config.json')}\n".encode())
+    digest = hashlib.sha256(f"config.json {configuration or sha256(folder / 'config.json')}\n".encode())
     for file in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{file.name} {gguf.sha256(file)}\n".encode())
+        digest.update(f"{file.name} {sha256(file)}\n".encode())
     return digest.hexdigest()[:16]
 
 

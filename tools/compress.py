@@ -30,10 +30,11 @@ from pydantic import BaseModel, NonNegativeInt, TypeAdapter
 from safetensors import SafetensorError, safe_open
 
 from tools.companions import belongs
-from tools.edges import aside, locked, reason, require_room
+from tools.edges import aside, locked, reason, require_room, sha256
 from tools.errors import SecateurError
-from tools.gguf import converted, sha256
+from tools.gguf import converted
 from tools.hub import missing_shards
+from tools.kept import is_whole, seal
 from tools.recipe import Frozen
 
 PLAIN, PACKED = ".safetensors", ".packed.safetensors"
@@ -161,8 +162,9 @@ def unpacked(folder: Path, cache: Path) -> Path:
         digest.update(f"{file.name} {sha256(file)}\n".encode())
     place = converted(digest.hexdigest(), folder.name, cache)
     with locked(place.with_name(f".{digest.hexdigest()[:16]}.lock")):
-        if not place.exists():
+        if not is_whole(place):
             restore_folder(folder, place)
+            seal(place)
     return place
 
 

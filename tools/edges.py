@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -40,6 +42,18 @@ def reason(error: BaseException) -> str:
         return os.strerror(int(code[1])).lower()
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return line if len(line) <= 200 else line[:199] + "…"
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's bytes; as long as it looks the same from outside, it is read once in a process."""
+    seen = file.stat()
+    return _sha256(file, seen.st_ino, seen.st_size, seen.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256(file: Path, *looks: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def expanded(name: str | Path) -> Path:

@@ -21,7 +21,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from tools.edges import file_aside, reason
+from tools.edges import file_aside, reason, sha256
 from tools.errors import SecateurError
 from tools.recipe import first_problem
 
@@ -105,6 +105,39 @@ class Kept:
         self.keep(write)
 
 
+def seal(folder: Path) -> None:
+    """Write the checksum of a whole folder beside it."""
+    with file_aside(_seal(folder)) as partial:
+        partial.write_text(_sum(folder), encoding="utf-8")
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder is there and is what it was when it was sealed; one that is not is set aside."""
+    if not folder.exists():
+        return False
+    try:
+        if _seal(folder).read_text(encoding="utf-8") == _sum(folder):
+            return True
+        why = "its checksum is wrong"
+    except FileNotFoundError:
+        why = "it has no checksum"
+    except (OSError, UnicodeDecodeError) as error:
+        why = reason(error)
+    set_aside(folder, why)
+    return False
+
+
+def _seal(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.sha256")
+
+
+def _sum(folder: Path) -> str:
+    """Of the names and bytes of all files in a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    lines = [f"{sha256(file)} {file.relative_to(folder)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def set_aside(path: Path, why: str) -> None:
     """Rename what is damaged and can be made anew, in the place of what was set aside before it, and tell of it.
 
@@ -136,5 +169,4 @@ def _make(folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+    return sha256(file)[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tools.checkpoint import Model
+from tools.compress import compress_folder, unpacked
 from tools.errors import SecateurError
 from tools.kept import Kept, set_aside
+from tools.sample import TINY
 from tools.statistics import collect
 
 
@@ -95,3 +98,50 @@ def test_what_was_set_aside_before_gives_way(tmp_path: Path) -> None:
     set_aside(tmp_path / "a", "why not")
     assert [path.name for path in tmp_path.iterdir()] == ["a.damaged"]
     assert (tmp_path / "a.damaged").is_dir()
+
+
+def _changed(folder: Path) -> None:
+    """One weight of many is another one; the file's size and header are what they were."""
+    file = folder / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 1
+    file.write_bytes(data)
+
+
+FOLDERS: dict[str, Callable[[Path], object]] = {
+    "another weight": _changed,
+    "another configuration": lambda folder: (folder / "config.json").write_text("{}"),
+    "a file less": lambda folder: (folder / "tokenizer.json").unlink(),
+    "a file more": lambda folder: (folder / "adapter_config.json").write_text("{}"),
+    "never sealed": lambda folder: folder.with_name(f"{folder.name}.sha256").unlink(),
+    "another seal": lambda folder: folder.with_name(f"{folder.name}.sha256").write_text("0"),
+}
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed model; opened, it is restored into the cache, as a GGUF is converted."""
+    folder = tmp_path_factory.mktemp("models") / "packed"
+    shutil.copytree(TINY, folder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor.clamp_min(0) for name, tensor in tensors.items()}, folder / "model.safetensors")
+    compress_folder(folder)
+    return folder
+
+
+@pytest.mark.parametrize("damage", FOLDERS)
+def test_a_damaged_folder_of_the_cache_is_made_again(
+    damage: str, packed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = unpacked(packed, tmp_path)
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
+    assert unpacked(packed, tmp_path) == place
+    assert not caplog.records
+    FOLDERS[damage](place)
+    assert unpacked(packed, tmp_path) == place
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+    assert [record.message for record in caplog.records] == [
+        f"{place} was damaged ({'it has no checksum' if 'never' in damage else 'its checksum is wrong'}): it is set "
+        f"aside as {place.name}.damaged and made anew"
+    ]
+    assert unpacked(packed, tmp_path) == place

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy
 
-from tools.edges import aside, locked, quiet, reason
+from tools.edges import aside, locked, quiet, reason, sha256
 from tools.errors import SecateurError
 from tools.gguf import parts, rotary, settings, words
+from tools.kept import is_whole, seal
 
 ORIGIN = "secateur_origin.json"
 """File in a converted folder: which GGUF it came from and how that was quantised."""
@@ -29,11 +30,6 @@ PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 READING = 2
 """Counts changes in what a GGUF is read as, so that nothing is taken from the cache that was read otherwise."""
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def converted(digest: str, name: str, cache: Path) -> Path:
@@ -59,9 +55,10 @@ def convert(file: Path, cache: Path, *, name: str | None = None) -> Path:
     digest = digests[0] if len(files) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
     folder = converted(digest, name or parts.stem(file), cache)
     with locked(folder.with_name(f".{digest[:16]}.lock")):
-        if not folder.exists():
+        if not is_whole(folder):
             with aside(folder) as partial:
                 _write(file, files, digest, partial)
+            seal(folder)
     return folder
 
 

