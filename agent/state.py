@@ -57,6 +57,12 @@ class Context:
             return goal.method, method(goal.method, goal.sparsity, goal.pattern, goal.calibration)
         return None
 
+    def reference(self, name: str) -> Recipe:
+        """The published method of that name, as results of this run are compared with it."""
+        from tools.methods import reference
+
+        return reference(name, self.goal.sparsity, self.goal.pattern, self.goal.calibration)
+
     @property
     def goes_block_by_block(self) -> bool:
         """Whether something of this run will be pruned block after block: not experts, nor what reads no inputs."""

@@ -53,6 +53,15 @@ def references(pattern: Pattern) -> tuple[str, ...]:
     return (*(("wanda_sp", "flap") if pattern.width else ()), *(("shortgpt",) if pattern.depth else ()))
 
 
+def reference(name: str, sparsity: float, pattern: Pattern, calibration: Calibration) -> Recipe:
+    """What a method means as a reference, in every place that compares with it: as its authors publish it.
+
+    Each has the comparison group of its own paper (Wanda the row, magnitude and SparseGPT the matrix), whatever group a
+    search may choose from; N:M, structures and experts prescribe theirs.
+    """
+    return method(name, sparsity, None if isinstance(pattern, Unstructured) else pattern, calibration)
+
+
 def named_allocation(name: str) -> Allocation:
     """uniform, sdsa, owl, dlp or atp with the width its authors use."""
     expression, width = NAMED_ALLOCATIONS[name]

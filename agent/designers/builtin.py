@@ -15,7 +15,7 @@ from agent.evolution.trees import tournament
 from agent.history import History
 from runs.events import PastCandidate
 from runs.thoughts import gain_over_parent
-from tools.methods import method, references
+from tools.methods import reference, references
 from tools.recipe import NM, Allocation, Compensation, Experts, Recipe, Structured
 
 ATTEMPTS = 40
@@ -51,19 +51,21 @@ class Builtin:
         if situation.pool.compensation:
             both = wanda.recipe.model_copy(update={"compensation": Compensation(kind="obs")})
             found += [self._named(situation, "sparsegpt"), Child(both, "seed", "Wanda's masks with the OBS update", ())]
+        own = wanda.recipe.model_copy(update={"pattern": goal.pattern})
+        if own != wanda.recipe:  # the goal's comparison group is another than the paper's
+            found.append(Child(own, "seed", f"Wanda's metric, {goal.pattern}", ()))
         found += [child for past in situation.recalled if (child := _adapted(past, situation)) is not None]
         if isinstance(goal.pattern, NM):
             return [*found, *(self._named(situation, name) for name in ("magnitude", "ria", "obs"))]
         found += [
-            Child(wanda.recipe.model_copy(update={"allocation": a}), "seed", f"wanda with {a} allocation", ())
+            Child(own.model_copy(update={"allocation": a}), "seed", f"Wanda's metric with {a} allocation", ())
             for a in SEED_ALLOCATIONS
         ]
         return [*found, self._named(situation, "ria")]
 
     def _named(self, situation: Situation, name: str) -> Child:
         goal = situation.goal
-        pattern = goal.pattern if isinstance(goal.pattern, NM | Experts) or name != "sparsegpt" else None
-        recipe = method(name, goal.sparsity, pattern, goal.calibration)
+        recipe = reference(name, goal.sparsity, goal.pattern, goal.calibration)
         return Child(recipe, "seed", f"published: {name} ({recipe.metric})", ())
 
     def pool(self, situation: Situation) -> Pool:

@@ -11,7 +11,7 @@ from agent.evolution.trees import random_tree
 from runs.events import PastCandidate
 from tools.allocation import units
 from tools.expression import METRIC, format_expression, simplify
-from tools.methods import method, references
+from tools.methods import reference, references
 from tools.recipe import Allocation, Compensation, Granularity, Recipe, Structured
 
 IRREPLACEABLE = "W * X_var / D"
@@ -34,7 +34,7 @@ def structured_seeds(situation: Situation, pattern: Structured) -> list[Child]:
     goal, repaired = situation.goal, situation.pool.compensation
     found = []
     for name in references(pattern):
-        recipe = method(name, goal.sparsity, pattern, goal.calibration)
+        recipe = reference(name, goal.sparsity, pattern, goal.calibration)
         if allows(pattern, recipe.pattern) and (repaired or recipe.compensation.kind == "none"):
             found.append(Child(recipe, "seed", f"published: {name}", ()))
     found += [child for past in situation.recalled if (child := _remembered(past, situation, pattern)) is not None]

@@ -28,10 +28,10 @@ from tools.errors import SecateurError
 from tools.evaluate.latency import measure_latency
 from tools.evaluate.speed import Plan as Timing
 from tools.finetune import write_masks
-from tools.methods import method, references
+from tools.methods import references
 from tools.precision import note_of
 from tools.prune import reads_inputs
-from tools.recipe import NM, Compensation, Experts, Recipe, Request, Structured
+from tools.recipe import Compensation, Experts, Recipe, Request, Structured
 from tools.save import save_model
 from tools.structure.prices import DECODED
 from tools.text import Part
@@ -95,13 +95,6 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
     return state
 
 
-def _reference(context: Context, name: str) -> Recipe:
-    """A published method under the run's pattern, each with its own comparison group where nothing is prescribed."""
-    goal = context.goal
-    pattern = goal.pattern if isinstance(goal.pattern, NM | Structured | Experts) else None
-    return method(name, goal.sparsity, pattern, goal.calibration)
-
-
 def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
     """Measure the finalists on the selection text and take the best.
 
@@ -119,7 +112,7 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
         if candidate.id not in found:
             best = min((m.value for m in found.values()), default=float("inf"))
             names = references(context.goal.pattern)
-            reference = next((name for name in names if candidate.recipe == _reference(context, name)), None)
+            reference = next((name for name in names if candidate.recipe == context.reference(name)), None)
             measured = _measured(makers, candidate.recipe, "selection", reference is not None).measurement
             record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=measured))
             if measured.value < best and makers.holds == candidate.recipe.id:
@@ -140,7 +133,7 @@ def _finalists(context: Context) -> list[Candidate]:
     ranked = history.ranked()
     count = context.goal.evaluation.finalists
     if isinstance(context.goal.pattern, Structured | Experts):
-        rivals = [_reference(context, name) for name in references(context.goal.pattern)]
+        rivals = [context.reference(name) for name in references(context.goal.pattern)]
         strongest = [c for c in ranked if c.recipe in rivals][:1]
         # Mostly width and mostly depth: what fitting can mend of blocks that are gone shows in the final form only.
         # On SmolLM2-135M at 30 %, KL 0.94 with 6 blocks gone became perplexity 84, 0.88 with one gone became 92.
@@ -153,7 +146,7 @@ def _finalists(context: Context) -> list[Candidate]:
     plain = [c for c in ranked if c.recipe.league == "none"]
     if not context.goal.compensation_allowed:
         return plain[:count]
-    control = [c for c in ranked if c.recipe == _reference(context, "sparsegpt")]
+    control = [c for c in ranked if c.recipe == context.reference("sparsegpt")]
     compensated = [c for c in ranked if c.recipe.league == "obs" and c not in control]
     twins = [_twin(context, c, "obs") for c in plain[:1]]
     chosen = [*twins, *compensated[: max(1, count - 1)]][:count]
@@ -183,7 +176,7 @@ def _twin(context: Context, candidate: Candidate, kind: Literal["obs", "least_sq
 def _test_reference(makers: _Makers, name: str) -> None:
     """A published method beside the winner; one that this model cannot take is said and left out."""
     context = makers.context
-    recipe = _reference(context, name)
+    recipe = context.reference(name)
     if isinstance(context.goal.pattern, Structured | Experts):
         try:
             context.bench.ready(recipe)

@@ -11,7 +11,7 @@ from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone, Timed
 from tools.blocks import check_blocks
 from tools.errors import SecateurError
-from tools.methods import method, references
+from tools.methods import references
 from tools.reach import reach_of
 from tools.recipe import Experts, Structured
 from tools.save import check_place
@@ -44,7 +44,7 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
     if context.asked is not None:
         bench.check(context.asked[1])
     elif isinstance(goal.pattern, Experts):  # no experts, or too few: every candidate would be refused
-        bench.check(method(references(goal.pattern)[0], goal.sparsity, goal.pattern, goal.calibration))
+        bench.check(context.reference(references(goal.pattern)[0]))
     if goal.searches and isinstance(goal.pattern, Structured):
         _measure(context, goal.pattern)
     if not resumed:

@@ -27,8 +27,8 @@ from runs.events import (
 )
 from runs.executors import Failed, Outcome
 from runs.goal import Part
-from tools.methods import method, references
-from tools.recipe import NM, Experts, Structured
+from tools.methods import references
+from tools.recipe import NM, Experts
 
 GENERATION = 6
 """Candidates per generation after the seeds."""
@@ -187,12 +187,8 @@ def _out_of_time(context: Context) -> str:
 def _control(context: Context, candidate: Candidate) -> str | None:
     """The name of the published method that a seed is. Such seeds are measured to the end, so that everything can be
     compared with them; magnitude is far behind and not worth it."""
-    goal = context.goal
-    for name in references(goal.pattern):
-        pattern = goal.pattern if isinstance(goal.pattern, NM | Structured) or name != "sparsegpt" else None
-        if name != "magnitude" and candidate.recipe == method(name, goal.sparsity, pattern, goal.calibration):
-            return name
-    return None
+    names = (name for name in references(context.goal.pattern) if name != "magnitude")
+    return next((name for name in names if candidate.recipe == context.reference(name)), None)
 
 
 def _promoted(context: Context, candidates: Sequence[Candidate], tokens: int) -> list[Candidate]:
