@@ -38,6 +38,7 @@ def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe 
         treatment,
         windows.sha256,
         list(windows.ids.shape),
+        windows.notes,
         model.fingerprint,
         model.dtype,
         model.device,

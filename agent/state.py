@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from runs.executors import Executor
     from runs.executors.seat import Blueprint
     from tools.checkpoint import Model
-    from tools.text import Part, Windows
+    from tools.sources import Part
+    from tools.text import Windows
     from tools.workbench import Workbench
 
 
@@ -39,7 +40,7 @@ class Context:
     _model: Model | None = None
     _bench: Workbench | None = None
     _executor: Executor | None = None
-    _parts: dict[str, Windows] = field(default_factory=dict)
+    _parts: dict[Part, Windows] = field(default_factory=dict)
 
     @property
     def goal(self) -> Goal:
@@ -84,14 +85,12 @@ class Context:
         if self._model is None:
             from agent.identity import require_same
             from tools.checkpoint import open_model
-            from tools.text import require_disjoint
 
             goal = self.goal
             model = open_model(goal.model, cache=self.cache, dtype=goal.dtype, device=goal.device)
-            parts = self._read_text(model.tokenizer)
+            parts = self._read_text(model)
             record = self.recorder
             require_same(record.history.survey, record.measured, model, parts, record.run.id)
-            require_disjoint(parts.values())
             self._model, self._parts = model, parts
         return self._model
 
@@ -163,29 +162,27 @@ class Context:
             self._executor.close()
             self._executor = None
 
-    def part(self, name: str) -> Windows:
-        """Windows of one part: `calibration`, `search`, `selection` or `test`."""
+    def part(self, name: Part) -> Windows:
+        """Windows of one part."""
         assert self.model is not None
         return self._parts[name]
 
-    def _read_text(self, tokenizer: object) -> dict[str, Windows]:
-        from tools.text import windows
+    @property
+    def about_text(self) -> list[str]:
+        """What the reader has to know of the texts."""
+        from tools.text import dealt
 
-        goal, calibration = self.goal, self.goal.calibration
-        of = goal.evaluation
-        found = {
-            "calibration": windows(
-                calibration.source,
-                tokenizer,
-                part="calibration",
-                count=calibration.windows,
-                length=calibration.length,
-                seed=calibration.seed,
-            )
-        }
-        asked: list[tuple[Part, str, Size]] = [("test", goal.test_text, of.test)]
+        assert self.model is not None
+        notes = {(name, note): None for name, found in self._parts.items() for note in found.notes}
+        return [*dealt(self._parts), *(f"the windows of {self._parts[name].text} are {note}" for name, note in notes)]
+
+    def _read_text(self, model: Model) -> dict[Part, Windows]:
+        from tools.text import Wanted, texts
+
+        of, goal = self.goal.calibration, self.goal
+        wanted: dict[Part, Wanted] = {"calibration": Wanted(of.source, of.windows, of.length, of.seed)}
         if goal.searches:
-            asked += [("search", calibration.source, of.search), ("selection", calibration.source, of.selection)]
-        for name, source, size in asked:
-            found[name] = windows(source, tokenizer, part=name, count=size.windows, length=size.length)
-        return found
+            sizes: dict[Part, Size] = {"search": goal.evaluation.search, "selection": goal.evaluation.selection}
+            wanted |= {part: Wanted(of.source, size.windows, size.length) for part, size in sizes.items()}
+        wanted["test"] = Wanted(goal.test_text, goal.evaluation.test.windows, goal.evaluation.test.length)
+        return texts(model, wanted)

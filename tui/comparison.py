@@ -58,7 +58,7 @@ def _table(summary: Summary) -> list[str]:
     names = [f"this run   {row.name}" if row.role == "result" else row.name for row in summary.table]
     width = max(20, *(len(name) for name in names))
     head = f"  {'':<{width}}  perplexity   sparsity"
-    text = f"  ({protocol.text}: {protocol.windows} windows of {protocol.length} tokens, {protocol.dtype})"
+    text = f"  ({protocol.text}: {protocol.read}, {protocol.dtype})"
     rows = [_row(name, row, width) for name, row in zip(names, summary.table, strict=True)]
     return [head + text, *rows]
 

@@ -121,7 +121,7 @@ def _value(measurement: Measurement) -> str:
 def _protocol(m: Measurement) -> str:
     p = m.protocol
     return (
-        f"{m.tokens:,} tokens of {p.text} ({p.text_sha256[:8]}), {p.windows} windows of {p.length}, {p.form}, "
+        f"{m.tokens:,} tokens of {p.text} ({p.text_sha256[:8]}), {p.read}, {p.form}, "
         f"{p.dtype} on {p.device}, sparsity {100 * m.sparsity:.2f} %, {m.seconds:.1f} s"
     )
 

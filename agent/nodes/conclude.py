@@ -33,8 +33,8 @@ from tools.precision import note_of
 from tools.prune import reads_inputs
 from tools.recipe import Compensation, Experts, Recipe, Request, Structured
 from tools.save import save_model
+from tools.sources import Part
 from tools.structure.prices import DECODED
-from tools.text import Part
 from tools.verify import sparsities, verify_saved
 from tools.workbench import Snapshot
 

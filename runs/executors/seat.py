@@ -62,12 +62,8 @@ class Blueprint(Frozen):
             where = f"{self.model} on host {socket.gethostname()}"
             raise SecateurError(f"{where} has fingerprint {model.fingerprint}, not {self.fingerprint}. Copy it anew.")
         of = self.calibration
-        calibration = windows(
-            of.source, model.tokenizer, part="calibration", count=of.windows, length=of.length, seed=of.seed
-        )
-        search = windows(
-            of.source, model.tokenizer, part="search", count=self.search.windows, length=self.search.length
-        )
+        calibration = windows(of.source, model, part="calibration", count=of.windows, length=of.length, seed=of.seed)
+        search = windows(of.source, model, part="search", count=self.search.windows, length=self.search.length)
         for name, read in (("calibration", calibration), ("search", search)):
             if self.texts.get(name, read.sha256) != read.sha256:
                 where = f"{of.source} on host {socket.gethostname()}"

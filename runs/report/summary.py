@@ -194,6 +194,7 @@ class Summary:
                 "result": None if winner is None else _finite(winner.perplexity),
                 "references": references,
             },
+            "protocol": None if self.protocol is None else self.protocol.model_dump(mode="json"),
             "speedup": None if self.speed is None else self.speed.speedup,
             "candidates": len(self.trials),
             "seconds": round(60 * self.spent.minutes, 3),

@@ -187,8 +187,8 @@ def test_levelling_leaves_what_is_gone_and_hits_the_mean() -> None:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     model = open_model("tiny", cache=tmp_path_factory.mktemp("cache"))
-    calibration = windows("builtin", model.tokenizer, part="calibration", count=4, length=64)
-    return Workbench(model, calibration, windows("builtin", model.tokenizer, part="search", count=2, length=64))
+    calibration = windows("builtin", model, part="calibration", count=4, length=64)
+    return Workbench(model, calibration, windows("builtin", model, part="search", count=2, length=64))
 
 
 def situation(bench: Workbench, pattern: Structured, generation: int = 0, seed: int = 0) -> Situation:

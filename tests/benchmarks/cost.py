@@ -77,7 +77,7 @@ def forward(model: Model, ids: list[torch.Tensor]) -> None:
 
 
 def statistics_pass(model: Model, count: int, length: int) -> None:
-    text = windows("builtin", model.tokenizer, part="calibration", count=count, length=length)
+    text = windows("builtin", model, part="calibration", count=count, length=length)
     jobs: dict[str, Callable[[], object]] = {
         "bare forward pass": lambda: forward(model, batches(text)),
         "statistics pass": lambda: collect(model, text),
@@ -133,8 +133,8 @@ def main() -> None:
     model = open_model(chosen.model, cache=user_data_path("secateur") / "cache", device=chosen.device)
     print(f"{model.name}: {model.dtype} on {model.device}, {torch.get_num_threads()} threads")
     statistics_pass(model, chosen.windows, chosen.length)
-    calibration = windows("builtin", model.tokenizer, part="calibration", count=4, length=chosen.length)
-    search = windows("builtin", model.tokenizer, part="search", count=16, length=chosen.length)
+    calibration = windows("builtin", model, part="calibration", count=4, length=chosen.length)
+    search = windows("builtin", model, part="search", count=16, length=chosen.length)
     bench = Workbench(model, calibration, search)
     masks(bench)
     candidates(bench)

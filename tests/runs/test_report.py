@@ -50,6 +50,7 @@ def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
         "reach",
         "removed",
         "perplexity",
+        "protocol",
         "speedup",
         "candidates",
         "seconds",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tools.architecture import weight
-from tools.checkpoint import Model
+from tools.checkpoint import Model, open_reader
 from tools.evaluate import divergence, perplexity, remember_dense
 from tools.sample import TINY
 from tools.text import Windows, windows
@@ -21,9 +21,7 @@ Draw = Callable[..., Windows]
 @pytest.fixture(scope="module")
 def speeches() -> Windows:
     """Eight windows of 128 tokens of the test text, in the trained sample's tokens."""
-    from transformers import AutoTokenizer
-
-    return windows("builtin", AutoTokenizer.from_pretrained(TINY), part="test", count=8, length=128)
+    return windows("builtin", open_reader(str(TINY), TINY), part="test", count=8, length=128)
 
 
 def prune_half(model: Model) -> None:

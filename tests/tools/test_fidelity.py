@@ -144,7 +144,7 @@ class Real:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Real:
     model = open_model("tiny", cache=tmp_path_factory.mktemp("cache"))
-    return Real(model, windows("builtin", model.tokenizer, part="calibration", count=16, length=256))
+    return Real(model, windows("builtin", model, part="calibration", count=16, length=256))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Real:
         pytest.skip("SECATEUR_TEST_MODEL names no model, for example smollm2-135m")
     cache = Path(os.environ.get("SECATEUR_TEST_CACHE", "") or tmp_path_factory.mktemp("cache"))
     model = open_model(REAL_MODEL, cache=cache)
-    return Real(model, windows("builtin", model.tokenizer, part="calibration", count=4, length=256))
+    return Real(model, windows("builtin", model, part="calibration", count=4, length=256))
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -66,7 +66,7 @@ def test_blocks_take_about_what_the_model_takes(tiny: Model) -> None:
 
 
 def test_a_target_of_time_is_kept_by_the_table(tiny: Model, tmp_path: Path) -> None:
-    calibration = windows("builtin", tiny.tokenizer, part="calibration", count=2, length=64)
+    calibration = windows("builtin", tiny, part="calibration", count=2, length=64)
     bench = Workbench(tiny, calibration, calibration, tmp_path)
     pattern = Structured(kind="width+depth", multiple=16, request=REQUEST)
     ready = bench.ready(Recipe(pattern=pattern, sparsity=0.25, metric="W"))

@@ -68,8 +68,8 @@ def test_least_squares_asks_for_a_share_of_what_is_missing(monkeypatch: pytest.M
 def test_a_smaller_model_fitted_to_the_stream_is_nearer_to_the_dense_one(
     kind: str, trained: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calibration = windows("builtin", trained.tokenizer, part="calibration", count=16, length=128)
-    search = windows("builtin", trained.tokenizer, part="search", count=8, length=128)
+    calibration = windows("builtin", trained, part="calibration", count=16, length=128)
+    search = windows("builtin", trained, part="search", count=8, length=128)
     bench = Workbench(trained, calibration, search)
     recipe = Recipe(
         pattern=Structured(kind=kind, multiple=16),  # type: ignore[arg-type]  # one of two

@@ -344,8 +344,8 @@ WIDTH = Structured(kind="width", multiple=16)
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     model = open_model("tiny", cache=tmp_path_factory.mktemp("cache"))
-    calibration = windows("builtin", model.tokenizer, part="calibration", count=8, length=128)
-    return Workbench(model, calibration, windows("builtin", model.tokenizer, part="search", count=4, length=128))
+    calibration = windows("builtin", model, part="calibration", count=8, length=128)
+    return Workbench(model, calibration, windows("builtin", model, part="search", count=4, length=128))
 
 
 @pytest.mark.parametrize("kind", ["none", "bias", "least_squares"])
@@ -381,7 +381,7 @@ def test_zeros_that_were_there_before_are_not_what_falls(tmp_path: Path) -> None
     model = open_model("tiny", cache=tmp_path)
     for p in model.architecture.projections:
         weight(model.network, p)[:, ::5] = 0.0
-    calibration = windows("builtin", model.tokenizer, part="calibration", count=2, length=64)
+    calibration = windows("builtin", model, part="calibration", count=2, length=64)
     bench = Workbench(model, calibration, calibration)
     recipe = Recipe(pattern=WIDTH, sparsity=0.4, metric="W * X")
     assert 0.4 <= bench.divergence(recipe, 64).sparsity < 0.45

@@ -24,6 +24,7 @@ from tools.compress import is_packed
 from tools.errors import SecateurError
 from tools.evaluate.speed import ELSEWHERE, ON_CUDA, Latency, LatencyProtocol, Plan, Speed, Spread, Times
 from tools.measurement import libraries
+from tools.positions import positions
 
 
 def time_calls(
@@ -85,10 +86,10 @@ def measure_latency(
 
 def _check(models: Sequence[Model], plan: Plan) -> None:
     for model in models:
-        positions = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
-        if positions is not None and plan.prompt + plan.new > positions:
+        limit = positions(model.config)
+        if limit is not None and plan.prompt + plan.new > limit.count:
             raise SecateurError(
-                f"{model.name} has {positions:,} positions, too few for a prompt of {plan.prompt:,} and {plan.new:,} "
+                f"{model.name} has {limit.count:,} positions, too few for a prompt of {plan.prompt:,} and {plan.new:,} "
                 "new tokens; give a smaller --prompt or --new"
             )
         if (model.dtype, model.device) != (models[0].dtype, models[0].device):

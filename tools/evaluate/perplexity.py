@@ -3,7 +3,9 @@
 exp of the mean loss over all predicted tokens, length - 1 per window; the first token of a window is context. The code
 of SparseGPT and Wanda multiplies each window's mean loss by the length and divides by all tokens, which is the same
 number for windows of one length. What the field never mixes is its two lengths, 2048 and the model's longest
-(LLaMA-2-7B dense: 5.47 and 5.12 on WikiText-2), so every protocol states the length.
+(LLaMA-2-7B dense: 5.47 and 5.12 on WikiText-2), so every protocol states the length. It states what windows begin with,
+too: those two figures are of one text cut into windows without BOS, and every window here has the one that Llama's
+tokenizer puts before a text, which makes perplexity a little lower.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ def protocol(model: Model, windows: Windows, form: str) -> Protocol:
             "text_sha256": windows.sha256,
             "windows": windows.ids.shape[0],
             "length": windows.ids.shape[1],
+            "begin": windows.begin,
+            "notes": windows.notes,
             "dtype": model.dtype,
             "device": model.device,
             "model": model.fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +14,6 @@ from tui.cli import options
 from tui.cli.edge import opened, print_json, settings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from tools.layers import LayerRow
     from tools.measurement import Measurement
     from tools.text import Windows
@@ -155,16 +154,14 @@ def _beside(model: str, against: str, ours: Measurement, theirs: Measurement) ->
             f"  {model:<{width}}  {ours.value:>10.4g}  {ours.value / theirs.value:>8.4g}",
             f"  {against:<{width}}  {theirs.value:>10.4g}",
             f"  {_how(ours)}",
+            *([f"  {against}: {theirs.protocol.read}"] if theirs.protocol.read != ours.protocol.read else []),
         ]
     )
 
 
 def _how(measured: Measurement) -> str:
     protocol = measured.protocol
-    return (
-        f"{protocol.text} ({protocol.windows} windows of {protocol.length} tokens, {protocol.dtype} on "
-        f"{protocol.device}, {measured.seconds:.1f} s)"
-    )
+    return f"{protocol.text} ({protocol.read}, {protocol.dtype} on {protocol.device}, {measured.seconds:.1f} s)"
 
 
 def survey(model: str, found: Settings) -> tuple[Windows, str, list[LayerRow]]:
@@ -178,7 +175,7 @@ def survey(model: str, found: Settings) -> tuple[Windows, str, list[LayerRow]]:
     opening = opened(model, found)
     text = windows(
         values.calibration,
-        opening.tokenizer,
+        opening,
         part="calibration",
         count=values.windows,
         length=values.length,
@@ -191,10 +188,7 @@ def survey(model: str, found: Settings) -> tuple[Windows, str, list[LayerRow]]:
 
 def measure(model: str, text: str, found: Settings) -> Measurement:
     """Perplexity of a model as it is."""
-    from tools.evaluate import perplexity
-
-    opening = opened(model, found)
-    return perplexity(opening, _test_windows(opening.tokenizer, text, found))
+    return _perplexity(model, _test_windows(model, text, found), found)
 
 
 def measure_both(model: str, against: str, text: str, found: Settings) -> tuple[Measurement, Measurement]:
@@ -203,19 +197,30 @@ def measure_both(model: str, against: str, text: str, found: Settings) -> tuple[
     Raises:
         SecateurError: their tokenizers cut the text differently; a perplexity is one of tokens.
     """
-    from tools.checkpoint import open_tokenizer
-
-    ours, theirs = (_test_windows(open_tokenizer(name, found.cache), text, found) for name in (model, against))
+    ours, theirs = (_test_windows(name, text, found) for name in (model, against))
     if ours.sha256 != theirs.sha256:
         raise SecateurError(
             f"{model} and {against} have different tokenizers: perplexities of different tokens do not compare; "
             "evaluate each alone, or compare their --latency"
         )
-    return measure(model, text, found), measure(against, text, found)
+    return _perplexity(model, ours, found), _perplexity(against, theirs, found)
 
 
-def _test_windows(tokenizer: PreTrainedTokenizerBase, text: str, found: Settings) -> Windows:
+def _test_windows(model: str, text: str, found: Settings) -> Windows:
+    """What is measured on, cut before any weights are read; what is unusual about it is told at once."""
+    from tools.checkpoint import open_reader
     from tools.text import windows
 
     values = found.values
-    return windows(text, tokenizer, part="test", count=values.test_windows, length=values.test_length)
+    cut = windows(
+        text, open_reader(model, found.cache), part="test", count=values.test_windows, length=values.test_length
+    )
+    for note in cut.notes:
+        print(f"note: {model}: the windows of {cut.text} are {note}", file=sys.stderr)
+    return cut
+
+
+def _perplexity(model: str, text: Windows, found: Settings) -> Measurement:
+    from tools.evaluate import perplexity
+
+    return perplexity(opened(model, found), text)

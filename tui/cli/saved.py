@@ -113,8 +113,7 @@ def _lines(done: Recovered, folder: Path, place: Path) -> list[str]:
         f"{folder}: {done.steps} steps on {shape[0]} windows of {shape[1]} tokens of {done.text.text}, "
         f"{done.trained:,} parameters of rank {done.rank}, {done.seconds:.1f} s",
         f"  before  perplexity {done.before.value:.4g}",
-        f"  after   perplexity {done.after.value:.4g}   "
-        f"({protocol.text}: {protocol.windows} windows of {protocol.length} tokens, {protocol.dtype})",
+        f"  after   perplexity {done.after.value:.4g}   ({protocol.text}: {protocol.read}, {protocol.dtype})",
         f"  zeros   {zeros}",
         f"  model   {place}       checked: reloads, logits equal, zeros as before",
     ]
