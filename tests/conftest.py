@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -152,6 +152,33 @@ def story() -> Story:
 @pytest.fixture
 def new_story() -> type[Story]:
     return Story
+
+
+@pytest.fixture
+def work_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], float]]:
+    """A clock in the place of the real one that counts work: a nanosecond for a multiplication of a linear map.
+
+    What is timed then costs the same on a busy machine, and half of a model costs half.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    from tools.evaluate import latency
+
+    done = [0.0]
+
+    def count(module: torch.nn.Module, arguments: tuple[Any, ...], output: object) -> None:
+        if isinstance(module, torch.nn.Linear | Conv1D):
+            (hidden,) = arguments
+            done[0] += 1e-9 * module.weight.numel() * hidden.numel() / hidden.shape[-1]
+
+    def clock() -> float:
+        return done[0]
+
+    monkeypatch.setattr(latency, "clock", clock)
+    handle = torch.nn.modules.module.register_module_forward_hook(count)
+    yield clock
+    handle.remove()
 
 
 @pytest.fixture

@@ -311,6 +311,7 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
     assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
 
 
+@pytest.mark.usefixtures("work_clock")
 def test_a_target_of_time_ends_with_the_measured_speed(tmp_path: Path) -> None:
     part = Part(windows=4, length=64)
     run = create(
@@ -327,7 +328,7 @@ def test_a_target_of_time_ends_with_the_measured_speed(tmp_path: Path) -> None:
     work(run)
     found = summary(run.journal.read())
     assert found.speed is not None
-    assert found.speed.speedup > 1
+    assert 1.3 <= found.speed.speedup < 2
     assert "1.30 asked (batch 2, 64 tokens in, 4 out" in found.gain
     assert "1.3 times faster, depth" in str(run.goal)
     assert found.as_json()["speedup"] == found.speed.speedup

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tools.checkpoint import Model, open_model
 from tools.compress import compress_folder
 from tools.errors import SecateurError
+from tools.evaluate import latency
 from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
 from tools.evaluate.speed import ELSEWHERE, Latency, Plan, Spread
 
@@ -44,13 +44,22 @@ def test_calls_are_made_in_turn_between_synchronisations() -> None:
     assert [len(seconds) for seconds in taken] == [2, 2]
 
 
-def test_seconds_are_those_of_each_call_and_count_what_the_device_still_does() -> None:
-    naps = [partial(time.sleep, 0.02), partial(time.sleep, 0.2)]
-    short, long = time_calls(naps, 2)
-    assert all(seconds >= 0.02 for seconds in short)
-    assert all(seconds >= 0.2 for seconds in long)
-    assert min(short) < 0.2
-    assert min(time_calls([lambda: None], 1, partial(time.sleep, 0.05))[0]) >= 0.05
+def test_seconds_are_those_of_each_call_and_count_what_the_device_still_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, pending = [0.0], [0.0]
+
+    def work(seconds: float, later: float = 0.0) -> None:
+        now[0] += seconds
+        pending[0] += later
+
+    def synchronise() -> None:
+        now[0] += pending[0]
+        pending[0] = 0.0
+
+    monkeypatch.setattr(latency, "clock", lambda: now[0])
+    assert time_calls([partial(work, 1.0), partial(work, 8.0)], 2) == [[1.0, 1.0], [8.0, 8.0]]
+    assert time_calls([partial(work, 1.0, later=4.0), partial(work, 0.5)], 2, synchronise) == [[5.0, 5.0], [0.5, 0.5]]
+    pending[0] = 16.0  # what was given to the device before is no part of the call
+    assert time_calls([partial(work, 1.0)], 1, synchronise, warm_up=0) == [[1.0]]
 
 
 def test_calls_are_made_without_gradients() -> None:
@@ -161,6 +170,7 @@ def test_a_tied_head_counts_once(save_random: Save) -> None:
     assert apart.models[0].parameters - tied.models[0].parameters == 512 * 32
 
 
+@pytest.mark.usefixtures("work_clock")
 def test_a_protocol_says_how_and_rates_follow_from_seconds(save_random: Save) -> None:
     model, told = opened(save_random("model")), list[int]()
     found = measure_latency([model, model], Plan(batches=(3, 1), prompt=8, new=4, repeats=2), told.append)
@@ -176,7 +186,11 @@ def test_a_protocol_says_how_and_rates_follow_from_seconds(save_random: Save) ->
     assert len(times.prefill.rounds) == len(times.blocks.rounds) == len(times.decode.rounds) == 2
     assert times.prefill_tokens_per_second == pytest.approx(3 * 8 / times.prefill.median)
     assert times.decode_tokens_per_second == pytest.approx(3 / times.decode.median)
-    assert 0 < 2 * (times.prefill.median + 4 * times.decode.median) <= found.seconds
+    weights = sum(p.size for p in model.architecture.projections)
+    head = model.network.lm_head.weight.numel()
+    assert times.blocks.rounds == pytest.approx([1e-9 * 3 * 8 * weights] * 2)
+    assert times.prefill.rounds == pytest.approx([1e-9 * 3 * (8 * weights + head)] * 2)
+    assert times.decode.rounds == pytest.approx([1e-9 * 3 * (weights + head)] * 2)
     assert Latency.model_validate_json(found.model_dump_json()) == found
 
 

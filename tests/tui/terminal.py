@@ -177,7 +177,7 @@ class Terminal:
         """Send keys: names of `KEYS`, or `ctrl+` and a letter. Programs wait some 0.1 s for what follows an Escape."""
         return self.type("".join(_sequence(key) for key in keys))
 
-    def wait_for(self, wanted: str | re.Pattern[str], timeout: float = 10.0) -> float:
+    def wait_for(self, wanted: str | re.Pattern[str], timeout: float = 60.0) -> float:
         """Wait until a text or a pattern is on the screen; returns the seconds that it took from now.
 
         Raises:
@@ -189,7 +189,7 @@ class Terminal:
         seen = self.wait_until(lambda display: pattern.search("\n".join(display.rows())), timeout, named)
         return max(0.0, seen - begun)
 
-    def wait_until(self, condition: Callable[[Display], object], timeout: float = 10.0, what: str = "it") -> float:
+    def wait_until(self, condition: Callable[[Display], object], timeout: float = 60.0, what: str = "it") -> float:
         """Wait until `condition`, which is called `what` in messages, holds of the display.
 
         Returns:
@@ -210,7 +210,7 @@ class Terminal:
                 raise AssertionError(self._report(f"{what} {reason}"))
             return self._seen
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait until the command has ended and all that it wrote is on the screen; returns its exit code.
 
         Raises:

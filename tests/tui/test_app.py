@@ -43,7 +43,7 @@ def play(
     asyncio.run(all_of_it())
 
 
-async def until(holds: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait, in real time, since engines and readers are beside the app."""
     for _ in range(int(seconds / 0.05)):
         if holds():
@@ -241,7 +241,9 @@ def test_an_engine_that_cannot_begin_says_why(tmp_path: Path) -> None:
     play(tmp_path / "home", steps)
 
 
-def test_ctrl_c_twice_leaves(tmp_path: Path) -> None:
+def test_ctrl_c_twice_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.app.TWICE", 600.0)
+
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         await pilot.press("ctrl+c")
         assert app.is_running

@@ -93,7 +93,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
     )
     _wait_for_a_candidate(tmp_path, process)
     process.send_signal(how)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     found = list_runs(tmp_path)[0]
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1] == f"secateur: interrupted. `secateur resume {found.id}` goes on where it stopped."

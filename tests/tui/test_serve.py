@@ -18,9 +18,9 @@ def free_port() -> int:
 
 
 async def first_screen(port: int) -> bytes:
-    """What comes over the socket until the example sentence is there, or half a minute is over."""
+    """What comes over the socket until the example sentence is there, or two minutes are over."""
     seen = b""
-    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(120), aiohttp.ClientSession() as session:
         while True:
             try:
                 async with session.ws_connect(f"http://localhost:{port}/ws?width=100&height=30") as page:
