@@ -26,10 +26,19 @@ def comparison(found: Summary, run: Run) -> str:
 
 
 def side_by_side(summaries: Sequence[Summary]) -> str:
-    """One line per run."""
+    """One line per run, in a table for each text: perplexities of different tokens do not stand in one column."""
     width = max(len(summary.run) for summary in summaries)
+    tables: dict[str, list[Summary]] = {}
+    for found in sorted(summaries, key=lambda found: found.protocol is None):
+        text = next(iter(tables), "") if found.protocol is None else found.protocol.text_sha256
+        tables.setdefault(text, []).append(found)
     head = f"  {'run':<{width}}  {'dense':>8}  {'result':>8}  {'sparsity':>8}  {'candidates':>10}  what was asked"
-    return "\n".join([head, *(_run_line(summary, width) for summary in summaries)])
+    lines = []
+    for table in tables.values():
+        first = table[0].protocol
+        text = "" if first is None else f"   perplexity on {first.text}: {first.read}"
+        lines += [head + text, *(_run_line(found, width) for found in table)]
+    return "\n".join(lines)
 
 
 def results(home: Path, run: Run) -> list[tuple[str, float, float]]:
@@ -39,11 +48,21 @@ def results(home: Path, run: Run) -> list[tuple[str, float, float]]:
         if other.id == run.id:
             continue
         try:
-            if _alike(other.goal, run.goal) and (winner := summary(other.read()).winner) is not None:
-                found.append((other.id, winner.sparsity, winner.perplexity))
+            if not _alike(other.goal, run.goal):
+                continue
+            ours, theirs = (summary(of.read()) for of in (run, other))
         except SecateurError:
             continue  # the list of runs tells of damage
+        same = None in (ours.protocol, theirs.protocol) or _read(ours) == _read(theirs)
+        if same and theirs.winner is not None:
+            found.append((other.id, theirs.winner.sparsity, theirs.winner.perplexity))
     return found
+
+
+def _read(summary: Summary) -> tuple[str, str] | None:
+    """The model and the tokens behind its perplexities: files and folders change under their names."""
+    protocol = summary.protocol
+    return None if protocol is None else (protocol.model, protocol.text_sha256)
 
 
 def _alike(one: Goal, other: Goal) -> bool:

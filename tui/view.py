@@ -308,12 +308,10 @@ class RunView:
         history = self.history
         if name in history.rejected:
             return f"rejected: {history.rejected[name]}"
-        found = history.divergences.get(name)
-        if not found:
-            return "waits to be measured" if self.state == "working" else "not measured"
+        found = history.divergences.get(name, {})
         parts = [f"KL {number(found[tokens].value)} over {tokens:,} tokens" for tokens in sorted(found)]
         if name in history.selections:
             parts.append(f"perplexity {number(history.selections[name].value)} on the selection text")
         if name in history.finals:
             parts.append(f"{number(history.finals[name].measurement.value)} on the held-out text")
-        return ", ".join(parts)
+        return ", ".join(parts) or ("waits to be measured" if self.state == "working" else "not measured")

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from runs.events import FinalMeasured
 from runs.goal import Goal
 from runs.report import render_card, summary
 from runs.run import Run, create
 from tui.cli import run as command
-from tui.comparison import comparison
+from tui.comparison import comparison, results
 
 
 @pytest.fixture
@@ -62,6 +63,25 @@ def test_compare_report_list_and_remove(finished: Run, new_story: Any, capsys: p
     assert [(row["run"], row["status"]) for row in json.loads(capsys.readouterr().out)["runs"]] == [
         (other.id, "interrupted")
     ]
+
+
+def test_perplexities_of_two_texts_do_not_stand_in_one_column(
+    finished: Run, new_story: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = finished.folder.parents[1]
+    other, alike = (create(home, new_story().goal) for _ in range(2))
+    for run, text in ((other, "0ther"), (alike, "builtin/test")):
+        for event in new_story(run=run.id).whole().events:
+            if isinstance(event, FinalMeasured):
+                protocol = event.measurement.protocol.model_copy(update={"text_sha256": text, "begin": "<bos>"})
+                measurement = event.measurement.model_copy(update={"protocol": protocol})
+                event = event.model_copy(update={"measurement": measurement})
+            run.journal.append(event)
+    assert command(["runs", "compare", finished.id, other.id, alike.id, "--home", str(home)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", finished.id, alike.id, "run", other.id]
+    assert lines[3].endswith("perplexity on builtin/test: 4 windows of 512 tokens, each after <bos>")
+    assert results(home, finished) == [(alike.id, 0.5, 41.9)]
 
 
 def test_zeros_are_said_to_change_neither_size_nor_speed(finished: Run, new_story: Any) -> None:

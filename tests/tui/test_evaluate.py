@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
 
+from tools.edges import quiet
+from tools.recipe import Calibration, Recipe
 from tui.cli import run
 
 Save = Callable[..., Path]
@@ -61,6 +65,41 @@ def test_different_tokenizers_are_told_before_anything_is_measured(
     assert run(["evaluate", "tiny", "--against", "other", *story]) == 1
     _one_line(capsys, "tiny and other have different tokenizers")
     assert run(["evaluate", "tiny", "--against", "other", *QUICK]) == 0
+
+
+def test_windows_longer_than_the_model_go_on_with_a_note_or_are_refused(
+    home: Path, story: list[str], save_random: Save, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    save_random("short", max_position_embeddings=16)
+    note = "longer than the 16 positions that the model was made for"
+    assert run(["evaluate", "short", *story]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"note: short: the windows of story.txt are {note}\n"
+    assert f"(2 windows of 32 tokens, {note}, float32 on cpu" in printed.out
+    assert evaluated(capsys, "short", *story)["protocol"]["notes"] == [note]
+    ends = GPT2Config(vocab_size=512, n_embd=8, n_layer=1, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0)
+    with quiet():
+        GPT2LMHeadModel(ends).save_pretrained(tmp_path / "ends")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tmp_path / "short" / file, tmp_path / "ends")
+    capsys.readouterr()
+    for arguments in (["evaluate", "ends", *story], ["stats", "ends", "--calibration", *story[1:]]):
+        assert run(arguments) == 1
+        _one_line(capsys, "ends has 16 positions, too few for windows of 32 tokens; give shorter windows")
+
+
+def test_a_model_that_was_calibrated_on_the_text_is_told(
+    home: Path, story: list[str], save_random: Save, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = save_random("mine")
+    calibration = Calibration(source=str(tmp_path / "story.txt"), windows=2, length=32)
+    Recipe(metric="W", sparsity=0.5, calibration=calibration).save(folder / "recipe.yaml")
+    note = "of what the model was calibrated on"
+    assert evaluated(capsys, "mine", *story)["protocol"]["notes"] == [note]
+    assert run(["evaluate", "tiny", "--against", "mine", *story]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"note: mine: the windows of story.txt are {note}\n"
+    assert printed.out.splitlines()[-1] == f"  mine: 2 windows of 32 tokens, {note}"
 
 
 def test_latency_prints_one_json_object(home: Path, save_random: Save, capsys: pytest.CaptureFixture[str]) -> None:

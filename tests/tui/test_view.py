@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from runs.events import Answered, Asked, Extended, Replied, RunInterrupted, Said, Spoke, Thought, ToolUsed
+from runs.events import (
+    Answered,
+    Asked,
+    CandidateMeasured,
+    Extended,
+    Replied,
+    RunInterrupted,
+    Said,
+    Spoke,
+    Thought,
+    ToolUsed,
+)
 from tui.commands import COMMANDS, matching, parse
 from tui.details import candidate_text
 from tui.doing import Doing
-from tui.panes.candidates import rows
+from tui.panes.candidates import COLUMNS, rows
 from tui.view import Card, RunView, Speech, ToolLine, Words
 from tui.widgets.status import parts
 
@@ -93,9 +104,42 @@ def test_the_table_has_the_references_and_marks_rough_numbers(story: Any) -> Non
     assert set(found) == {"c-1", "c-2", "magnitude", "wanda", "dense"}
     assert found["c-1"].cells[1].strip() == "(1.00)"
     assert found["c-2"].cells[0] == "★ c-2"
-    assert found["wanda"].perplexity == 50.9
+    assert (found["wanda"].selection, found["wanda"].test) == (None, 50.9)
     order = sorted(found.values(), key=lambda row: row.key(1))
     assert [row.name for row in order][:2] == ["dense", "c-2"]
+
+
+def test_a_column_of_the_table_holds_numbers_of_one_text_and_the_winner_has_a_row(story: Any) -> None:
+    """The winner was made at the end: it has no divergence, and finalists have no number on the held-out text."""
+    story.start().survey().reference("wanda", 1.0).reference("magnitude", 2.0)
+    story.propose("c-1", "W * X").measure("c-1", 1.0).propose("c-2", "W").measure("c-2", 0.8).propose("c-3", "W * D")
+    story.select("c-2")
+    for name, perplexity in (("c-2", 10.6), ("c-3", 9.9)):
+        measured = story.measurement(perplexity, "perplexity")
+        story.events.append(CandidateMeasured(at=story.at(), candidate_id=name, recipe_id="r", measurement=measured))
+    story.final("dense", 15.4, None, 0.0).final("wanda", 50.9, "W * X").final("c-3", 17.2, "W * D").finish("c-3")
+    view = seen(story.events)
+    found = {row.name: row for row in rows(view)}
+    cells = {name: [cell.strip() for cell in row.cells[:4]] for name, row in found.items()}
+    assert COLUMNS[:4] == ("#", "KL", "selection", "test")
+    assert cells == {
+        "c-1": ["c-1", "1.00", "·", "·"],
+        "c-2": ["c-2", "0.800", "10.6", "·"],
+        "c-3": ["★ c-3", "·", "9.90", "17.2"],
+        "wanda": ["wanda", "1.00", "·", "50.9"],
+        "magnitude": ["magnitude", "2.00", "·", "·"],
+        "dense": ["dense", "0.000", "·", "15.4"],
+    }
+    order = [[row.name for row in sorted(found.values(), key=lambda row: row.key(column))] for column in range(4)]
+    assert order[1] == ["dense", "c-2", "c-1", "wanda", "magnitude", "c-3"]
+    assert order[2][:2] == ["c-3", "c-2"]
+    assert order[3][:3] == ["dense", "c-3", "wanda"]
+    assert view.outcome("c-3") == ("perplexity 9.90 on the selection text, 17.2 on the held-out text")
+
+
+def test_the_winner_of_a_method_has_the_star(story: Any) -> None:
+    view = seen(story.start().final("dense", 15.4, None, 0.0).final("wanda", 50.9, "W * X").finish("wanda").events)
+    assert [row.cells[0] for row in rows(view)] == ["  dense", "★ wanda"]
 
 
 def test_a_candidate_is_told_in_full_with_the_protocol(story: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +17,10 @@ from tools.recipe import Recipe
 from tui.panes.pane import OpenCandidate, Pane
 from tui.view import RunView
 
-COLUMNS = ("#", "KL", "ppl", "metric", "allocation", "with")
+COLUMNS = ("#", "KL", "selection", "test", "metric", "allocation", "with")
+"""KL on the search text, and perplexities of final forms on two others: a column holds numbers of one text."""
+SORTABLE = 4
+"""The first columns."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Row:
     tokens: int
     most: bool
     """Whether it was measured on as many tokens as any; a number over fewer is put in brackets."""
-    perplexity: float | None
-    """On the held-out text where it was read, else on the selection text."""
+    selection: float | None
+    """Perplexity on the text that selects among finalists."""
+    test: float | None
+    """Perplexity on the held-out text."""
     recipe: Recipe | None
 
     @property
@@ -41,21 +45,21 @@ class Row:
         return (
             f"{'★' if self.leads else ' '} {self.name}",
             _shown(self.divergence, rough=not self.most),
-            _shown(self.perplexity),
+            _shown(self.selection),
+            _shown(self.test),
             "" if recipe is None else recipe.metric,
             "" if recipe is None else _allocation(recipe),
             "" if recipe is None or recipe.compensation.kind == "none" else str(recipe.compensation),
         )
 
-    def key(self, column: int) -> tuple[float, float | str]:
-        """Sorts by a column, and numbers over more tokens before those over fewer."""
-        match column:
-            case 1:
-                return -self.tokens, math.inf if self.divergence is None else self.divergence
-            case 2:
-                return 0, math.inf if self.perplexity is None else self.perplexity
-            case _:
-                return 0, int(self.name[2:]) if self.name[2:].isdigit() else -1
+    def key(self, column: int) -> tuple[bool, int, float]:
+        """Sorts by a column: numbers over more tokens before those over fewer, rows without a number last."""
+        if column == 0:
+            return False, 0, int(self.name[2:]) if self.name[2:].isdigit() else -1
+        value = (self.divergence, self.selection, self.test)[column - 1]
+        if value is None:
+            return True, 0, 0.0
+        return False, -self.tokens if column == 1 else 0, value
 
 
 def _shown(value: float | None, rough: bool = False) -> str:
@@ -68,20 +72,19 @@ def _allocation(recipe: Recipe) -> str:
 
 
 def rows(view: RunView) -> list[Row]:
-    """Candidates that have a number, and the references."""
+    """Candidates that have a number, of whatever kind, and the references."""
     history = view.history
     most = max((max(found) for found in history.divergences.values()), default=0)
     found = []
-    for candidate in history.candidates.values():
-        measured = history.divergences.get(candidate.id)
-        if measured:
-            tokens = max(measured)
-            perplexity = history.selections.get(candidate.id)
-            final = history.finals.get(candidate.id)
-            value = final.measurement.value if final else perplexity.value if perplexity else None
-            leads = view.leader == candidate.id
-            kl = measured[tokens].value
-            found.append(Row(candidate.id, leads, kl, tokens, tokens == most, value, candidate.recipe))
+    for name, candidate in history.candidates.items():
+        measured = history.divergences.get(name, {})
+        tokens = max(measured, default=0)
+        kl = measured[tokens].value if measured else None
+        selection = history.selections[name].value if name in history.selections else None
+        test = history.finals[name].measurement.value if name in history.finals else None
+        if (kl, selection, test) != (None, None, None):
+            leads = view.leader == name
+            found.append(Row(name, leads, kl, tokens, tokens in (0, most), selection, test, candidate.recipe))
     return [*found, *_references(view)]
 
 
@@ -95,9 +98,9 @@ def _references(view: RunView) -> list[Row]:
     for name in dict.fromkeys([*divergences, *finals]):
         tokens, value = divergences.get(name, (0, None))
         recipe = finals[name].recipe if name in finals else None
-        perplexity = finals[name].measurement.value if name in finals else None
+        test = finals[name].measurement.value if name in finals else None
         kl = 0.0 if name == "dense" else value
-        found.append(Row(name, False, kl, tokens or 10**9, True, perplexity, recipe))
+        found.append(Row(name, view.leader == name, kl, tokens or 10**9, True, None, test, recipe))
     return found
 
 
@@ -157,11 +160,11 @@ class CandidatesPane(Pane):
             table.move_cursor(row=names.index(at), scroll=False)
 
     def action_sort(self) -> None:
-        self._sort_by((self._column + 1) % 3)
+        self._sort_by((self._column + 1) % SORTABLE)
 
     @on(DataTable.HeaderSelected)
     def _header(self, event: DataTable.HeaderSelected) -> None:
-        self._sort_by(min(event.column_index, 2))
+        self._sort_by(min(event.column_index, SORTABLE - 1))
 
     def _sort_by(self, column: int) -> None:
         self._column = column

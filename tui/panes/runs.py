@@ -30,6 +30,8 @@ class Known:
     goal: str
     dense: str
     result: str
+    read: str
+    """The text behind the two: rows with different ones do not compare."""
 
 
 def known(run: Run) -> Known:
@@ -43,7 +45,9 @@ def known(run: Run) -> Known:
     values = [None, None] if found is None else [found.dense, found.winner]
     dense, result = ("·" if row is None else number(row.perplexity) for row in values)
     when = datetime.fromtimestamp(run.created).strftime("%m-%d %H:%M")
-    return Known(run.id, when, str(run.status(events)), str(run.goal), dense, result)
+    protocol = None if found is None else found.protocol
+    read = "" if protocol is None else f"{protocol.text} {protocol.windows}x{protocol.length}"
+    return Known(run.id, when, str(run.status(events)), str(run.goal), dense, result, read)
 
 
 class RunsPane(Pane):
@@ -73,7 +77,7 @@ class RunsPane(Pane):
         yield Static("Enter opens, r resumes, space marks, c compares what is marked, Delete removes", id="told")
 
     def on_mount(self) -> None:
-        self.query_one(DataTable).add_columns("", "run", "when", "status", "dense", "result", "goal")
+        self.query_one(DataTable).add_columns("", "run", "when", "status", "dense", "result", "read", "goal")
 
     def show(self, view: RunView) -> None:
         self._read()
@@ -89,7 +93,7 @@ class RunsPane(Pane):
                     self._known[key] = known(run)
                 found.append(self._known[key])
             except Exception as error:  # a damaged run is told of and can still be removed
-                found.append(Known(run.id, "", "damaged", " ".join(str(error).split()), "·", "·"))
+                found.append(Known(run.id, "", "damaged", " ".join(str(error).split()), "·", "·", ""))
         self.app.call_from_thread(self._fill, found)
 
     def _fill(self, found: list[Known]) -> None:
@@ -103,7 +107,7 @@ class RunsPane(Pane):
         for one in found:
             cells = ("✓" if one.id in self._marked else " ", one.id, one.when, one.status)
             numbers = (f"{one.dense:>7}", f"{one.result:>7}")
-            table.add_row(*(Text(cell) for cell in (*cells, *numbers, one.goal)), key=one.id)
+            table.add_row(*(Text(cell) for cell in (*cells, *numbers, one.read, one.goal)), key=one.id)
         if at and any(one.id == at for one in found):
             table.move_cursor(row=table.get_row_index(at))
 
