@@ -121,7 +121,7 @@ def test_a_column_of_the_table_holds_numbers_of_one_text_and_the_winner_has_a_ro
     view = seen(story.events)
     found = {row.name: row for row in rows(view)}
     cells = {name: [cell.strip() for cell in row.cells[:4]] for name, row in found.items()}
-    assert COLUMNS[:4] == ("#", "KL", "selection", "test")
+    assert COLUMNS[:4] == ("#", "KL", "select", "test")
     assert cells == {
         "c-1": ["c-1", "1.00", "·", "·"],
         "c-2": ["c-2", "0.800", "10.6", "·"],

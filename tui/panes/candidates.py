@@ -17,7 +17,7 @@ from tools.recipe import Recipe
 from tui.panes.pane import OpenCandidate, Pane
 from tui.view import RunView
 
-COLUMNS = ("#", "KL", "selection", "test", "metric", "allocation", "with")
+COLUMNS = ("#", "KL", "select", "test", "metric", "allocation", "with")
 """KL on the search text, and perplexities of final forms on two others: a column holds numbers of one text."""
 SORTABLE = 4
 """The first columns."""
@@ -64,7 +64,7 @@ class Row:
 
 def _shown(value: float | None, rough: bool = False) -> str:
     text = "·" if value is None else number(value)
-    return f"{f'({text})' if rough else f'{text} ':>8}"
+    return f"{f'({text})' if rough else f'{text} ':>7}"
 
 
 def _allocation(recipe: Recipe) -> str:
@@ -123,7 +123,7 @@ class CandidatesPane(Pane):
         """Points of the curve."""
 
     def compose(self) -> ComposeResult:
-        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield DataTable(cursor_type="row", zebra_stripes=True, fixed_columns=1)
         yield Static(id="caption", markup=False)
         yield Sparkline([], summary_function=min, id="curve")
 
