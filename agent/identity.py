@@ -16,6 +16,7 @@ from tools.errors import SecateurError
 if TYPE_CHECKING:
     from tools.checkpoint import Model
     from tools.measurement import Measurement
+    from tools.sources import Part
     from tools.text import Windows
 
 _TOKENIZER = (
@@ -33,7 +34,7 @@ _DECIDES_NOTHING = {"budget", "workers", "output", "compress", "masks", "max_per
 """Fields of a goal that change no number that is measured."""
 
 
-def identity(model: Model, parts: Mapping[str, Windows]) -> dict[str, Any]:
+def identity(model: Model, parts: Mapping[Part, Windows]) -> dict[str, Any]:
     """The fields of `SurveyDone` by which model and texts are known again."""
     return {
         "fingerprint": model.fingerprint,
@@ -56,7 +57,7 @@ def require_same_goal(began: Goal, goal: Goal, run: str) -> None:
 
 
 def require_same(
-    began: SurveyDone | None, measured: Iterable[Measurement], model: Model, parts: Mapping[str, Windows], run: str
+    began: SurveyDone | None, measured: Iterable[Measurement], model: Model, parts: Mapping[Part, Windows], run: str
 ) -> None:
     """Refuse to measure anything where model or texts are not those that the run began with.
 
@@ -72,7 +73,7 @@ def require_same(
     now = SurveyDone.model_validate(began.model_dump() | identity(model, parts))
     if changed := _changed(began, now, model.folder):
         raise _refused(run, f"{model.name} is not what it began with ({', '.join(changed)})")
-    if texts := [name for name, known in began.texts.items() if now.texts.get(name, known) != known]:
+    if texts := [name for name in parts if began.texts.get(name, now.texts[name]) != now.texts[name]]:
         sources = dict.fromkeys(parts[name].text for name in texts)
         raise _refused(run, f"the text is not what it began with ({', '.join(texts)}: {', '.join(sources)})")
 
