@@ -233,7 +233,7 @@ print(len(sys.argv) - 2)
 def test_every_family_loads_where_this_project_is_not_installed(tmp_path: Path) -> None:
     tokenizer = open_model("tiny", cache=tmp_path).tokenizer
     for family in FAMILIES:
-        model = mixture(family, tokenizer)
+        model = mixture(family, tokenizer, vocab_size=len(tokenizer))
         bench = Workbench(model, WINDOWS, None)
         recipe = method("reap", 0.4)
         bench.finish(recipe)
