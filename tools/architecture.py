@@ -12,12 +12,13 @@ inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from tools.errors import SecateurError
+from tools.tracing import traced
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,6 @@ Sublayer = Literal["attention", "mlp"]
 
 ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "fc1", "down", "fc2")
 """Roles in the order in which a block computes them."""
-TRACED = 8
-"""Tokens of the forward pass that a network is described by."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +259,7 @@ def _assemble(model: Any, family: str, path: str, roles: Mapping[str, tuple[str,
         raise SecateurError(
             f"{type(model).__name__}: the blocks at {path} hold no linear layers: nothing can be pruned"
         )
-    read = {p.name: p.name for p in found} if model.device.type == "meta" else _traced(model, found)
+    read = {p.name: p.name for p in found} if model.device.type == "meta" else traced(model, [p.name for p in found])
     called = tuple(p for p in found if p.name in read)
     if not called:
         raise SecateurError(f"{type(model).__name__}: a forward pass calls none of its linear layers: nothing to prune")
@@ -271,49 +270,6 @@ def _assemble(model: Any, family: str, path: str, roles: Mapping[str, tuple[str,
     weights = sum(parameter.numel() for parameter in blocks.parameters())
     together = tuple(tuple(names) for names in readers.values())
     return Architecture(family, path, called, len(blocks), tied, together, weights, idle)
-
-
-def _traced(model: Any, candidates: Sequence[Projection]) -> dict[str, object]:
-    """Name of every linear map that a forward pass calls -> what it reads: the same for the same tensors."""
-    import torch
-
-    from tools.edges import reason
-
-    seen: dict[str, list[object]] = {}
-    alive: list[torch.Tensor] = []  # so that no later tensor gets the memory of one that was read
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x: torch.Tensor = args[0] if args else next(iter(kwargs.values()))
-            alive.append(x)
-            place = (x.data_ptr(), x.numel(), x.shape[-1], x.is_contiguous() or x.stride(), x._version)
-            seen.setdefault(name, []).append(place)
-
-        return hook
-
-    handles = [
-        model.get_submodule(p.name).register_forward_pre_hook(note(p.name), with_kwargs=True) for p in candidates
-    ]
-    try:
-        with torch.no_grad():  # not inference mode, in which tensors have no versions
-            model(_plain_tokens(model).to(model.device), use_cache=False)
-    except Exception as error:  # whatever a strange configuration leads to
-        raise SecateurError(f"{type(model).__name__} fails in a forward pass: {reason(error)}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: tuple(places) for name, places in seen.items()}
-
-
-def _plain_tokens(model: Any) -> torch.Tensor:
-    """(1, TRACED) ids of tokens without a meaning of their own: one of an image, say, wants the image."""
-    import torch
-
-    settings = model.config.to_dict() | model.config.get_text_config().to_dict()
-    special = {v for k, v in settings.items() if k.endswith(("token_id", "token_index")) and isinstance(v, int)}
-    rows = model.get_input_embeddings().weight.shape[0]
-    plain = [row for row in range(min(rows, TRACED + len(special))) if row not in special] or [0]
-    return torch.tensor([(plain * TRACED)[:TRACED]])
 
 
 def _projection(name: str, module: Any, role: str, block: int, sublayer: Sublayer) -> Projection:
