@@ -373,11 +373,11 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "the calibration text": (
         lambda at: _replaced(at / "cal.txt", "the", "any"),
-        r"the text is not .* \(calibration.*: cal.txt\)",
+        r"the text is not .* \(calibration: cal.txt \(first 80 %\)\)",
     ),
     "the text of the search": (
         lambda at: (at / "cal.txt").write_text((at / "cal.txt").read_text().replace("last", "late")) and None,
-        r"the text is not .* \(search, selection: cal.txt\)",
+        r"the text is not .* \(search, selection: cal.txt \(80 to 90 %\), cal.txt \(last 10 %\)\)",
     ),
     "the test text": (lambda at: _replaced(at / "test.txt", "of", "to"), r"the text is not .* \(test: test.txt\)"),
     "the goal": (

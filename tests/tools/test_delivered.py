@@ -209,7 +209,7 @@ def test_small_files_in_the_hubs_cache_are_links_that_are_followed(tmp_path: Pat
 
 
 def test_the_tokenizer_is_the_inputs_and_names_a_class_that_all_versions_know(tmp_path: Path) -> None:
-    dense = checkpoint(tmp_path / "dense", torch.float32)
+    dense = checkpoint(tmp_path / "dense", torch.float32, tf.LlamaConfig(**BASE | {"vocab_size": 600}))
     given = {"tokenizer_class": "LlamaTokenizerFast", "model_max_length": 64, "legacy": False, "clean": "é"}
     text = json.dumps(given, ensure_ascii=False)
     (dense / "tokenizer_config.json").write_text(text)
@@ -221,18 +221,18 @@ def test_the_tokenizer_is_the_inputs_and_names_a_class_that_all_versions_know(tm
         "local_files_only": True,
         "backend": "tokenizers",
     }
-    leaked |= {"extra_special_tokens": ["Ġpeople"], "vocab_file": "/root/vocab.json", "eos_token": "<|endoftext|>"}
+    leaked |= {"extra_special_tokens": ["<|im_end|>"], "vocab_file": "/root/vocab.json", "eos_token": "<|endoftext|>"}
     (dense / "tokenizer_config.json").write_text(json.dumps(leaked))
     model = open_model(str(dense), cache=tmp_path)
     folder = saved(model, tmp_path / "mended")
     assert json.loads((folder / "tokenizer_config.json").read_text()) == {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "attention_mask"],
-        "additional_special_tokens": ["Ġpeople"],
+        "additional_special_tokens": ["<|im_end|>"],
         "eos_token": "<|endoftext|>",
     }
     again = tf.AutoTokenizer.from_pretrained(folder)
-    assert again("forwardĠpeople") == model.tokenizer("forward<|im_end|>")
+    assert again("forward<|im_end|>") == model.tokenizer("forward<|im_end|>")
     assert again.all_special_tokens == model.tokenizer.all_special_tokens
 
 

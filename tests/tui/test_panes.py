@@ -424,7 +424,7 @@ async def settle(host: Host, pilot: Pilot[None]) -> None:
     await pilot.pause(0.1)  # the columns of a table take their width when nothing else is to be done
 
 
-def test_an_empty_and_a_broken_memory_say_what_to_do(tmp_path: Path) -> None:
+def test_an_empty_memory_says_what_to_do_and_a_broken_one_is_made_anew(tmp_path: Path) -> None:
     async def drive(host: Host, pilot: Pilot[None]) -> None:
         await settle(host, pilot)
         assert "Memory is empty." in host.words
@@ -432,7 +432,8 @@ def test_an_empty_and_a_broken_memory_say_what_to_do(tmp_path: Path) -> None:
         (tmp_path / "memory" / "chroma" / "chroma.sqlite3").write_text("no database [at all]")
         pane.refresh_results()
         await settle(host, pilot)
-        assert "`secateur memory rebuild` makes it anew from the runs." in host.words
+        assert "Memory is empty." in host.words  # made anew from the runs, of which there are none
+        assert (tmp_path / "memory" / "chroma.damaged" / "chroma.sqlite3").read_text() == "no database [at all]"
 
     pane = MemoryPane(tmp_path)
     shown(pane, drive)
