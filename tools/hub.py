@@ -57,7 +57,7 @@ def missing_shards(folder: Path) -> list[str]:
         return []
     try:
         shards = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SecateurError(f"{index} is damaged: {reason(error)}. Download it again.") from error
     if strange := sorted(shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")):
         raise SecateurError(f"{index} names {strange[0]}, which is no safetensors file of that folder")

@@ -61,7 +61,7 @@ def _file_text(path: Path) -> str:
         raise SecateurError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise SecateurError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
         raise SecateurError(f'{path}: every line must be a JSON object with a "text" field') from error
     if not text.strip():
         raise SecateurError(f"{path}: is empty")

@@ -227,6 +227,7 @@ def test_a_jsonl_file_is_its_text_fields(tmp_path: Path, tiny: Reader) -> None:
         ("other.jsonl", b'{"body": "a"}\n', 'every line must be a JSON object with a "text" field'),
         ("list.jsonl", b'["text"]\n', 'every line must be a JSON object with a "text" field'),
         ("number.jsonl", b'{"text": null}\n', 'every line must be a JSON object with a "text" field'),
+        ("deep.jsonl", b"[" * 50_000 + b"]" * 50_000, 'every line must be a JSON object with a "text" field'),
     ],
 )
 def test_a_file_that_cannot_be_used_gets_one_line(

@@ -196,6 +196,6 @@ def origin(folder: Path) -> str:
         return ""
     try:
         quantisation = str(json.loads(file.read_text(encoding="utf-8"))["quantisation"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SecateurError(f"{file} is damaged. Delete the folder; it will be converted anew.") from error
     return "" if quantisation in PLAIN else f"dequantised from {quantisation}"
