@@ -317,6 +317,8 @@ def _linears(root: Any) -> Iterator[tuple[str, Any]]:
     for name, module in root.named_modules():
         if not (name and _is_linear(module)):
             continue
+        if any("router" in part for part in name.split(".")):  # whatever it chooses among
+            continue
         inside = [place for place in mixtures if not place or name.startswith(f"{place}.")]
         if not any(_is_of_experts(name[len(place) :].lstrip("."), module, mixtures[place]) for place in inside):
             yield name, module

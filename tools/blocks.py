@@ -229,10 +229,26 @@ def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.float() - together).norm() / together.norm().clamp_min(1e-30))
 
 
+def trunk_of(network: Any, blocks: str) -> Any:
+    """The part of a network that holds its blocks, without the output head where it can be run alone.
+
+    Asking for the logits of the last token only is no way to save the others: a family may then drop the other tokens
+    before its last blocks (Gemma 4).
+
+    Args:
+        blocks: path of the list of blocks.
+    """
+    inside = network.base_model_prefix and blocks.startswith(f"{network.base_model_prefix}.")
+    return network.base_model if inside else network
+
+
 def calls_of(network: Any, blocks: Sequence[Any], ids: torch.Tensor, cache: Any = None) -> list[Callable[[], object]]:
     """Every block as it is called in one forward pass over `ids` (with the cache that is given), to be repeated.
 
     For times only: what a block is called with, the output of the one before it among that, stays what it was.
+
+    Args:
+        network: or its trunk, see `trunk_of`.
     """
     seen: list[Callable[[], object]] = []
 
@@ -242,7 +258,7 @@ def calls_of(network: Any, blocks: Sequence[Any], ids: torch.Tensor, cache: Any 
     handles = [block.register_forward_pre_hook(record, with_kwargs=True) for block in blocks]
     try:
         with torch.inference_mode():
-            network(ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
+            network(ids, past_key_values=cache, use_cache=cache is not None)
     finally:
         for handle in handles:
             handle.remove()

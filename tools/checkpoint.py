@@ -197,7 +197,7 @@ def fingerprint(folder: Path, configuration: str | None = None) -> str:
         configuration: SHA-256 of a config.json to suppose in the place of the folder's own.
     """
     digest = hashlib.sha256(f"config.json {configuration or sha256(folder / 'config.json')}\n".encode())
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in hub.weight_files(folder):
         digest.update(f"{file.name} {sha256(file)}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -226,6 +226,10 @@ def _load(name: str, folder: Path, dtype: str) -> Any:
     try:
         with quiet():
             loader, given = opening(folder)
+            if not given and type(config := _configuration(name, folder)) not in loader._model_mapping:
+                raise SecateurError(
+                    f"{name} is a {config.model_type}, which transformers has no causal language model of"
+                )
             network, found = loader.from_pretrained(
                 folder,
                 **given,
@@ -234,11 +238,14 @@ def _load(name: str, folder: Path, dtype: str) -> Any:
                 trust_remote_code=False,
                 use_safetensors=True,  # or a pickle would do where no safetensors has the usual name
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
+    except SecateurError:
+        raise
     except Exception as error:  # whatever transformers trips over in a strange configuration
         raise SecateurError(f"{name} cannot be loaded: {reason(error)}") from error
     # transformers fills what is missing with random numbers and only warns.
-    absent = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
+    absent = sorted(found["missing_keys"]) + sorted(str(key[0]) for key in found["mismatched_keys"])
     if absent:
         raise SecateurError(f"{name} is incomplete: {len(absent)} weights are missing or misshapen, first {absent[0]}")
     if lost := sorted(key for key in found["unexpected_keys"] if belongs(key, network)):

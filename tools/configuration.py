@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tools.structure.marks import differs, native
@@ -40,7 +41,7 @@ def finish_configuration(folder: Path, dtype: str) -> None:
     older: Settings = json.loads(json.dumps(config))
     for part in _parts(older):
         part |= older_rope(str(native(part)["model_type"]), part.get("rope_parameters"))
-    chosen = older if _ropes(older) == _ropes(config) else config
+    chosen = older if _read_alike(older, config) else config
     file.write_text(json.dumps(chosen, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -79,12 +80,21 @@ def _flat(model_type: str, rope: Mapping[str, Any]) -> Settings:
     return found | {"rope_scaling": {k: v for k, v in rope.items() if k not in apart and v is not None}}
 
 
+def _read_alike(older: Settings, config: Settings) -> bool:
+    try:
+        return _ropes(older) == _ropes(config)
+    except Exception:  # a kind of rotary embedding that takes no words but its own, a value that JSON has no form for
+        return False
+
+
 def _ropes(config: Settings) -> list[Any]:
     """What the installed transformers makes of the rotary embeddings of a configuration and those inside it."""
     from transformers import CONFIG_MAPPING
 
     plain = json.loads(json.dumps(native(config)))
-    read = CONFIG_MAPPING[plain["model_type"]].from_dict(plain)
+    with TemporaryDirectory() as scratch:  # from a file, as a reader does: infinities have a form of their own there
+        Path(scratch, "config.json").write_text(json.dumps(plain), encoding="utf-8")
+        read = CONFIG_MAPPING[plain["model_type"]].from_pretrained(scratch, local_files_only=True)
     names = [None, *(key for key, value in plain.items() if isinstance(value, dict) and "model_type" in value)]
     found = [getattr(getattr(read, name) if name else read, "rope_parameters", None) for name in names]
     return [_without_type(rope) for rope in found]

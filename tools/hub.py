@@ -46,12 +46,26 @@ def is_hub_id(name: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None and not name.endswith(".gguf")
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads a folder's weights from: not what lies there in another form besides, as the
+    `consolidated.safetensors` of Mistral's folders."""
+    usual = folder / "model.safetensors"
+    if usual.exists():
+        return [usual]
+    return [folder / shard for shard in _shards(folder)] or sorted(folder.glob("*.safetensors"))
+
+
 def missing_shards(folder: Path) -> list[str]:
     """Files of weights that the folder's index names and that are not there.
 
     Raises:
         SecateurError: the index cannot be read, or names what is no safetensors file of the folder.
     """
+    return [shard for shard in _shards(folder) if not (folder / shard).exists()]
+
+
+def _shards(folder: Path) -> list[str]:
+    """Names of the files that the folder's index names; none where it has no index."""
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return []
@@ -61,7 +75,7 @@ def missing_shards(folder: Path) -> list[str]:
         raise SecateurError(f"{index} is damaged: {reason(error)}. Download it again.") from error
     if strange := sorted(shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")):
         raise SecateurError(f"{index} names {strange[0]}, which is no safetensors file of that folder")
-    return sorted(shard for shard in shards if not (folder / shard).exists())
+    return sorted(shards)
 
 
 def download(name: str) -> Path:

@@ -43,8 +43,11 @@ def positions(config: Any) -> Positions | None:
     return Positions(_stretched(count, rotary), ends=False)
 
 
-def check_length(name: str, config: Any, length: int) -> tuple[str, ...]:
+def check_length(name: str, config: Any, length: int, what: str = "windows") -> tuple[str, ...]:
     """What must stand beside every number over windows of `length` tokens: nothing where they fit.
+
+    Args:
+        what: the windows, by their part and how their length is set.
 
     Raises:
         SecateurError: the model cannot read so many tokens at a time.
@@ -54,7 +57,7 @@ def check_length(name: str, config: Any, length: int) -> tuple[str, ...]:
         return ()
     if found.ends:
         raise SecateurError(
-            f"{name} has {found.count:,} positions, too few for windows of {length:,} tokens; give shorter windows"
+            f"{name} has {found.count:,} positions, too few for {what} of {length:,} tokens; give shorter ones"
         )
     return (f"longer than the {found.count:,} positions that the model was made for",)
 

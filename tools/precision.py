@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tools.hub import weight_files
+
 if TYPE_CHECKING:
     from tools.checkpoint import Model
 
@@ -52,7 +54,7 @@ def precision_of(folder: Path) -> Precision:
     from safetensors import safe_open
 
     found = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with safe_open(file, framework="np") as opened:
             for name in opened.keys():  # noqa: SIM118  # not a dictionary
                 part = opened.get_slice(name)

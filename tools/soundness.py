@@ -32,9 +32,9 @@ def check_files(name: str, folder: Path) -> None:
         raise SecateurError(f"{name} has no tokenizer (looked for {', '.join(TOKENIZERS)})")
     if (folder / ADAPTER).exists():
         raise SecateurError(f"{name} has a LoRA adapter beside its weights ({ADAPTER}). Merge it, or take it away.")
-    for file in folder.glob("*.safetensors"):
+    for file in hub.weight_files(folder):
         try:
-            with safe_open(file, framework="pt"):
+            with safe_open(file, framework="np"):
                 pass
         except (SafetensorError, OSError) as error:
             raise SecateurError(f"{file} is damaged or unreadable: {reason(error)}. Download it again.") from error
@@ -46,11 +46,11 @@ def check_memory(folder: Path, dtype: str, device: str) -> None:
 
     widths = {"float32": 4, "bfloat16": 2, "float16": 2}
     needed = 0
-    for file in folder.glob("*.safetensors"):
+    for file in hub.weight_files(folder):
         if dtype == "auto":
             needed += file.stat().st_size
             continue
-        with safe_open(file, framework="pt") as opened:
+        with safe_open(file, framework="np") as opened:
             for key in opened.keys():  # noqa: SIM118  # not a dictionary
                 needed += widths[dtype] * math.prod(opened.get_slice(key).get_shape())
     require_memory({"weights": needed}, device)
@@ -70,6 +70,9 @@ def belongs(tensor: str, network: Any) -> bool:
     owner, in_block = network if path[0] in network._modules else network.base_model, False
     for part in path:
         if part not in owner._modules:
+            if part.isdigit() and isinstance(owner, nn.ModuleList) and len(owner):  # a block more than are counted
+                rest = tensor.rpartition(f"{part}.")[2] if tensor.count(f".{part}.") == 1 else ""
+                return in_block or rest in dict(owner[0].named_parameters())
             return in_block
         in_block = in_block or isinstance(owner, nn.ModuleList)
         owner = owner._modules[part]
@@ -85,8 +88,8 @@ def check_stored(name: str, folder: Path, network: Any) -> None:
 
     prefix = f"{network.base_model_prefix}."
     weights = {path.removeprefix(prefix) for path, _ in network.named_parameters()}
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as opened:
+    for file in hub.weight_files(folder):
+        with safe_open(file, framework="np") as opened:
             for key in opened.keys():  # noqa: SIM118  # not a dictionary
                 stored = str(opened.get_slice(key).get_dtype())
                 if not stored.startswith(("F", "BF")) and (

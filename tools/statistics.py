@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tools.architecture import Architecture, Projection
-from tools.blocks import check_blocks, output_of, passes
+from tools.blocks import check_blocks, output_of, passes, trunk_of
 from tools.checkpoint import Model
 from tools.errors import SecateurError
 from tools.kept import Kept
@@ -223,15 +223,16 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
 
     handles = [block.register_forward_hook(compare(i), with_kwargs=True) for i, block in enumerate(blocks)]
     try:
-        shared = shared_inputs(model.architecture)
+        shared, trunk = shared_inputs(model.architecture), trunk_of(model.network, model.architecture.blocks)
         with recording(model, shared, windows.ids.shape[1], gram) as inputs, torch.inference_mode():
             for ids in batches(windows):
-                model.network(ids.to(model.device), use_cache=False, logits_to_keep=1)
+                trunk(ids.to(model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-    if idle := next((name for name, found in inputs.items() if not found.tokens), None):
-        raise SecateurError(f"no token of the calibration text comes to {idle}, so nothing is known of its inputs")
+    for name, found in inputs.items():
+        if not found.tokens or found.tokens % windows.tokens:
+            raise SecateurError(f"{found.tokens:,} of {windows.tokens:,} tokens come to {name}: it cannot be pruned")
     redundancy = (1 - cosines / counts).tolist()
     return Statistics(inputs, redundancy, text=windows.sha256)
 

@@ -38,6 +38,15 @@ _TENTHS: Mapping[Part, tuple[int, int]] = {"test": (6, 8), "search": (8, 9), "se
 """From where to where a local file is read for a part; calibration has what lies before the first of the others."""
 
 
+_SET: Mapping[Part, str] = {
+    "calibration": "calibration windows (--length)",
+    "search": "search windows (SECATEUR_SEARCH_LENGTH)",
+    "selection": "selection windows (SECATEUR_SEARCH_LENGTH)",
+    "test": "test windows (SECATEUR_TEST_LENGTH, or --length of evaluate)",
+}
+"""What windows of a part are called where they are too long, and what sets their length."""
+
+
 class Reads(Protocol):
     """What text is cut for: an opened model, or as much of one as is known without its weights."""
 
@@ -139,7 +148,7 @@ def texts(of: Reads, wanted: Mapping[Part, Wanted]) -> dict[Part, Windows]:
         SecateurError: it cannot be read, is empty, or is too short for all that is asked of it; or the model cannot
             read windows of that length, or needs a BOS that nothing names.
     """
-    notes = {part: check_length(of.name, of.config, asked.length) for part, asked in wanted.items()}
+    notes = {part: check_length(of.name, of.config, asked.length, _SET[part]) for part, asked in wanted.items()}
     begin = _begin(of)
     written = "".join(map(str, of.tokenizer.convert_ids_to_tokens(begin)))
     streams = _streams(of, wanted)

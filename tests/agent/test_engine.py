@@ -137,7 +137,8 @@ def test_the_same_seed_gives_the_same_winner_and_memory_seeds_the_next_run(finis
     again = create(tmp_path, goal())
     work(again)
     assert winner(again) == winner(finished)
-    third = create(tmp_path, goal(seed=1))
+    few = Budget(candidates=3)  # what is proposed is looked at, not what wins
+    third = create(tmp_path, goal(seed=1, budget=few))
     work(third)
     recalled = [e for e in third.journal.read() if isinstance(e, Recalled)]
     assert len(recalled) == 1
@@ -145,7 +146,7 @@ def test_the_same_seed_gives_the_same_winner_and_memory_seeds_the_next_run(finis
     assert all(entry.id.startswith(again.id) for entry in recalled[0].entries)
     origins = [e.candidate.operator for e in third.journal.read() if isinstance(e, CandidateProposed)]
     assert "recall" in origins
-    alone = create(tmp_path, goal(seed=1, recall=False))
+    alone = create(tmp_path, goal(seed=1, recall=False, budget=few))
     work(alone)
     events = alone.journal.read()
     assert [e.entries for e in events if isinstance(e, Recalled)] == [()]

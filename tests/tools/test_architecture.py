@@ -231,6 +231,17 @@ def test_a_router_is_known_by_what_it_is_called_where_it_is_and_what_it_puts_out
     assert names == [*(f"self_attn.{role}_proj" for role in "qkvo"), "mlp.shared"]
 
 
+def test_a_router_beside_no_mixture_is_left_alone_too() -> None:
+    config = tf.Gemma3nTextConfig(
+        **SIZES | {"num_key_value_heads": 2}, head_dim=8, num_kv_shared_layers=0, vocab_size_per_layer_input=64,
+        hidden_size_per_layer_input=8, laurel_rank=4, layer_types=["full_attention"] * 2,
+        activation_sparsity_pattern=[0.0] * 2,
+    )  # fmt: skip
+    names = {p.name.rpartition(".")[2] for p in describe(tf.AutoModelForCausalLM.from_config(config)).projections}
+    assert "modality_router" not in names
+    assert {"q_proj", "gate_proj", "linear_left", "per_layer_projection"} <= names
+
+
 def test_a_network_without_linear_blocks_is_refused_in_one_line(build: Build) -> None:
     model = build("llama")
     model.model.layers = torch.nn.ModuleList([torch.nn.ReLU()])

@@ -43,6 +43,12 @@ CONFIGS: dict[str, Any] = {
     ),
     "lfm2": tf.Lfm2Config(**LLAMA | {"num_hidden_layers": 3}, layer_types=["conv", "full_attention", "conv"]),
     "openai-gpt": tf.OpenAIGPTConfig(**SMALL, n_embd=32, n_layer=2, n_head=4, n_positions=64),  # blocks return lists
+    # Before its last blocks, which share keys and values, it drops the tokens whose logits nobody wants.
+    "gemma4": tf.Gemma4TextConfig(
+        **LLAMA | {"num_hidden_layers": 4}, head_dim=8, global_head_dim=8, num_kv_shared_layers=2,
+        vocab_size_per_layer_input=64, hidden_size_per_layer_input=8, sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+    ),
     "rwkv": tf.RwkvConfig(**SMALL, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32),
 }  # fmt: skip
 WINDOWS = random_windows(5, 16)
@@ -98,6 +104,25 @@ def test_masks_are_those_of_a_plain_loop_over_whole_passes(odd: Model) -> None:
     plain_sequence(odd, WINDOWS, wanda_half)
     for name, plain in zeros(odd).items():
         assert torch.equal(found[name], plain), name
+
+
+def test_statistics_are_those_of_every_token(odd: Model) -> None:
+    seen: dict[str, torch.Tensor] = {}
+
+    def add(name: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any) -> None:
+            seen[name] = seen.get(name, 0) + args[0].double().reshape(-1, args[0].shape[-1]).square().sum(0)
+
+        return hook
+
+    modules = {p.name: odd.network.get_submodule(p.name) for p in odd.architecture.projections}
+    handles = [module.register_forward_pre_hook(add(name)) for name, module in modules.items()]
+    for ids in WINDOWS.ids:
+        odd.network(ids[None], use_cache=False)
+    for handle in handles:
+        handle.remove()
+    for name, found in collect(odd, WINDOWS).inputs.items():
+        torch.testing.assert_close(found.scaler.double(), seen[name] / len(WINDOWS.ids), rtol=1e-4, atol=1e-6)
 
 
 def test_regional_gradients_are_those_of_whole_passes() -> None:

@@ -415,3 +415,25 @@ def test_code_that_an_export_needs_is_looked_for(trained: Model, tmp_path: Path)
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "pruned_enigma"}))
     with pytest.raises(SecateurError, match="its blocks differ, and enigma is not a family that is known"):
         open_model(str(folder), cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        # Each kind of layer has a rotary embedding with words of its own.
+        tf.Gemma4TextConfig(
+            **BASE, head_dim=8, global_head_dim=8, num_kv_shared_layers=0, vocab_size_per_layer_input=512,
+            hidden_size_per_layer_input=0, layer_types=["sliding_attention", "full_attention"],
+        ),
+        # Its limits are infinite, which JSON has no form for.
+        tf.NemotronHConfig(**BASE, layers_block_type=["mamba", "mlp"], mamba_num_heads=4, mamba_head_dim=8, n_groups=1,
+            ssm_state_size=4, chunk_size=8, time_step_limit=(0.0, float("inf"))),
+    ],
+    ids=lambda config: str(config.model_type),
+)  # fmt: skip
+def test_configurations_that_have_no_older_words_are_saved_as_they_are(config: Any, tmp_path: Path) -> None:
+    dense = checkpoint(tmp_path / "dense", torch.float32, config)
+    folder = saved(open_model(str(dense), cache=tmp_path), tmp_path / "saved")
+    again, before = (tf.AutoConfig.from_pretrained(place) for place in (folder, dense))
+    assert getattr(again, "rope_parameters", None) == getattr(before, "rope_parameters", None)
+    assert getattr(again, "time_step_limit", None) == getattr(before, "time_step_limit", None)

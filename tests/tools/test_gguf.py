@@ -488,6 +488,9 @@ def test_a_sentencepiece_vocabulary_keeps_ids_and_its_space(prefix: bool | None,
     assert tokenizer.get_vocab() == {token: row for row, token in enumerate(given["tokens"])}
     the = ["the"] if prefix is False else ["▁the"]
     assert tokenizer.convert_ids_to_tokens(tokenizer.encode("the")) == ["<s>", *the]
+    if prefix is not False:  # one more in front of a text that begins with one
+        assert tokenizer.convert_ids_to_tokens(tokenizer.encode(" the")) == ["<s>", "▁", "▁the"]
+    assert tokenizer.decode(tokenizer.encode(" the"), skip_special_tokens=True) == " the"
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (1, 2, 0)
     back = said_of(export(model.folder, "llama.cpp", output=tmp_path / "back.gguf").files[0])
     assert (back["tokens"], back["token_type"]) == (given["tokens"], given["token_type"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tools import room
 from tools.checkpoint import Model, open_model
 from tools.errors import SecateurError
 from tools.evaluate import perplexity
+from tools.hub import weight_files
 from tools.room import bench_parts, free_memory, logits_bytes, require_memory
 from tools.text import Windows
 from tools.workbench import Workbench
@@ -122,3 +124,53 @@ def test_free_memory_is_no_more_than_the_container_allows(tmp_path: Path, monkey
     assert free_memory("cpu") > 2**20
     (tmp_path / "memory.max").write_text("5000\n")
     assert free_memory("cpu") == 4000
+
+
+def test_a_configuration_with_fewer_blocks_than_there_are_is_refused(
+    save_random: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = save_random("model", num_hidden_layers=3)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    with pytest.raises(SecateurError, match=r"holds 9 weights that config.json has no place for, first model.layers.2"):
+        open_model(str(folder), cache=tmp_path)
+
+
+def test_weights_of_another_size_are_refused_by_name(save_random: Callable[..., Path], tmp_path: Path) -> None:
+    folder = save_random("model", num_hidden_layers=2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
+    with pytest.raises(SecateurError, match=r"6 weights are missing or misshapen, first model.layers.0.mlp.down_proj"):
+        open_model(str(folder), cache=tmp_path)
+
+
+def test_the_same_weights_in_another_form_beside_them_count_for_nothing(
+    save_random: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Folders of Mistral hold all weights twice."""
+    folder = save_random("model", num_hidden_layers=2)
+    before = open_model(str(folder), cache=tmp_path)
+    others = {"layers.0.attention.wq.weight": torch.ones(4, 4, dtype=torch.int8)}
+    save_file(others, folder / "consolidated.safetensors", metadata={"format": "pt"})
+    assert weight_files(folder) == [folder / "model.safetensors"]
+    assert open_model(str(folder), cache=tmp_path).fingerprint == before.fingerprint
+
+
+def test_a_file_larger_than_memory_is_told_before_it_is_read(save_random: Callable[..., Path], tmp_path: Path) -> None:
+    folder = save_random("model", num_hidden_layers=2)
+    rows, size = 10**11, 4 * 10**11
+    header = json.dumps({"model.embed_tokens.weight": {"dtype": "F32", "shape": [rows, 1], "data_offsets": [0, size]}})
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header.encode())
+        file.truncate(8 + len(header) + size)
+    with pytest.raises(SecateurError, match=r"this needs 400\.00 GB of memory on cpu at the least \(weights 400"):
+        open_model(str(folder), cache=tmp_path)
+
+
+def test_a_model_that_is_no_causal_language_model_is_called_what_it_is(
+    save_random: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = save_random("model", num_hidden_layers=2)
+    (folder / "config.json").write_text(json.dumps({"model_type": "t5", "vocab_size": 512}))
+    with pytest.raises(SecateurError, match=r"is a t5, which transformers has no causal language model of$"):
+        open_model(str(folder), cache=tmp_path)

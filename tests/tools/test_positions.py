@@ -68,9 +68,7 @@ def test_a_table_ends_where_the_network_does(config: Any) -> None:
     assert positions(config) == Positions(LIMIT, ends=True)
     assert (reads(config, LIMIT), reads(config, LIMIT + 1)) == (True, False)
     assert check_length("m", config, LIMIT) == ()
-    with pytest.raises(
-        SecateurError, match="m has 16 positions, too few for windows of 17 tokens; give shorter windows"
-    ):
+    with pytest.raises(SecateurError, match="m has 16 positions, too few for windows of 17 tokens; give shorter ones"):
         check_length("m", config, LIMIT + 1)
 
 

@@ -83,9 +83,12 @@ def test_windows_longer_than_the_model_go_on_with_a_note_or_are_refused(
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tmp_path / "short" / file, tmp_path / "ends")
     capsys.readouterr()
-    for arguments in (["evaluate", "ends", *story], ["stats", "ends", "--calibration", *story[1:]]):
+    for arguments, which in (
+        (["evaluate", "ends", *story], "test windows (SECATEUR_TEST_LENGTH, or --length of evaluate)"),
+        (["stats", "ends", "--calibration", *story[1:]], "calibration windows (--length)"),
+    ):
         assert run(arguments) == 1
-        _one_line(capsys, "ends has 16 positions, too few for windows of 32 tokens; give shorter windows")
+        _one_line(capsys, f"ends has 16 positions, too few for {which} of 32 tokens; give shorter ones")
 
 
 def test_a_model_that_was_calibrated_on_the_text_is_told(

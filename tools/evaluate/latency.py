@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from tools.blocks import calls_of
+from tools.blocks import calls_of, trunk_of
 from tools.checkpoint import Model
 from tools.compress import is_packed
 from tools.errors import SecateurError
 from tools.evaluate.speed import ELSEWHERE, ON_CUDA, Latency, LatencyProtocol, Plan, Speed, Spread, Times
+from tools.hub import weight_files
 from tools.measurement import libraries
 from tools.positions import positions
 
@@ -144,7 +145,8 @@ def _disk_bytes(model: Model) -> int:
     """Of the weights where they lie; a packed model is opened from a restored copy, which nobody asked for."""
     named = Path(model.name)
     folder = named if named.is_dir() and is_packed(named) else model.folder
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    files = folder.glob("*.safetensors") if is_packed(folder) else weight_files(folder)
+    return sum(file.stat().st_size for file in files)
 
 
 def _weight_bytes(model: Model) -> int:
@@ -188,7 +190,8 @@ class _Bench:
 
     def __init__(self, model: Model, ids: torch.Tensor, new: int) -> None:
         self.model, self.new, self.ids = model, new, ids.to(model.device)
-        self.calls = calls_of(model.network, model.network.get_submodule(model.architecture.blocks), self.ids)
+        blocks = model.architecture.blocks
+        self.calls = calls_of(trunk_of(model.network, blocks), model.network.get_submodule(blocks), self.ids)
         self.cache: Any = None
         self.token = self.ids[:, -1:]
 

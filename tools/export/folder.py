@@ -213,7 +213,7 @@ class Folder:
 
         if missing := hub.missing_shards(self.path):
             raise Cannot(f"{missing[0]} is missing: download the model again")
-        files = sorted(self.path.glob("*.safetensors"))
+        files = hub.weight_files(self.path)
         if not files:
             raise Cannot("there are no weights (looked for *.safetensors)")
         found = {}

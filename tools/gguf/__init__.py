@@ -21,6 +21,7 @@ from tools.edges import aside, locked, quiet, reason, sha256
 from tools.errors import SecateurError
 from tools.gguf import parts, rotary, settings, words
 from tools.kept import is_whole, seal
+from tools.soundness import check_finite
 
 ORIGIN = "secateur_origin.json"
 """File in a converted folder: which GGUF it came from and how that was quantised."""
@@ -140,6 +141,7 @@ def _network(file: Path, reader: Any, dtype: str) -> Any:
     if left := settings.unread(tensors, network, architecture) + sorted(found["unexpected_keys"]):
         raise SecateurError(f"{len(left)} of its tensors are not read by transformers, first {left[0]}")
     rotary.check(network, rope, windows)
+    check_finite(file.name, network)
     make_plain(network)
     return network
 

@@ -148,9 +148,20 @@ def _other(said: Mapping[str, Any], file: Path) -> dict[str, Any]:
             file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
         )
     described: dict[str, Any] = json.loads(made.backend_tokenizer.to_str())
-    if said["model"] == "llama" and said.get("add_space_prefix") is False:
-        _without_prefix(described)
+    if said["model"] == "llama":
+        if said.get("add_space_prefix") is False:
+            _without_prefix(described)
+        else:
+            _with_prefix(described)
     return described
+
+
+def _with_prefix(described: dict[str, Any]) -> None:
+    """Put a space in front of every text, also of one that begins with a space, as llama.cpp and SentencePiece do."""
+    before = {"type": "Prepend", "prepend": SPACE}
+    within = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    described["normalizer"] = {"type": "Sequence", "normalizers": [before, within]}
+    described["pre_tokenizer"] = None
 
 
 def _without_prefix(described: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tools.architecture import family_of
+from tools.blocks import trunk_of
 from tools.errors import SecateurError
 from tools.expression import Node, evaluate
 from tools.structure.choose import highest
@@ -89,12 +90,12 @@ def routed(model: Model, batches: Iterable[torch.Tensor]) -> dict[str, torch.Ten
         found[of.experts] = torch.zeros(2, of.units, dtype=torch.float64, device=model.device)
         hook = _adding(found[of.experts])
         handles.append(model.network.get_submodule(of.experts).register_forward_pre_hook(hook))
-    tokens = 0
+    tokens, trunk = 0, trunk_of(model.network, model.architecture.blocks)
     try:
         with torch.inference_mode():
             for ids in batches:
                 tokens += ids.numel()
-                model.network(ids.to(model.device), use_cache=False, logits_to_keep=1)
+                trunk(ids.to(model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

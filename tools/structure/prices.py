@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tools.architecture import family_of
-from tools.blocks import calls_of
+from tools.blocks import calls_of, trunk_of
 from tools.errors import SecateurError
 from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
 from tools.evaluate.speed import Plan as Timing
@@ -157,12 +157,13 @@ def _time_blocks(
     trial = _network(model, sizes)
     ids = torch.randint(trial.get_input_embeddings().weight.shape[0], (request.batch, request.prompt))
     blocks = list(trial.get_submodule(family.blocks))
-    read = calls_of(trial, blocks, ids.to(model.device))
+    trunk = trunk_of(trial, family.blocks)
+    read = calls_of(trunk, blocks, ids.to(model.device))
     with torch.inference_mode():
         cache = trial(ids.to(model.device), use_cache=True, logits_to_keep=1).past_key_values
     # What a cache holds of one layer; an update puts other tensors in the place of these.
     states = [dict(vars(layer)) for layer in cache.layers]
-    single = calls_of(trial, blocks, ids[:, -1:].to(model.device), cache)
+    single = calls_of(trunk, blocks, ids[:, -1:].to(model.device), cache)
     write = [partial(_again, *of) for of in zip(single, cache.layers, states, strict=True)]
     taken = time_calls([*read, *write], REPEATS, synchroniser(model.device))
     medians = [Spread.of(seconds).median for seconds in taken]
