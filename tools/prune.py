@@ -212,7 +212,7 @@ def metric_scores(
     if "R" in used:
         values["R"] = statistics.regional[name]
     try:
-        return evaluate(metric, values, equal=is_silent(w, inputs))
+        return evaluate(metric, values, equal=lambda: is_silent(w, inputs))
     except SecateurError as error:
         raise SecateurError(f"{error} ({name})") from error
 

@@ -68,11 +68,10 @@ def belongs(tensor: str, network: Any) -> bool:
     if leaf == "inv_freq" or not path:
         return False
     owner, in_block = network if path[0] in network._modules else network.base_model, False
-    for part in path:
+    for place, part in enumerate(path, start=1):
         if part not in owner._modules:
             if part.isdigit() and isinstance(owner, nn.ModuleList) and len(owner):  # a block more than are counted
-                rest = tensor.rpartition(f"{part}.")[2] if tensor.count(f".{part}.") == 1 else ""
-                return in_block or rest in dict(owner[0].named_parameters())
+                return in_block or ".".join([*path[place:], leaf]) in dict(owner[0].named_parameters())
             return in_block
         in_block = in_block or isinstance(owner, nn.ModuleList)
         owner = owner._modules[part]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def evaluate(node: Node, terminals: Mapping[str, Tensor], *, equal: bool = False) -> Tensor:
+def evaluate(node: Node, terminals: Mapping[str, Tensor], *, equal: Callable[[], bool] = lambda: False) -> Tensor:
     """The value of a formula, broadcast to the common shape of all terminals given.
 
     Args:
         node: a parsed formula.
         terminals: each terminal's tensor under its name (`outliers(5)` under exactly that): (out, in), (1, in) for a
             metric, (units,) for an allocation, (experts,) for experts. More than the formula reads may be there.
-        equal: let values pass that are all equal: on this input every formula may have them.
+        equal: asked where all values are equal: whether they may be, as every formula's are on this input.
 
     Returns:
         (out, in) where `W` was given, (units,) for an allocation. It may share memory with a terminal or with itself
@@ -46,7 +46,7 @@ def evaluate(node: Node, terminals: Mapping[str, Tensor], *, equal: bool = False
     if not (math.isfinite(low) and math.isfinite(high)):
         run.thorough = True
         run.value(node)  # raises where it begins
-    if low == high and shape.numel() > 1 and not equal:
+    if low == high and shape.numel() > 1 and not equal():
         raise run.invalid(f"is {low:g} everywhere, which ranks nothing")
     return value.expand(shape)
 
