@@ -130,7 +130,7 @@ def evaluate(model: str, *, text: str = "builtin", home: Path | None = None, **o
     >>> 1 < measured.value < 100
     True
     """
-    from tui.cli.models import measure
+    from tui.cli.evaluate import measure
 
     return measure(model, text, _settings(home, options))
 
@@ -147,7 +147,7 @@ def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[
     >>> rows[0].role, rows[0].block, rows[0].skew > 0
     ('q', 0, True)
     """
-    from tui.cli.models import survey
+    from tui.cli.stats import survey
 
     return survey(model, _settings(home, options))[2]
 

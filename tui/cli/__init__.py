@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tui.cli import chat, doctor, export, memory, models, options, prune, runs, saved, screen
+from tui.cli import chat, doctor, evaluate, export, memory, options, prune, runs, saved, screen, stats
 from tui.cli.edge import complain, exit_code, hush
 
 app = typer.Typer(
@@ -28,8 +28,8 @@ app.command("serve")(screen.serve)
 app.add_typer(runs.app, name="runs")
 app.command("restore")(saved.restore)
 app.command("recover")(saved.recover)
-app.command("stats")(models.stats)
-app.command("evaluate")(models.evaluate)
+app.command("stats")(stats.stats)
+app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.add_typer(memory.app, name="memory")
 app.command("doctor")(doctor.doctor)
