@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ from runs.events import SurveyDone
 from runs.goal import Goal
 from tools.edges import sha256
 from tools.errors import SecateurError
+from tools.hub import tokenizer_sha256
 
 if TYPE_CHECKING:
     from tools.checkpoint import Model
@@ -19,17 +18,6 @@ if TYPE_CHECKING:
     from tools.sources import Part
     from tools.text import Windows
 
-_TOKENIZER = (
-    "tokenizer*",
-    "vocab*",
-    "merges*",
-    "added_tokens*",
-    "special_tokens*",
-    "tekken*",
-    "*.model",
-    "*.tiktoken",
-)
-"""Files that transformers makes a tokenizer from."""
 _DECIDES_NOTHING = {"budget", "workers", "output", "compress", "masks", "max_perplexity", "max_perplexity_rise"}
 """Fields of a goal that change no number that is measured."""
 
@@ -39,7 +27,7 @@ def identity(model: Model, parts: Mapping[Part, Windows]) -> dict[str, Any]:
     return {
         "fingerprint": model.fingerprint,
         "configuration": sha256(model.folder / "config.json"),
-        "tokenizer": _tokenizer(model.folder),
+        "tokenizer": tokenizer_sha256(model.folder),
         "texts": {name: windows.sha256 for name, windows in parts.items()},
         "dtype": model.dtype,
     }
@@ -102,9 +90,3 @@ def _refused(run: str, what: str) -> SecateurError:
         f"run {run}: {what}, so what it measured before cannot be compared with what it would measure now. "
         "Put that back and resume, or start a new run."
     )
-
-
-def _tokenizer(folder: Path) -> str:
-    files = sorted(file for file in folder.iterdir() if any(fnmatch(file.name, name) for name in _TOKENIZER))
-    lines = [f"{file.name} {sha256(file)}\n" for file in files if file.is_file()]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()

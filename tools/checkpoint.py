@@ -212,6 +212,13 @@ def check_device(device: str) -> None:
         raise UsageError(f'device "{device}" cannot be used here: {reason(error)}') from error
 
 
+def precision(config: PreTrainedConfig, dtype: str | None, device: str) -> str:
+    """What a model's weights will be in once it is opened so: float32, bfloat16 or float16."""
+    wanted = _wanted(dtype, device)
+    own = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None) or "float32"
+    return str(own).removeprefix("torch.") if wanted == "auto" else wanted
+
+
 def _wanted(dtype: str | None, device: str) -> str:
     if dtype is None:
         return "float32" if device == "cpu" else "auto"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 
-from tools.edges import reason
+from tools.edges import reason, sha256
 from tools.errors import SecateurError
 
 LICENCES = ["LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*"]
@@ -23,6 +25,18 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 NO_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 """How pickles begin that training leaves beside the weights."""
+
+
+_TOKENIZER = (
+    "tokenizer*",
+    "vocab*",
+    "merges*",
+    "added_tokens*",
+    "special_tokens*",
+    "tekken*",
+    "*.model",
+    "*.tiktoken",
+)
 
 
 def pickled(names: Iterable[str]) -> str:
@@ -53,6 +67,13 @@ def weight_files(folder: Path) -> list[Path]:
     if usual.exists():
         return [usual]
     return [folder / shard for shard in _shards(folder)] or sorted(folder.glob("*.safetensors"))
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """Of the names and bytes of the files that transformers makes a tokenizer from."""
+    files = sorted(file for file in folder.iterdir() if any(fnmatch(file.name, name) for name in _TOKENIZER))
+    lines = [f"{file.name} {sha256(file)}\n" for file in files if file.is_file()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def missing_shards(folder: Path) -> list[str]:

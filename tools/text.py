@@ -149,7 +149,7 @@ def texts(of: Reads, wanted: Mapping[Part, Wanted]) -> dict[Part, Windows]:
             read windows of that length, or needs a BOS that nothing names.
     """
     notes = {part: check_length(of.name, of.config, asked.length, _SET[part]) for part, asked in wanted.items()}
-    begin = _begin(of)
+    begin = begin_of(of)
     written = "".join(map(str, of.tokenizer.convert_ids_to_tokens(begin)))
     streams = _streams(of, wanted)
     for stream in {stream.name: stream for stream in streams.values()}.values():
@@ -224,7 +224,7 @@ def _choose(asked: Wanted, part: Part, total: int) -> list[int]:
     return sorted(order[: asked.count].tolist())
 
 
-def _begin(of: Reads) -> list[int]:
+def begin_of(of: Reads) -> list[int]:
     """The ids that every window begins with."""
     special = of.tokenizer.all_special_ids
     added = list(takewhile(lambda token: token in special, of.tokenizer("a")["input_ids"]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
@@ -98,6 +99,58 @@ def pareto(rows: Sequence[Row]) -> Markup:
     return _svg("Perplexity against the share of weights removed; the line joins what nothing beats in both", parts)
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A number with its interval; None where there is none."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    tip: str
+
+
+def dots(groups: Mapping[str, Sequence[Dot]], title: str, *, zero: bool) -> Markup:
+    """Shares of one, a line for every dot and a group for every task; with a dashed line at `zero` where that is asked.
+
+    Nothing is drawn where there are no groups.
+    """
+    ends = [e for dots in groups.values() for d in dots for e in (d.value, d.low, d.high) if e is not None]
+    if not ends:
+        return Markup("")
+    low, high = min(ends + [0.0] * zero), max(ends + [0.0] * zero)
+    low, high = (low - 0.05, high + 0.05) if high - low < 1e-9 else (low, high)
+    left, step = 150, 18
+    height = _TOP + step * sum(len(dots) + 1 for dots in groups.values()) + _BOTTOM
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (_WIDTH - left - _RIGHT)
+
+    parts = []
+    for tick in (low, (low + high) / 2, high):
+        grid = Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>')
+        parts += [
+            grid.format(x(tick), _TOP, height - _BOTTOM),
+            _text(x(tick), height - 8, f"{100 * tick:.1f} %", "middle"),
+        ]
+    if zero:
+        mark = Markup('<line class="reference" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>')
+        parts.append(mark.format(x(0.0), _TOP, height - _BOTTOM))
+    y = float(_TOP)
+    for group, members in groups.items():
+        parts.append(_text(left - 8, y + step / 2 + 4, group, "end"))
+        for dot in members:
+            y += step
+            if dot.low is not None and dot.high is not None:
+                line = Markup('<line class="interval" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
+                parts.append(line.format(x(dot.low), x(dot.high), y, y))
+            circle = Markup('<circle class="full" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>')
+            parts.append(circle.format(x(dot.value), y, f"{group}, {dot.name}: {dot.tip}"))
+            parts.append(_text(_WIDTH - _RIGHT + 6, y + 4, dot.name, "start"))
+        y += step
+    return _svg(title, parts, height)
+
+
 def _blocks(names: Sequence[str]) -> list[tuple[int, str]]:
     """Where the number in the names goes up, at most some fifteen labels: (place, number)."""
     starts: list[tuple[int, str]] = []
@@ -155,8 +208,8 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
     return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
 
 
-def _svg(title: str, parts: Sequence[Markup]) -> Markup:
+def _svg(title: str, parts: Sequence[Markup], height: int = _HEIGHT) -> Markup:
     body = Markup("\n").join(parts)
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">\n{}\n</svg>').format(
-        _WIDTH, _HEIGHT, escape(title), body
+        _WIDTH, height, escape(title), body
     )

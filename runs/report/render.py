@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -18,6 +19,11 @@ from runs.report.summary import Summary, Trial, describe, number, summary
 from runs.run import Run
 from runs.thoughts import ThoughtGraph, thought_graph
 from tools.edges import file_aside
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from runs.report.tasks import TaskTable
 
 _BEST = 12
 _MARKS = re.compile(r"([\\`*_\[\]<>|#&!~$])")
@@ -51,8 +57,32 @@ def render_card(found: Summary, origin: str) -> str:
     return _render("card.md.j2", found, None, base_origin=origin)
 
 
+def render_evaluation(found: TaskTable, kind: str) -> str:
+    """What `secateur evaluate --tasks --output DIR` writes; `kind` is `md` or `html`."""
+    return _environment(f"evaluation.{kind}.j2").get_template(f"evaluation.{kind}.j2").render(table=found)
+
+
 def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: str) -> str:
     graph = graph or ThoughtGraph()
+    return (
+        _environment(template)
+        .get_template(template)
+        .render(
+            summary=found,
+            best=sorted(found.trials, key=_standing)[:_BEST],
+            values={trial.candidate.id: trial.value for trial in found.trials},
+            divergences=plots.divergences(found.trials, found.references),
+            pareto=plots.pareto(found.table),
+            sparsities=plots.sparsities(found.sparsities, found.goal.sparsity),
+            recipe=_recipe_yaml(found),
+            family=family(graph),
+            lessons=graph.of_kind("lesson"),
+            **more,
+        )
+    )
+
+
+def _environment(template: str) -> Environment:
     # Here, since summaries are read wherever a screen is opened, and reports are written once.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -67,18 +97,7 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
     )
     environment.filters.update(number=number, describe=describe, origin=_origin, md=_markdown_text, code=_markdown_code)
     environment.filters["public"] = _public
-    return environment.get_template(template).render(
-        summary=found,
-        best=sorted(found.trials, key=_standing)[:_BEST],
-        values={trial.candidate.id: trial.value for trial in found.trials},
-        divergences=plots.divergences(found.trials, found.references),
-        pareto=plots.pareto(found.table),
-        sparsities=plots.sparsities(found.sparsities, found.goal.sparsity),
-        recipe=_recipe_yaml(found),
-        family=family(graph),
-        lessons=graph.of_kind("lesson"),
-        **more,
-    )
+    return environment
 
 
 def _public(name: str) -> str:

@@ -104,7 +104,12 @@ def be_interruptible() -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object; numbers that JSON does not have become null."""
-    print(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
+    print(as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON; numbers that JSON does not have become null."""
+    return json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

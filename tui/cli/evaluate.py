@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tools.errors import SecateurError, UsageError
 from tui.cli import options
-from tui.cli.edge import opened, print_json, settings
+from tui.cli.edge import be_interruptible, complain, opened, print_json, settings
 
 if TYPE_CHECKING:
     from tools.measurement import Measurement
+    from tools.tasks import TaskPlan
     from tools.text import Windows
     from tui.settings import Settings
 
@@ -37,16 +39,38 @@ def evaluate(
         int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after it (64).")
     ] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", metavar="N", min=1, help="Rounds that count (3).")] = None,
+    tasks: options.Tasks = None,
+    limit: options.Limit = None,
+    shots: options.Shots = None,
+    task_data: options.TaskData = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the model's chat template.")] = False,
+    price: Annotated[bool, typer.Option("--price", help="Only say how many minutes the tasks would take.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Write the tasks' table and plot as files, too.")
+    ] = None,
     json: options.Json = False,
     home: options.Home = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
-    """Measure perplexity on a text, or speed; of one model or of two."""
-    text_options = {"--text": text if text != "builtin" else None, "--windows": windows, "--length": length}
-    speed_options = {"--batch": batch, "--prompt": prompt, "--new": new, "--repeats": repeats}
-    _refuse(text_options if latency else speed_options, latency)
+    """Measure perplexity on a text, tasks of lm-eval, or speed; of one model or of two."""
+    what = "speed" if latency else "tasks" if tasks is not None else "perplexity"
+    if latency and tasks is not None:
+        raise UsageError("--latency and --tasks are two measurements: give one of them at a time")
+    given: dict[str, dict[str, object]] = {
+        "perplexity": {"--text": text if text != "builtin" else None, "--windows": windows, "--length": length},
+        "speed": {"--batch": batch, "--prompt": prompt, "--new": new, "--repeats": repeats},
+        "tasks": {
+            "--limit": limit,
+            "--shots": shots,
+            "--task-data": task_data,
+            "--chat": chat or None,
+            "--price": price or None,
+            "--output": output,
+        },
+    }
+    _refuse(given, what)
     found = settings(home, test_windows=windows, test_length=length, dtype=dtype, device=device, threads=threads)
     if latency:
         from tui.cli import speed
@@ -55,6 +79,11 @@ def evaluate(
         timed = speed.timed(model, against, plan, found)
         compared = {"speedup": speed.ratios(timed)} if against is not None else {}
         print_json(timed.model_dump(mode="json") | compared) if json else print(speed.table(timed))
+    elif tasks is not None:
+        from tui.cli.tasks import planned
+
+        plan = planned(tasks, limit=limit, shots=shots, data=task_data, chat=chat)
+        _answer([model] if against is None else [model, against], plan, found, output, only_price=price, json=json)
     elif against is not None:
         measured = measure_both(model, against, text, found)
         print_json(_ratio(model, against, *measured)) if json else print(_beside(model, against, *measured))
@@ -63,15 +92,42 @@ def evaluate(
         print_json(_facts(model, alone)) if json else print(_said(model, alone))
 
 
-def _refuse(strangers: Mapping[str, object], latency: bool) -> None:
+_ASKED_BY = {"perplexity": "leave one of the two out", "speed": "add --latency", "tasks": "add --tasks"}
+"""What asks for a measurement."""
+
+
+def _refuse(given: Mapping[str, Mapping[str, object]], what: str) -> None:
     """Refuse options of what is not measured."""
-    for name, value in strangers.items():
-        if value is not None:
-            raise UsageError(
-                f"{name} is for perplexity, which --latency does not measure: leave one of the two out"
-                if latency
-                else f"{name} is for speed: add --latency, or leave it out"
-            )
+    for kind, strangers in given.items():
+        for name, value in strangers.items():
+            if kind != what and value is not None:
+                raise UsageError(f"{name} is for {kind}, and {what} is measured: {_ASKED_BY[kind]}, or leave it out")
+
+
+def _answer(
+    models: Sequence[str], plan: TaskPlan, found: Settings, output: Path | None, *, only_price: bool, json: bool
+) -> None:
+    """Have one model or two answer tasks, or say what that would cost."""
+    from runs.report.tasks import TaskTable, as_json
+    from tui.cli import tasks
+
+    be_interruptible()
+    if only_price:
+        prices = tasks.priced(models, plan, found)
+        facts: dict[str, Any] = {name: price.model_dump(mode="json") for name, price in prices}
+        print_json({"price": facts}) if json else print(tasks.price_lines(prices))
+        return
+    try:
+        answered = tasks.answered(models, plan, found)
+    except KeyboardInterrupt:
+        complain("interrupted: what is answered is kept, and the same command goes on from there")
+        raise typer.Exit(130) from None
+    (model, ours), *others = answered
+    facts = as_json(model, ours, others[0] if others else None)
+    shown = TaskTable.of(answered, models[1] if others else None)
+    if output is not None:
+        tasks.write(output, shown, facts)
+    print_json(facts) if json else print(tasks.table(shown))
 
 
 def _facts(model: str, measured: Measurement) -> dict[str, Any]:

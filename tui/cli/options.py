@@ -42,3 +42,14 @@ GpusPerWorker = Annotated[
 Accelerator = Annotated[
     str | None, typer.Option("--accelerator", metavar="TYPE", help="GPUs that Ray chooses, for example A100.")
 ]
+Tasks = Annotated[
+    str | None,
+    typer.Option("--tasks", metavar="NAME,...", help="Tasks of lm-eval; commonsense is the seven of the papers."),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Samples of every task; all by default.")
+]
+Shots = Annotated[int | None, typer.Option("--shots", metavar="K", min=0, help="Answered examples before a question.")]
+TaskData = Annotated[
+    Path | None, typer.Option("--task-data", metavar="DIR", help="Take the tasks from NAME.jsonl in this folder.")
+]

@@ -1,0 +1,145 @@
+"""Tasks as a person reads them: a table, what can be concluded, and a plot; for a run and for `secateur evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from runs.report import plots
+from tools.tasks.scores import Comparison, TaskScores, compare
+from tools.tasks.words import conclusion, flips, gap, shown
+
+Z = 1.96
+"""Standard errors to either end of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model of a table."""
+
+    name: str
+    scores: TaskScores
+    beside: Comparison | None = None
+    """Against the table's base."""
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """Models that answered the same samples; the base, if there is one, is what the others are compared with."""
+
+    lines: tuple[Line, ...]
+    base: Line | None
+
+    @classmethod
+    def of(cls, answered: Sequence[tuple[str, TaskScores]], base: str | None) -> TaskTable:
+        """
+        Raises:
+            SecateurError: they did not answer the same samples.
+        """
+        known = dict(answered)
+        lines = tuple(
+            Line(name, scores, None if base in (None, name) else compare(scores, known[str(base)]))
+            for name, scores in answered
+        )
+        return cls(lines, next((line for line in lines if line.name == base), None))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks."""
+        return tuple(self.lines[0].scores.tasks)
+
+    @property
+    def asked(self) -> str:
+        """How, in words."""
+        scores = self.lines[0].scores
+        sizes = {score.samples for score in scores.tasks.values()}
+        shots = {score.shots for score in scores.tasks.values()}
+        many = f"{min(sizes):,}" if len(sizes) == 1 else f"{min(sizes):,} to {max(sizes):,}"
+        given = f"{min(shots)} shots" if len(shots) == 1 else f"{min(shots)} to {max(shots)} shots"
+        interval = "± standard error; differences with a paired 95 % bootstrap interval"
+        return f"{many} samples of each task, {given}; {scores.protocol.asked}; {interval if self.base else '± standard error'}"
+
+    @property
+    def conclusions(self) -> list[str]:
+        """What can be said of every line beside the base."""
+        base = self.base.name if self.base else ""
+        return [conclusion(l.scores.tasks, l.beside, l.name, base) for l in self.lines if l.beside is not None]
+
+    def rows(self) -> list[list[str]]:
+        """Cells as text, the head first: task, metric, and for each line its score, difference and flips."""
+        head = ["", "metric"]
+        for line in self.lines:
+            head += [line.name] + (["difference", "flips"] if line.beside else [])
+        rows = [head]
+        for name in self.names:
+            cells = [name, self.lines[0].scores.tasks[name].metric]
+            for line in self.lines:
+                score = line.scores.tasks[name]
+                cells.append(shown(score))
+                if line.beside:
+                    cells += [gap(score, line.beside.tasks[name]), flips(line.beside.tasks[name])]
+            rows.append(cells)
+        if len(self.names) > 1 and all(line.scores.mean is not None for line in self.lines):
+            cells = ["mean", ""]
+            for line in self.lines:
+                cells.append(f"{100 * (line.scores.mean or 0.0):.1f} %")
+                if line.beside:
+                    cells += [gap(None, line.beside.mean) if line.beside.mean else "", ""]
+            rows.append(cells)
+        return rows
+
+    @property
+    def plot(self) -> Markup:
+        """A dot with its interval for every task and line: differences where there is a base, else the scores."""
+        groups: dict[str, list[plots.Dot]] = {}
+        for name in self.names:
+            dots = []
+            for line in self.lines:
+                score = line.scores.tasks[name]
+                if line.beside is not None:
+                    found = line.beside.tasks[name]
+                    low, high = found.low, found.high
+                    dots.append(plots.Dot(line.name, found.difference, low, high, gap(score, found)))
+                elif self.base is None:
+                    wide = None if score.stderr is None else Z * score.stderr
+                    ends = (None, None) if wide is None else (score.value - wide, score.value + wide)
+                    dots.append(plots.Dot(line.name, score.value, *ends, shown(score)))
+            if score.is_share and dots:
+                groups[name] = dots
+        title = "Accuracy by task" if self.base is None else f"Difference of accuracy to {self.base.name} by task"
+        return plots.dots(groups, title, zero=self.base is not None)
+
+
+def as_json(model: str, ours: TaskScores, against: tuple[str, TaskScores] | None) -> dict[str, Any]:
+    """What `secateur evaluate --tasks --json` prints."""
+    found: dict[str, Any] = {
+        "model": model,
+        "protocol": ours.protocol.model_dump(mode="json"),
+        "tasks": {
+            name: {
+                "metric": score.metric,
+                "value": score.value,
+                "stderr": score.stderr,
+                "samples": score.samples,
+                "shots": score.shots,
+                "version": score.version,
+            }
+            for name, score in ours.tasks.items()
+        },
+        "mean": ours.mean,
+        "seconds": round(ours.seconds, 3),
+    }
+    if against is not None:
+        name, theirs = against
+        beside = compare(ours, theirs)
+        found["against"] = {
+            "model": name,
+            "protocol": theirs.protocol.model_dump(mode="json"),
+            "tasks": {task: difference.model_dump(mode="json") for task, difference in beside.tasks.items()},
+            "mean": None if beside.mean is None else beside.mean.model_dump(mode="json", exclude={"flips"}),
+            "conclusion": conclusion(ours.tasks, beside, model, name),
+        }
+    return found

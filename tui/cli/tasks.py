@@ -1,0 +1,140 @@
+"""`secateur evaluate --tasks`: what its options mean, its progress, and the table a person reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from tools.edges import expanded, file_aside
+from tools.errors import UsageError
+from tools.tasks import Harness, Price, TaskPlan, evaluate, price, subject_of, task_names
+from tui.cli.edge import best_device, use_threads
+
+if TYPE_CHECKING:
+    from runs.report.tasks import TaskTable
+    from tools.tasks import TaskScores
+    from tools.tasks.evaluate import Progress
+    from tui.settings import Settings
+
+Answered = tuple[str, "TaskScores"]
+_SHARES = 10
+"""Lines of progress where there is no terminal."""
+
+
+def planned(tasks: str, *, limit: int | None, shots: int | None, data: Path | None, chat: bool) -> TaskPlan:
+    """The plan that options describe.
+
+    Raises:
+        UsageError: no task is named, or one twice.
+    """
+    where = None if data is None else str(expanded(data))
+    return TaskPlan(names=task_names(tasks), limit=limit, shots=shots, data=where, chat=chat)
+
+
+def answered(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[Answered]:
+    """Have the models answer, one after the other; each is opened only if something is left to be answered."""
+    use_threads(found)
+    device = best_device(found)
+    subjects = [subject_of(name, cache=found.cache, dtype=found.values.dtype, device=device) for name in models]
+    with Harness(plan) as harness:
+        scores = []
+        for name, subject in zip(models, subjects, strict=True):
+            with _shown(name) as progress:
+                scores.append((name, evaluate(harness, subject, cache=found.cache, progress=progress)))
+    return scores
+
+
+def priced(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[tuple[str, Price]]:
+    """What it would cost."""
+    use_threads(found)
+    device = best_device(found)
+    subjects = [subject_of(name, cache=found.cache, dtype=found.values.dtype, device=device) for name in models]
+    with Harness(plan) as harness:
+        return [(name, price(harness, of, cache=found.cache)) for name, of in zip(models, subjects, strict=True)]
+
+
+def price_lines(prices: Sequence[tuple[str, Price]]) -> str:
+    lines = [
+        f"  {name}: about {of.minutes:.1f} minutes ({of.samples:,} answers, {of.tokens:,} tokens left, "
+        f"{of.tokens_per_second:,.0f} tokens/s)"
+        if of.tokens
+        else f"  {name}: nothing, all {of.samples:,} answers are known"
+        for name, of in prices
+    ]
+    return "\n".join([*lines, f"  together about {sum(of.minutes for _, of in prices):.1f} minutes"])
+
+
+def table(found: TaskTable) -> str:
+    """An aligned table, how it was measured, and what can be concluded."""
+    rows = found.rows()
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*(line.rstrip() for line in lines), f"  {found.asked}", *(f"  {c}" for c in found.conclusions)])
+
+
+def write(folder: Path, found: TaskTable, facts: dict[str, Any]) -> None:
+    """Write `evaluation.json`, `evaluation.md` and `evaluation.html` into a folder.
+
+    Raises:
+        SecateurError: they cannot be written.
+    """
+    from runs.report.render import render_evaluation
+    from tui.cli.edge import as_json
+
+    place = expanded(folder).resolve()
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"--output {folder} is a file: give a folder")
+    place.mkdir(parents=True, exist_ok=True)
+    texts = {"json": as_json(facts) + "\n", **{kind: render_evaluation(found, kind) for kind in ("md", "html")}}
+    for kind, text in texts.items():
+        with file_aside(place / f"evaluation.{kind}") as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _shown(name: str) -> Iterator[Progress]:
+    """Progress of one model on stderr: a bar on a terminal, a line for every tenth elsewhere."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield _Lines(name, console)
+        return
+    columns = (
+        TextColumn("  {task.fields[model]}  {task.description:<14}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %", markup=False),
+        TextColumn("eta", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=None, model=name)
+
+        def show(what: str, done: int, total: int) -> None:
+            bars.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
+class _Lines:
+    """A line for every tenth of the tokens, with the time that is left at the speed so far."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        self._name, self._console = name, console
+        self._start, self._first, self._told = time.monotonic(), -1, -1
+
+    def __call__(self, task: str, done: int, total: int) -> None:
+        if self._first < 0:
+            self._first, self._told = done, _SHARES * done // total
+        share = _SHARES * done // total
+        if share == self._told or done == self._first:
+            return
+        self._told = share
+        left = (time.monotonic() - self._start) * (total - done) / (done - self._first)
+        eta = f"{int(left) // 60}:{int(left) % 60:02d}"
+        self._console.print(f"  {self._name}  {task:<14} {100 * done // total:3d} %   eta {eta}")
