@@ -129,10 +129,8 @@ def dots(groups: Mapping[str, Sequence[Dot]], title: str, *, zero: bool) -> Mark
     parts = []
     for tick in (low, (low + high) / 2, high):
         grid = Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>')
-        parts += [
-            grid.format(x(tick), _TOP, height - _BOTTOM),
-            _text(x(tick), height - 8, f"{100 * tick:.1f} %", "middle"),
-        ]
+        label = _text(x(tick), height - 8, f"{100 * tick:.1f} %", "middle")
+        parts += [grid.format(x(tick), _TOP, height - _BOTTOM), label]
     if zero:
         mark = Markup('<line class="reference" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>')
         parts.append(mark.format(x(0.0), _TOP, height - _BOTTOM))

@@ -59,14 +59,15 @@ class TaskTable:
         shots = {score.shots for score in scores.tasks.values()}
         many = f"{min(sizes):,}" if len(sizes) == 1 else f"{min(sizes):,} to {max(sizes):,}"
         given = f"{min(shots)} shots" if len(shots) == 1 else f"{min(shots)} to {max(shots)} shots"
-        interval = "± standard error; differences with a paired 95 % bootstrap interval"
-        return f"{many} samples of each task, {given}; {scores.protocol.asked}; {interval if self.base else '± standard error'}"
+        sure = "± standard error" + ("; differences with a paired 95 % bootstrap interval" if self.base else "")
+        return f"{many} samples of each task, {given}; {scores.protocol.asked}; {sure}"
 
     @property
     def conclusions(self) -> list[str]:
         """What can be said of every line beside the base."""
         base = self.base.name if self.base else ""
-        return [conclusion(l.scores.tasks, l.beside, l.name, base) for l in self.lines if l.beside is not None]
+        beside = [(line, line.beside) for line in self.lines if line.beside is not None]
+        return [conclusion(line.scores.tasks, found, line.name, base) for line, found in beside]
 
     def rows(self) -> list[list[str]]:
         """Cells as text, the head first: task, metric, and for each line its score, difference and flips."""
@@ -105,8 +106,8 @@ class TaskTable:
                     dots.append(plots.Dot(line.name, found.difference, low, high, gap(score, found)))
                 elif self.base is None:
                     wide = None if score.stderr is None else Z * score.stderr
-                    ends = (None, None) if wide is None else (score.value - wide, score.value + wide)
-                    dots.append(plots.Dot(line.name, score.value, *ends, shown(score)))
+                    low, high = (None, None) if wide is None else (score.value - wide, score.value + wide)
+                    dots.append(plots.Dot(line.name, score.value, low, high, shown(score)))
             if score.is_share and dots:
                 groups[name] = dots
         title = "Accuracy by task" if self.base is None else f"Difference of accuracy to {self.base.name} by task"

@@ -19,11 +19,10 @@ def value_of(score: Score, value: float) -> str:
 
 def gap(score: Score | None, found: Difference) -> str:
     """`−6.5 [−11.0, −2.0]`: points of per cent, or the metric's own unit; None stands for the mean of accuracies."""
-    numbers = (
-        [found.difference] if found.low is None or found.high is None else [found.difference, found.low, found.high]
-    )
-    signed = [_signed(score, number) for number in numbers]
-    return signed[0] if len(signed) == 1 else f"{signed[0]} [{signed[1]}, {signed[2]}]"
+    value = _signed(score, found.difference)
+    if found.low is None or found.high is None:
+        return value
+    return f"{value} [{_signed(score, found.low)}, {_signed(score, found.high)}]"
 
 
 def flips(found: Difference) -> str:

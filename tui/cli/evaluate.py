@@ -82,8 +82,8 @@ def evaluate(
     elif tasks is not None:
         from tui.cli.tasks import planned
 
-        plan = planned(tasks, limit=limit, shots=shots, data=task_data, chat=chat)
-        _answer([model] if against is None else [model, against], plan, found, output, only_price=price, json=json)
+        asked = planned(tasks, limit=limit, shots=shots, data=task_data, chat=chat)
+        _answer([model] if against is None else [model, against], asked, found, output, only_price=price, json=json)
     elif against is not None:
         measured = measure_both(model, against, text, found)
         print_json(_ratio(model, against, *measured)) if json else print(_beside(model, against, *measured))
@@ -124,7 +124,8 @@ def _answer(
         raise typer.Exit(130) from None
     (model, ours), *others = answered
     facts = as_json(model, ours, others[0] if others else None)
-    shown = TaskTable.of(answered, models[1] if others else None)
+    names = tasks.short_names(models)
+    shown = TaskTable.of([(n, s) for n, (_, s) in zip(names, answered, strict=True)], names[1] if others else None)
     if output is not None:
         tasks.write(output, shown, facts)
     print_json(facts) if json else print(tasks.table(shown))

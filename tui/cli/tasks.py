@@ -51,6 +51,13 @@ def answered(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[Ans
     return scores
 
 
+def short_names(models: Sequence[str]) -> list[str]:
+    """What models are called in a table: the last part of a path, where that tells them apart."""
+    short = [Path(name).name or name for name in models]
+    apart = short if len(set(short)) == len(short) else list(models)
+    return apart if len(set(apart)) == len(apart) else [f"{name} ({i})" for i, name in enumerate(apart, 1)]
+
+
 def priced(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[tuple[str, Price]]:
     """What it would cost."""
     use_threads(found)
