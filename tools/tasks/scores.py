@@ -10,14 +10,18 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import Field
 
 from tools.errors import SecateurError
 from tools.recipe import Frozen
 from tools.tasks.plan import TaskPlan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[np.float64]]
 
 RESAMPLES = 10_000
 SEED = 0
@@ -25,14 +29,13 @@ CONFIDENCE = 0.95
 _AT_ONCE = 4_000_000
 """Numbers that are drawn at a time."""
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
 Outcome = float | tuple[float, float]
 """Of one sample: a score, or a log-likelihood and the words or bytes that it is over."""
 
 _AGGREGATIONS: dict[str, tuple[int, Callable[[Array, Array], Array]]] = {
     "mean": (1, lambda total, count: total[..., 0] / count),
-    "perplexity": (1, lambda total, count: np.exp(-total[..., 0] / count)),
-    "weighted_perplexity": (2, lambda total, count: np.exp(-total[..., 0] / total[..., 1])),
+    "perplexity": (1, lambda total, count: math.e ** (-total[..., 0] / count)),
+    "weighted_perplexity": (2, lambda total, count: math.e ** (-total[..., 0] / total[..., 1])),
     "bits_per_byte": (2, lambda total, count: -total[..., 0] / total[..., 1] / math.log(2)),
 }
 """lm-eval's aggregations that are functions of sums over samples: numbers per outcome, and the function."""
@@ -87,6 +90,8 @@ class Score(Frozen):
     @cached_property
     def stderr(self) -> float | None:
         """Standard error: of a mean by the samples' spread, as lm-eval has it; of other figures by the bootstrap."""
+        import numpy as np
+
         if not self.known or min(len(s.outcomes) for s in self.strata) < 2:
             return None
         if self.aggregation != "mean":
@@ -178,6 +183,8 @@ def compare(ours: TaskScores, theirs: TaskScores) -> Comparison:
     Raises:
         SecateurError: they did not answer the same samples in the same way.
     """
+    import numpy as np
+
     found: dict[str, Difference] = {}
     draws: dict[str, Array] = {}
     for name, score in ours.tasks.items():
@@ -201,6 +208,8 @@ def mean_of(values: Mapping[str, float]) -> float:
 
 def columns(stratum: Stratum) -> Array:
     """(samples, numbers per outcome)."""
+    import numpy as np
+
     return np.array([o if isinstance(o, tuple) else (o,) for o in stratum.outcomes], dtype=np.float64)
 
 
@@ -237,6 +246,8 @@ def _difference(name: str, ours: Score, theirs: Score) -> tuple[Difference, Arra
 
 
 def _interval(drawn: Array) -> tuple[float, float]:
+    import numpy as np
+
     outside = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [outside, 1 - outside])
     return float(low), float(high)
@@ -247,6 +258,8 @@ def _resampled(name: str, *scores: Score) -> list[Array]:
 
     The draws of a task depend on its name and its number of samples only, not on what else is evaluated.
     """
+    import numpy as np
+
     rng = np.random.default_rng([SEED, *hashlib.sha256(name.encode()).digest()[:8]])
     totals: list[list[Array]] = [[] for _ in scores]
     for place in range(len(scores[0].strata)):
@@ -259,6 +272,8 @@ def _resampled(name: str, *scores: Score) -> list[Array]:
 
 def _sums(table: Array, rng: np.random.Generator, widths: list[int]) -> list[Array]:
     """Sums over draws of the rows of a table, as many as it has: (RESAMPLES, width) for each group of columns."""
+    import numpy as np
+
     size = len(table)
     sums = np.empty((RESAMPLES, table.shape[1]))
     step = max(1, _AT_ONCE // size)
@@ -270,6 +285,8 @@ def _sums(table: Array, rng: np.random.Generator, widths: list[int]) -> list[Arr
 
 def _combined(score: Score, totals: list[Array]) -> Array:
     """The score from the sums over each stratum, (draws, width) each."""
+    import numpy as np
+
     function = _AGGREGATIONS[score.aggregation][1]
     sizes = [np.array(float(len(s.outcomes))) for s in score.strata]
     if score.by_size:
