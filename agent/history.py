@@ -25,11 +25,13 @@ from runs.events import (
     Selected,
     SpeedMeasured,
     SurveyDone,
+    TasksAnswered,
     Thought,
     Timed,
     ToolUsed,
 )
 from tools.measurement import Measurement
+from tools.tasks.scores import TaskScores
 
 NEAR = 1.5
 """How many times the best KL of all that of a niche's best may be: what is further off does not make up for it. On
@@ -61,6 +63,10 @@ class History:
     failed: set[str] = field(default_factory=set)
     """Those that were rejected because measuring them failed; they cost a measurement."""
     finals: dict[str, FinalMeasured] = field(default_factory=dict)
+    answered: dict[str, TaskScores] = field(default_factory=dict)
+    """Line of the final table -> what it answered."""
+    judged: dict[str, TaskScores] = field(default_factory=dict)
+    """Finalist -> what it answered of the judging part."""
     selected: dict[int, Selected] = field(default_factory=dict)
     thoughts: dict[str, Thought] = field(default_factory=dict)
     answers: dict[str, Answered] = field(default_factory=dict)
@@ -82,6 +88,8 @@ class History:
         match event:
             case FinalMeasured(name=name):
                 self.finals[name] = event
+            case TasksAnswered(name=name, scores=scores):
+                (self.judged if scores.protocol.plan.part == "judge" else self.answered)[name] = scores
             case Selected(generation=generation):
                 self.selected[generation] = event
             case Thought(id=name):

@@ -29,11 +29,8 @@ class Known(Frozen):
 
 def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe | None) -> Kept:
     """The place of a reference (None: the dense model) on these windows, under the bench's protocol."""
-    model, treatment = bench.model, None
-    if recipe is not None:
-        treatment = [recipe.canonical(), bench.calibration.sha256]
-        if isinstance(recipe.pattern, Structured) and recipe.pattern.request is not None:
-            treatment.append(str(bench.ready(recipe).sizes))  # what a time allows differs from machine to machine
+    model = bench.model
+    treatment = None if recipe is None else treatment_of(bench, recipe)
     key = [
         treatment,
         windows.sha256,
@@ -46,3 +43,12 @@ def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe 
     ]
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     return Kept(cache / "references", f"{name}.json")
+
+
+def treatment_of(bench: Workbench, recipe: Recipe) -> list[str]:
+    """What makes a model's weights, beside the model: the recipe, the calibration text, and sizes that differ from
+    machine to machine, since a time allows them."""
+    found = [recipe.canonical(), bench.calibration.sha256]
+    if isinstance(recipe.pattern, Structured) and recipe.pattern.request is not None:
+        found.append(str(bench.ready(recipe).sizes))
+    return found

@@ -17,6 +17,7 @@ from runs.goal import Goal
 from tools.measurement import Measurement
 from tools.reach import Reach
 from tools.recipe import Frozen, Recipe, Request
+from tools.tasks.scores import TaskScores
 
 
 def _now() -> datetime:
@@ -279,6 +280,18 @@ class FinalMeasured(Happened):
     """Measured share of zeros of every prunable projection, in forward order."""
 
 
+class TasksAnswered(Happened):
+    """The dense model, a reference, a finalist or the winner answered tasks; `scores` says which part of them.
+
+    The name is that of `FinalMeasured`, or a finalist's where the judging part was answered.
+    """
+
+    event: Literal["tasks_answered"] = "tasks_answered"
+    name: str
+    recipe: Recipe | None
+    scores: TaskScores
+
+
 class Saved(Happened):
     """The pruned model is on disk; `verified` says what was checked after reloading it."""
 
@@ -369,6 +382,7 @@ Event = Annotated[
     | ToolUsed
     | Extended
     | FinalMeasured
+    | TasksAnswered
     | Saved
     | SpeedMeasured
     | Note

@@ -18,6 +18,8 @@ from tools.recipe import (
     check_sparsity,
     first_problem,
 )
+from tools.tasks.plan import Part as TaskPart
+from tools.tasks.plan import TaskPlan
 
 PACKS = 0.1
 """Sparsity from which packing surely pays: its masks take a bit per weight, 1/16 of weights of half precision."""
@@ -141,6 +143,11 @@ class Goal(Frozen):
     """Whether its weights are packed on disk."""
     masks: bool = False
     """Whether the masks are saved beside the weights."""
+    tasks: TaskPlan | None = None
+    """Tasks that every line of the final table answers."""
+    judge: Literal["perplexity", "tasks"] = "perplexity"
+    """What chooses between finalists: perplexity on the selection text, or a part of the tasks' samples that the final
+    table does not use."""
 
     @field_validator("sparsity")
     @classmethod
@@ -153,6 +160,8 @@ class Goal(Frozen):
             means = f"{self.pattern.sparsity:g}"
             raise UsageError(f"pattern {self.pattern} means sparsity {means}, not {self.sparsity:g}: give {means}")
         self._check_zeros()
+        if self.judge == "tasks" and (self.tasks is None or not self.searches):
+            raise UsageError("--judge tasks chooses between finalists: give --tasks with it, and search for a recipe")
         if self.method is not None and self.recipe is not None:
             raise UsageError("a method and a recipe are both given: choose one of them, or neither to search")
         return self
@@ -170,6 +179,19 @@ class Goal(Frozen):
         """How many times faster the result shall be, where the goal counts time."""
         timed = isinstance(self.pattern, Structured) and self.pattern.request is not None
         return 1 / (1 - self.sparsity) if timed else None
+
+    @property
+    def table_tasks(self) -> TaskPlan | None:
+        """What the final table answers."""
+        part: TaskPart = "test" if self.judge == "tasks" else "all"
+        return None if self.tasks is None else self.tasks.model_copy(update={"part": part})
+
+    @property
+    def judging_tasks(self) -> TaskPlan | None:
+        """What finalists answer, where tasks judge."""
+        if self.tasks is None or self.judge != "tasks":
+            return None
+        return self.tasks.model_copy(update={"part": "judge"})
 
     @property
     def searches(self) -> bool:

@@ -14,7 +14,7 @@ from tools.errors import SecateurError
 
 def comparison(found: Summary, run: Run) -> str:
     """Table, verdict, model and report; before the end of a run only what it has come to."""
-    lines = [*_table(found), f"  {found.verdict}"]
+    lines = [*_table(found), f"  {found.verdict}", *_tasks(found)]
     if found.recipe is not None:
         lines.append(f"  {found.gain}")
         lines += [f"  {found.extent}"] if found.extent else []
@@ -80,6 +80,14 @@ def _table(summary: Summary) -> list[str]:
     text = f"  ({protocol.text}: {protocol.read}, {protocol.dtype})"
     rows = [_row(name, row, width) for name, row in zip(names, summary.table, strict=True)]
     return [head + text, *rows]
+
+
+def _tasks(found: Summary) -> list[str]:
+    from runs.report.tasks import TaskTable
+    from tui.cli.tasks import table
+
+    tasks = TaskTable.of_run(found)
+    return [] if tasks is None else ["", *table(tasks).splitlines(), ""]
 
 
 def _row(name: str, row: Row, width: int) -> str:

@@ -27,6 +27,8 @@ from tools.recipe import (
     first_problem,
     parse_pattern,
 )
+from tools.tasks.local import local_file, read_samples
+from tools.tasks.plan import TaskPlan, task_names
 from tui.cli.edge import best_device
 from tui.settings import DEFAULT_CANDIDATES, Settings
 
@@ -50,6 +52,8 @@ def build(
     masks: bool = False,
     max_perplexity: float | None = None,
     max_rise: float | None = None,
+    tasks: TaskPlan | None = None,
+    judge: str | None = None,
 ) -> Goal:
     """The goal that all of this means together; sparsity and pattern outrank those of a recipe.
 
@@ -100,7 +104,35 @@ def build(
         output=None if output is None else str(expanded(output).resolve()),
         compress=compress,
         masks=masks,
+        tasks=_placed(tasks),
+        judge=judge or "perplexity",
     )
+
+
+def task_plan(
+    names: str | None, *, limit: int | None, shots: int | None, data: Path | None, chat: bool = False
+) -> TaskPlan | None:
+    """The tasks that options describe.
+
+    Raises:
+        UsageError: none is named, one twice, or what only tasks need is given without them.
+    """
+    if names is None:
+        for option, value in (("--limit", limit), ("--shots", shots), ("--task-data", data)):
+            if value is not None:
+                raise UsageError(f"{option} is for tasks: add --tasks, or leave it out")
+        return None
+    where = None if data is None else str(expanded(data))
+    return TaskPlan(names=task_names(names), limit=limit, shots=shots, data=where, chat=chat)
+
+
+def _placed(tasks: TaskPlan | None) -> TaskPlan | None:
+    """The tasks, from files that are still found when the run is resumed from another folder."""
+    if tasks is None or tasks.data is None:
+        return tasks
+    for name in tasks.names:
+        read_samples(local_file(tasks.data, name))
+    return tasks.model_copy(update={"data": _absolute(tasks.data)})
 
 
 def _workers(settings: Settings) -> Workers:

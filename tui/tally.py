@@ -20,6 +20,7 @@ from runs.events import (
     RunStarted,
     Stage,
     SurveyDone,
+    TasksAnswered,
 )
 from runs.goal import Budget, Goal
 from runs.report.summary import number
@@ -118,6 +119,8 @@ class Tally:
             case FinalMeasured(name=name, measurement=measurement):
                 where = "" if step.name == "test" else " (test)"
                 step.facts.append(f"{name} {shown(measurement)}{where}")
+            case TasksAnswered(name=name, scores=scores) if scores.mean is not None:
+                step.facts.append(f"{name} {100 * scores.mean:.1f} % of tasks")
             case ReferenceMeasured(name=name, measurement=measurement):
                 step.facts.append(f"{name} {shown(measurement)}")
             case _:

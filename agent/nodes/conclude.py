@@ -15,11 +15,21 @@ from typing import Literal
 import torch
 from langgraph.runtime import Runtime
 
+from agent.answering import Desk
 from agent.evolution.shapes import mostly_blocks
 from agent.known import Known, known_place
 from agent.state import Context, State
 from runs.candidate import Candidate
-from runs.events import CandidateMeasured, CandidateProposed, FinalMeasured, Note, RunFinished, Saved, SpeedMeasured
+from runs.events import (
+    CandidateMeasured,
+    CandidateProposed,
+    FinalMeasured,
+    Note,
+    RunFinished,
+    Saved,
+    SpeedMeasured,
+    TasksAnswered,
+)
 from runs.goal import Goal
 from runs.report import render_card, summary, write
 from tools.checkpoint import Model, open_model
@@ -35,6 +45,8 @@ from tools.recipe import Compensation, Experts, Recipe, Request, Structured
 from tools.save import save_model
 from tools.sources import Part
 from tools.structure.prices import DECODED
+from tools.tasks.plan import TaskPlan
+from tools.tasks.scores import TaskScores
 from tools.verify import sparsities, verify_saved
 from tools.workbench import Snapshot
 
@@ -51,6 +63,8 @@ class _Makers:
     kept: dict[str, Snapshot] = field(default_factory=dict)
     """By recipe id; one entry at most."""
     holds: str = ""
+    desk: Desk | None = None
+    """Where tasks are answered, where the goal has some."""
 
     def make(self, recipe: Recipe | None) -> None:
         """Have the model hold this recipe's final form, the dense weights for None."""
@@ -74,9 +88,18 @@ class _Makers:
 def conclude(state: State, runtime: Runtime[Context]) -> State:
     """Decide, measure, save, verify, report, remember."""
     context = runtime.context
-    record = context.recorder
     context.close()  # the workers' memory is free for what follows
-    makers = _Makers(context)
+    makers = _Makers(context, desk=None if context.goal.tasks is None else Desk(context))
+    try:
+        return _concluded(makers, state)
+    finally:
+        if makers.desk is not None:
+            makers.desk.close()
+
+
+def _concluded(makers: _Makers, state: State) -> State:
+    context = makers.context
+    record = context.recorder
     name, recipe = context.asked or _search_winner(makers)
     if record.history.saved is None:
         record.stage("test")
@@ -119,8 +142,32 @@ def _search_winner(makers: _Makers) -> tuple[str, Recipe]:
                 makers.keep(candidate.recipe)
             if reference is not None:
                 _test(makers, reference, candidate.recipe)
-    winner = min(chosen, key=lambda c: (found[c.id].value, int(c.id[2:])))
+        _judge(makers, candidate)
+    judged = record.history.judged
+    shares = {c.id: judged[c.id].mean or 0.0 for c in chosen if c.id in judged}
+    winner = min(chosen, key=lambda c: (-shares.get(c.id, 0.0), found[c.id].value, int(c.id[2:])))
     return winner.id, winner.recipe
+
+
+def _judge(makers: _Makers, candidate: Candidate) -> None:
+    """Have a finalist answer the judging part of the tasks, where tasks judge."""
+    context, record = makers.context, makers.context.recorder
+    plan = context.goal.judging_tasks
+    if plan is None or candidate.id in record.history.judged:
+        return
+    record.stage("finalists")
+    scores = _answers(makers, plan, candidate.recipe)
+    record(TasksAnswered(name=candidate.id, recipe=candidate.recipe, scores=scores))
+
+
+def _answers(makers: _Makers, plan: TaskPlan, recipe: Recipe | None) -> TaskScores:
+    assert makers.desk is not None
+
+    def made() -> Model:
+        makers.make(recipe)
+        return makers.context.bench.result()
+
+    return makers.desk.answer(plan, recipe, made)
 
 
 def _finalists(context: Context) -> list[Candidate]:
@@ -188,9 +235,16 @@ def _test_reference(makers: _Makers, name: str) -> None:
 
 def _test(makers: _Makers, name: str, recipe: Recipe | None) -> None:
     """One line of the final table, on the test text; read once. References are known from earlier runs."""
+    record, plan = makers.context.recorder, makers.context.goal.table_tasks
+    if name not in record.history.finals:
+        _read_test(makers, name, recipe)
+    if plan is not None and name not in record.history.answered:
+        scores = _answers(makers, plan, recipe)
+        record(TasksAnswered(name=name, recipe=recipe, scores=scores))
+
+
+def _read_test(makers: _Makers, name: str, recipe: Recipe | None) -> None:
     record = makers.context.recorder
-    if name in record.history.finals:
-        return
     found = _measured(makers, recipe, "test", name in ("dense", *references(makers.context.goal.pattern)))
     record(FinalMeasured(name=name, recipe=recipe, measurement=found.measurement, sparsities=found.sparsities))
 

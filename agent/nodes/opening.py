@@ -6,6 +6,7 @@ import time
 
 from langgraph.runtime import Runtime
 
+from agent import answering
 from agent.nodes.search import place
 from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone, Timed
@@ -52,6 +53,7 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
     if goal.searches and isinstance(goal.pattern, Structured):
         _measure(context, goal.pattern)
     if not resumed:
+        answering.check(context)
         for name, why in bench.silent.items():
             record(Note(text=f"{name} is left out of every ranking: {why}"))
         architecture = model.architecture

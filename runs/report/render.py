@@ -6,6 +6,7 @@ Everything that comes from the journal is untrusted text (models and people wrot
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,14 @@ from runs.plain import plain
 from runs.report import plots
 from runs.report.family import family
 from runs.report.summary import Summary, Trial, describe, number, summary
+from runs.report.tasks import TaskTable
 from runs.run import Run
 from runs.thoughts import ThoughtGraph, thought_graph
 from tools.edges import file_aside
+from tools.tasks.scores import TaskScores
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-    from runs.report.tasks import TaskTable
 
 _BEST = 12
 _MARKS = re.compile(r"([\\`*_\[\]<>|#&!~$])")
@@ -77,6 +78,7 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
             recipe=_recipe_yaml(found),
             family=family(graph),
             lessons=graph.of_kind("lesson"),
+            tasks=TaskTable.of_run(found),
             **more,
         )
     )
@@ -96,13 +98,18 @@ def _environment(template: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(number=number, describe=describe, origin=_origin, md=_markdown_text, code=_markdown_code)
-    environment.filters["public"] = _public
+    environment.filters.update(public=_public, judged=_judged)
     return environment
 
 
 def _public(name: str) -> str:
     """What others may read of a model's or text's name: of a path only its last part."""
     return Path(name).name if Path(name).is_absolute() else name
+
+
+def _judged(judged: Mapping[str, TaskScores], trial: Trial) -> str:
+    scores = judged.get(trial.candidate.id)
+    return "" if scores is None or scores.mean is None else f"{100 * scores.mean:.1f} %"
 
 
 def _standing(trial: Trial) -> tuple[int, float]:

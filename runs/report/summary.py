@@ -27,12 +27,14 @@ from runs.events import (
     Selected,
     SpeedMeasured,
     SurveyDone,
+    TasksAnswered,
 )
 from runs.goal import Budget, Goal
 from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
 from tools.reach import Reach
 from tools.recipe import Experts, Recipe, Structured, Unstructured
+from tools.tasks.scores import TaskScores
 
 Role = Literal["dense", "reference", "result"]
 SAME = "same size and same speed"
@@ -95,6 +97,10 @@ class Summary:
     spent: Spent
     speed: SpeedMeasured | None
     """Of the saved model, where it was measured."""
+    answered: tuple[tuple[str, TaskScores], ...]
+    """What the lines of the table answered, in its order; nothing where no tasks were asked."""
+    judged: dict[str, TaskScores]
+    """What finalists answered of the judging part."""
     output: str | None
     verified: str | None
 
@@ -194,6 +200,7 @@ class Summary:
                 "result": None if winner is None else _finite(winner.perplexity),
                 "references": references,
             },
+            "tasks": {name: _scores_as_json(scores) for name, scores in self.answered},
             "protocol": None if self.protocol is None else self.protocol.model_dump(mode="json"),
             "speedup": None if self.speed is None else self.speed.speedup,
             "candidates": len(self.trials),
@@ -240,6 +247,8 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
         survey=next((event for event in reversed(journal) if isinstance(event, SurveyDone)), None),
         versions=started[-1].versions,
         spent=Ledger(Budget(), journal).spent,
+        answered=_answered(journal, _table(finals, best)),
+        judged={e.name: e.scores for e in journal if isinstance(e, TasksAnswered) and _judges(e)},
         speed=next((event for event in reversed(journal) if isinstance(event, SpeedMeasured)), None),
         output=None if saved is None else saved.folder,
         verified=None if saved is None else saved.verified,
@@ -268,6 +277,12 @@ def describe(recipe: Recipe) -> str:
     return f"{recipe.metric}{allocation}{compensation}"
 
 
+def _scores_as_json(scores: TaskScores) -> dict[str, Any]:
+    fields = {"metric", "value", "samples"}
+    tasks = {name: of.model_dump(include=fields) | {"stderr": of.stderr} for name, of in scores.tasks.items()}
+    return {"tasks": tasks, "mean": scores.mean, "part": scores.protocol.plan.part}
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -286,6 +301,15 @@ def _best_name(journal: Sequence[Event]) -> str | None:
         if isinstance(event, RunFinished | Selected) and event.best is not None:
             return event.best
     return None
+
+
+def _answered(journal: Sequence[Event], table: Sequence[Row]) -> tuple[tuple[str, TaskScores], ...]:
+    found = {e.name: e.scores for e in journal if isinstance(e, TasksAnswered) and not _judges(e)}
+    return tuple((row.name, found[row.name]) for row in table if row.name in found)
+
+
+def _judges(event: TasksAnswered) -> bool:
+    return event.scores.protocol.plan.part == "judge"
 
 
 def _state(journal: Sequence[Event]) -> str:

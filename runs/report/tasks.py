@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from runs.report import plots
+from runs.report.summary import Summary
 from tools.tasks.scores import Comparison, TaskScores, compare
 from tools.tasks.words import conclusion, flips, gap, shown
 
@@ -32,9 +33,11 @@ class TaskTable:
 
     lines: tuple[Line, ...]
     base: Line | None
+    subject: str
+    """The line that conclusions are about."""
 
     @classmethod
-    def of(cls, answered: Sequence[tuple[str, TaskScores]], base: str | None) -> TaskTable:
+    def of(cls, answered: Sequence[tuple[str, TaskScores]], base: str | None, subject: str) -> TaskTable:
         """
         Raises:
             SecateurError: they did not answer the same samples.
@@ -44,7 +47,17 @@ class TaskTable:
             Line(name, scores, None if base in (None, name) else compare(scores, known[str(base)]))
             for name, scores in answered
         )
-        return cls(lines, next((line for line in lines if line.name == base), None))
+        return cls(lines, next((line for line in lines if line.name == base), None), subject)
+
+    @classmethod
+    def of_run(cls, found: Summary) -> TaskTable | None:
+        """The table of a run beside the dense model; the winner is called as in the run's other table."""
+        if not found.answered:
+            return None
+        rows = {row.name: row for row in found.table}
+        named = [(f"this run {n}" if rows[n].role == "result" else n, scores) for n, scores in found.answered]
+        dense = next((n for n, _ in found.answered if rows[n].role == "dense"), None)
+        return cls.of(named, dense, named[-1][0])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,34 +76,41 @@ class TaskTable:
         return f"{many} samples of each task, {given}; {scores.protocol.asked}; {sure}"
 
     @property
-    def conclusions(self) -> list[str]:
-        """What can be said of every line beside the base."""
-        base = self.base.name if self.base else ""
-        beside = [(line, line.beside) for line in self.lines if line.beside is not None]
-        return [conclusion(line.scores.tasks, found, line.name, base) for line, found in beside]
+    def conclusion(self) -> str:
+        """What can be said of the subject beside the base; empty where there is none."""
+        line = next(line for line in self.lines if line.name == self.subject)
+        if line.beside is None or self.base is None:
+            return ""
+        return conclusion(line.scores.tasks, line.beside, line.name, self.base.name)
 
     def rows(self) -> list[list[str]]:
-        """Cells as text, the head first: task, metric, and for each line its score, difference and flips."""
-        head = ["", "metric"]
-        for line in self.lines:
-            head += [line.name] + (["difference", "flips"] if line.beside else [])
-        rows = [head]
+        """Cells as text, the head first: task and model, score, difference to the base, flips. A task is named once."""
+        beside = self.base is not None
+        several = len(self.lines) > 1
+        rows = [["", *(["model"] if several else []), "score", *(["difference", "flips"] if beside else [])]]
         for name in self.names:
-            cells = [name, self.lines[0].scores.tasks[name].metric]
+            title = f"{name} ({self.lines[0].scores.tasks[name].metric})"
             for line in self.lines:
                 score = line.scores.tasks[name]
-                cells.append(shown(score))
-                if line.beside:
-                    cells += [gap(score, line.beside.tasks[name]), flips(line.beside.tasks[name])]
-            rows.append(cells)
+                cells = [title, *([line.name] if several else []), shown(score)]
+                if beside:
+                    found = None if line.beside is None else line.beside.tasks[name]
+                    cells += ["", ""] if found is None else [gap(score, found), flips(found)]
+                rows.append(cells)
+                title = ""
         if len(self.names) > 1 and all(line.scores.mean is not None for line in self.lines):
-            cells = ["mean", ""]
-            for line in self.lines:
-                cells.append(f"{100 * (line.scores.mean or 0.0):.1f} %")
-                if line.beside:
-                    cells += [gap(None, line.beside.mean) if line.beside.mean else "", ""]
-            rows.append(cells)
+            rows += self._means(several, beside)
         return rows
+
+    def _means(self, several: bool, beside: bool) -> Iterator[list[str]]:
+        title = "mean"
+        for line in self.lines:
+            cells = [title, *([line.name] if several else []), f"{100 * (line.scores.mean or 0.0):.1f} %"]
+            if beside:
+                found = None if line.beside is None else line.beside.mean
+                cells += ["" if found is None else gap(None, found), ""]
+            yield cells
+            title = ""
 
     @property
     def plot(self) -> Markup:

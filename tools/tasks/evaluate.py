@@ -127,9 +127,10 @@ def price(harness: Harness, subject: Subject, *, cache: Path | None) -> Price:
     samples, tokens, steps = 0, 0, 0
     asked = harness.requests(answering)
     for kind, tasks in asked.items():
-        for requests in tasks.values():
+        for name, requests in tasks.items():
             samples += len(requests)
             if not answering.folder.record(kind, requests).complete:
+                answering.speaker.check(name, kind, requests)
                 tokens += sum(answering.speaker.tokens(kind, request) for request in requests)
                 steps += len(requests) if kind == "generate_until" else 0
     if not tokens:

@@ -119,6 +119,16 @@ class Tasks:
         task.set_fewshot_seed(seed=SHOTS_SEED)
 
     @property
+    def averaged(self) -> bool:
+        """Whether every score is a mean over samples of which more is better."""
+        for task in self.loaded["tasks"].values():
+            metrics = [of["metric"] for of in task.config.metric_list or ()]
+            function = task.aggregation().get(metrics[0]) if metrics else None
+            if getattr(function, "__name__", "") != "mean" or not task.higher_is_better().get(metrics[0], True):
+                return False
+        return True
+
+    @property
     def samples(self) -> dict[str, list[int]]:
         """The samples of every task that not all are asked of; ascending, as lm-eval takes them in their own order."""
         if self.plan.limit is None and self.plan.part == "all":
@@ -251,7 +261,7 @@ def main() -> int:
     channel = Channel(sys.stdin, out)
     try:
         tasks = Tasks(TaskPlan.model_validate(channel.read()))
-        channel.send({"ready": [row.name for row in tasks.rows]})
+        channel.send({"ready": [row.name for row in tasks.rows], "averaged": tasks.averaged})
         while True:
             if "count" in channel.read():
                 channel.send({"requests": asked(tasks, channel)})

@@ -43,6 +43,8 @@ class Harness:
         self.plan = plan
         self.names: tuple[str, ...] = ()
         """The lines of the table to be."""
+        self.averaged = False
+        """Whether their scores have a mean: each is one of samples, and more is better."""
 
     def __enter__(self) -> Self:
         self._said = tempfile.TemporaryFile()
@@ -59,7 +61,8 @@ class Harness:
             if plan.data is not None:
                 plan = plan.model_copy(update={"data": str(Path(plan.data).expanduser().absolute())})
             self._send(plan.model_dump(mode="json"))
-            self.names = tuple(self._read()["ready"])
+            ready = self._read()
+            self.names, self.averaged = tuple(ready["ready"]), bool(ready["averaged"])
         except BaseException:
             self.__exit__(None, None, None)
             raise

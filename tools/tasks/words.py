@@ -37,18 +37,30 @@ def conclusion(tasks: dict[str, Score], found: Comparison, ours: str, theirs: st
     unknown = [name for name, d in found.tasks.items() if d.low is None]
     sentences = []
     for better, word in ((False, "worse"), (True, "better")):
-        names = [name for name, verdict in verdicts.items() if verdict is better]
-        if names:
+        if names := [name for name, verdict in verdicts.items() if verdict is better]:
             sentences.append(f"{ours} is {word} than {theirs} on {_listed(names)}.")
     if same := [name for name, verdict in verdicts.items() if verdict is None and name not in unknown]:
         sizes = sorted({tasks[name].samples for name in same})
         many = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-        sentences.append(f"No difference on {_listed(same)} at this number of samples ({many}).")
+        sentences.append(
+            f"{ours} shows no difference to {theirs} on {_listed(same)} at this number of samples ({many})."
+        )
     if unknown:
         sentences.append(f"How sure {_listed(unknown)} is, is not known: the figure is no mean over samples.")
     if found.mean is not None and len(tasks) > 1:
         sentences.append(_about_mean(found.mean))
     return " ".join(sentences)
+
+
+def minutes(value: float) -> str:
+    """`about 3.2 minutes`."""
+    return (
+        "less than a minute"
+        if value < 1
+        else f"about {value:.1f} minutes"
+        if value < 10
+        else f"about {value:,.0f} minutes"
+    )
 
 
 def _about_mean(mean: Difference) -> str:
@@ -57,7 +69,7 @@ def _about_mean(mean: Difference) -> str:
     assert mean.high is not None
     between = f"95 % interval {_signed(None, mean.low)} to {_signed(None, mean.high)}"
     sure = "" if mean.better(True) is not None else ", which may be chance"
-    return f"The mean is {points} ({between}){sure}."
+    return f"Its mean is {points} ({between}){sure}."
 
 
 def _listed(names: Sequence[str]) -> str:

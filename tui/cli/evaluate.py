@@ -80,9 +80,10 @@ def evaluate(
         compared = {"speedup": speed.ratios(timed)} if against is not None else {}
         print_json(timed.model_dump(mode="json") | compared) if json else print(speed.table(timed))
     elif tasks is not None:
-        from tui.cli.tasks import planned
+        from tui.goal import task_plan
 
-        asked = planned(tasks, limit=limit, shots=shots, data=task_data, chat=chat)
+        asked = task_plan(tasks, limit=limit, shots=shots, data=task_data, chat=chat)
+        assert asked is not None
         _answer([model] if against is None else [model, against], asked, found, output, only_price=price, json=json)
     elif against is not None:
         measured = measure_both(model, against, text, found)
@@ -125,7 +126,9 @@ def _answer(
     (model, ours), *others = answered
     facts = as_json(model, ours, others[0] if others else None)
     names = tasks.short_names(models)
-    shown = TaskTable.of([(n, s) for n, (_, s) in zip(names, answered, strict=True)], names[1] if others else None)
+    shown = TaskTable.of(
+        [(n, s) for n, (_, s) in zip(names, answered, strict=True)], names[1] if others else None, names[0]
+    )
     if output is not None:
         tasks.write(output, shown, facts)
     print_json(facts) if json else print(tasks.table(shown))

@@ -79,6 +79,14 @@ def prune(
     masks: Annotated[
         bool, typer.Option("--masks", help="Save which weights are kept, to fine-tune without losing zeros.")
     ] = False,
+    tasks: options.Tasks = None,
+    limit: options.Limit = None,
+    shots: options.Shots = None,
+    task_data: options.TaskData = None,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", metavar="J", help="What chooses between finalists: perplexity (default) or tasks."),
+    ] = None,
     executor: options.Executor = None,
     workers: options.Workers = None,
     gpus_per_worker: options.GpusPerWorker = None,
@@ -115,7 +123,7 @@ def prune(
         threads=threads,
     )
     from tools.recipe import Recipe
-    from tui.goal import build
+    from tui.goal import build, task_plan
     from tui.working import start
 
     goal = build(
@@ -134,6 +142,8 @@ def prune(
         output=output,
         compress=compress,
         masks=masks,
+        tasks=task_plan(tasks, limit=limit, shots=shots, data=task_data),
+        judge=judge,
     )
     use_threads(found)
     carry_to_end(start(found, goal), json=json)

@@ -14,7 +14,8 @@ from rich.progress import Progress as Bars
 
 from tools.edges import expanded, file_aside
 from tools.errors import UsageError
-from tools.tasks import Harness, Price, TaskPlan, evaluate, price, subject_of, task_names
+from tools.tasks import Harness, Price, TaskPlan, evaluate, price, subject_of
+from tools.tasks.words import minutes
 from tui.cli.edge import best_device, use_threads
 
 if TYPE_CHECKING:
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
 Answered = tuple[str, "TaskScores"]
 _SHARES = 10
 """Lines of progress where there is no terminal."""
-
-
-def planned(tasks: str, *, limit: int | None, shots: int | None, data: Path | None, chat: bool) -> TaskPlan:
-    """The plan that options describe.
-
-    Raises:
-        UsageError: no task is named, or one twice.
-    """
-    where = None if data is None else str(expanded(data))
-    return TaskPlan(names=task_names(tasks), limit=limit, shots=shots, data=where, chat=chat)
 
 
 def answered(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[Answered]:
@@ -69,13 +60,14 @@ def priced(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[tuple
 
 def price_lines(prices: Sequence[tuple[str, Price]]) -> str:
     lines = [
-        f"  {name}: about {of.minutes:.1f} minutes ({of.samples:,} answers, {of.tokens:,} tokens left, "
+        f"  {name}: {minutes(of.minutes)} ({of.samples:,} answers, {of.tokens:,} tokens left, "
         f"{of.tokens_per_second:,.0f} tokens/s)"
         if of.tokens
         else f"  {name}: nothing, all {of.samples:,} answers are known"
         for name, of in prices
     ]
-    return "\n".join([*lines, f"  together about {sum(of.minutes for _, of in prices):.1f} minutes"])
+    together = [f"  together {minutes(sum(of.minutes for _, of in prices))}"] if len(prices) > 1 else []
+    return "\n".join([*lines, *together])
 
 
 def table(found: TaskTable) -> str:
@@ -83,7 +75,8 @@ def table(found: TaskTable) -> str:
     rows = found.rows()
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*(line.rstrip() for line in lines), f"  {found.asked}", *(f"  {c}" for c in found.conclusions)])
+    said = [f"  {found.asked}", *([f"  {found.conclusion}"] if found.conclusion else [])]
+    return "\n".join([*(line.rstrip() for line in lines), *said])
 
 
 def write(folder: Path, found: TaskTable, facts: dict[str, Any]) -> None:
