@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.known import treatment_of
 from runs.events import Note
-from tools.errors import SecateurError
+from tools.errors import SecateurError, UsageError
 from tools.hub import tokenizer_sha256
 from tools.tasks.evaluate import Subject, evaluate, price
 from tools.tasks.process import Harness
-from tools.tasks.words import minutes
+from tools.tasks.scores import compare
+from tools.tasks.words import conclusion, flips, gap, minutes, shown
 from tools.text import begin_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.designers import Situation
     from agent.recorder import Recorder
     from agent.state import Context
+    from runs.candidate import Candidate
     from tools.checkpoint import Model
     from tools.recipe import Recipe
     from tools.tasks.plan import TaskPlan
@@ -36,7 +41,7 @@ def check(context: Context) -> None:
     if not plans:
         return
     record.stage("tasks", ", ".join(plans[0].names))
-    subject = dense(context)
+    subject = resident(context.model)
     for plan in plans:
         with Harness(plan) as harness:
             if plan.part == "judge" and not harness.averaged:
@@ -48,9 +53,8 @@ def check(context: Context) -> None:
         record(Note(text=f"tasks: {found.samples:,} answers of {who}, {minutes(found.minutes)} each"))
 
 
-def dense(context: Context) -> Subject:
-    """The dense model of a run, which is opened already."""
-    model = context.model
+def resident(model: Model) -> Subject:
+    """An opened model as it is."""
     return Subject(
         open=lambda: model,
         fingerprint=model.fingerprint,
@@ -59,6 +63,52 @@ def dense(context: Context) -> Subject:
         dtype=model.dtype,
         device=model.device,
     )
+
+
+def look(
+    situation: Situation,
+    cache: Path,
+    candidate: Candidate,
+    names: Sequence[str],
+    *,
+    samples: int,
+    minutes_allowed: float,
+) -> str:
+    """What a candidate in its search form answers of the search part, beside the dense model; or only the price, where
+    it is more than is allowed.
+
+    Raises:
+        UsageError: a task is none of the run's.
+    """
+    tasks, bench = situation.goal.tasks, situation.bench
+    assert tasks is not None
+    if strange := [name for name in names if name not in tasks.names]:
+        raise UsageError(f"{strange[0]} is none of this run's tasks: {', '.join(tasks.names)}")
+    plan = tasks.model_copy(update={"names": tuple(dict.fromkeys(names)), "limit": samples, "part": "search"})
+    ours = replace(
+        resident(bench.model),
+        open=lambda: bench.search_form(candidate.recipe),
+        treatment=json.dumps([*treatment_of(bench, candidate.recipe), "search form"]),
+    )
+
+    def restored() -> Model:
+        bench.restore()
+        return bench.model
+
+    theirs = replace(resident(bench.model), open=restored)
+    with Harness(plan) as harness:
+        cost = sum(price(harness, subject, cache=cache).minutes for subject in (theirs, ours))
+        if cost > minutes_allowed:
+            return f"it would take {minutes(cost)}; ask again with as many minutes, or with fewer samples"
+        dense_scores = evaluate(harness, theirs, cache=cache)
+        scores = evaluate(harness, ours, cache=cache)
+    found = compare(scores, dense_scores)
+    lines = [f"{candidate.id} in its search form, and its difference to the dense model with a 95 % interval:"]
+    for name, score in scores.tasks.items():
+        difference = found.tasks[name]
+        told = [shown(score), gap(score, difference), flips(difference)]
+        lines.append(f"  {name} ({score.metric}, {score.samples} samples): {', '.join(filter(None, told))}")
+    return "\n".join([*lines, conclusion(scores.tasks, found, candidate.id, "the dense model")])
 
 
 class Desk:
@@ -71,7 +121,7 @@ class Desk:
     def answer(self, plan: TaskPlan, recipe: Recipe | None, make: Callable[[], Model]) -> TaskScores:
         """What a recipe's final form answers; `make` is called only if not all of it is known."""
         context = self._context
-        subject = replace(dense(context), open=make)
+        subject = replace(resident(context.model), open=make)
         if recipe is not None:
             subject = replace(subject, treatment=json.dumps(treatment_of(context.bench, recipe)))
         harness = self._open.get(plan.part)

@@ -51,7 +51,7 @@ def choosing_among(schema: type[Arguments], candidates: Sequence[str]) -> type[A
         return schema
     one: Any = Literal[tuple(candidates)]
     many: Any = list[one]
-    kinds = {"base": one, "first": one, "second": one, "about": many, "candidates": many}
+    kinds = {"base": one, "first": one, "second": one, "candidate": one, "about": many, "candidates": many}
     fields: dict[str, Any] = {n: (kinds[n], info) for n, info in schema.model_fields.items() if n in kinds}
     return create_model(schema.__name__, __base__=schema, __doc__=schema.__doc__, **fields) if fields else schema
 
@@ -137,6 +137,16 @@ class Recall(Arguments):
     """Search the memory of past runs by words of model, metric, allocation or pattern."""
 
     words: str = Field(max_length=80)
+
+
+class Evaluate(Arguments):
+    """Have a measured candidate and the dense model answer samples of the run's tasks. It takes minutes of the budget:
+    with 0 minutes only the price is told, and nothing is done that takes longer than you allow."""
+
+    candidate: CandidateName
+    tasks: list[Annotated[str, Field(max_length=80)]] = Field(min_length=1, max_length=8)
+    samples: int = Field(ge=1, le=500, description="Of every task.")
+    minutes: float = Field(ge=0, le=600, description="What you allow; 0 asks for the price.")
 
 
 class Compare(Arguments):

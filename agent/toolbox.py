@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool, StructuredTool
 
-from agent import asking, drafting, looking
+from agent import answering, asking, drafting, looking
 from agent.designers import Reason, Situation, parent_of
 from agent.evolution.genes import Child, Parent
 from agent.recorder import Recorder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 REFUSALS = 8
 """Refused proposals before a step ends."""
-LOOKING = frozenset({"layer_statistics", "inspect_layers", "try_metric", "recall", "compare"})
+LOOKING = frozenset({"layer_statistics", "inspect_layers", "try_metric", "recall", "compare", "evaluate"})
 LOOKS = 3
 """Looks in one step beyond the number of drafts wanted; then only tools that propose or write down are left."""
 LONGEST = 6000
@@ -63,6 +63,8 @@ class Toolbox:
             self._tool("try_metric", asking.TryMetric, self._try_metric),
             self._tool("compare", asking.Compare, self._compare),
         ]
+        if self._situation.goal.looks_at_tasks:
+            found.append(self._tool("evaluate", asking.Evaluate, self._evaluate))
         if self._situation.goal.recall:
             found.append(self._tool("recall", asking.Recall, self._recall))
         return found
@@ -228,6 +230,13 @@ class Toolbox:
 
     def _recall(self, a: asking.Recall) -> str:
         return looking.memories(self._home, a.words)
+
+    def _evaluate(self, a: asking.Evaluate) -> str:
+        self._parent(a.candidate)
+        candidate = self._situation.history.candidates[a.candidate]
+        return answering.look(
+            self._situation, self._home / "cache", candidate, a.tasks, samples=a.samples, minutes_allowed=a.minutes
+        )
 
     def _compare(self, a: asking.Compare) -> str:
         return looking.side_by_side(self._situation.history, a.candidates)

@@ -183,8 +183,13 @@ class Goal(Frozen):
     @property
     def table_tasks(self) -> TaskPlan | None:
         """What the final table answers."""
-        part: TaskPart = "test" if self.judge == "tasks" else "all"
+        part: TaskPart = "test" if self.judge == "tasks" or self.looks_at_tasks else "all"
         return None if self.tasks is None else self.tasks.model_copy(update={"part": part})
+
+    @property
+    def looks_at_tasks(self) -> bool:
+        """Whether the designer may have candidates answer: a language model can, by a tool of its own."""
+        return self.tasks is not None and self.searches and (":" in self.designer or self.designer == "self")
 
     @property
     def judging_tasks(self) -> TaskPlan | None:

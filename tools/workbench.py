@@ -230,6 +230,13 @@ class Workbench:
         found = evaluate.divergence(self.model, logits, count, sparsity=self.measured_sparsity(ready))
         return found.model_copy(update={"seconds": time.perf_counter() - start})
 
+    def search_form(self, recipe: Recipe) -> Model:
+        """The model as `divergence` measures it."""
+        ready = self.ready(recipe)
+        self._prune(ready)
+        self.measured_sparsity(ready)
+        return self.result()
+
     def _prune(self, ready: Plan) -> None:
         """Write the candidate's search form into the model."""
         self._keep_experts(None)

@@ -110,7 +110,7 @@ def build(
 
 
 def task_plan(
-    names: str | None, *, limit: int | None, shots: int | None, data: Path | None, chat: bool = False
+    names: str | None, *, limit: int | None, shots: int | None, data: str | None, chat: bool = False
 ) -> TaskPlan | None:
     """The tasks that options describe.
 
@@ -118,7 +118,7 @@ def task_plan(
         UsageError: none is named, one twice, or what only tasks need is given without them.
     """
     if names is None:
-        for option, value in (("--limit", limit), ("--shots", shots), ("--task-data", data)):
+        for option, value in (("--limit", limit), ("--shots", shots)):
             if value is not None:
                 raise UsageError(f"{option} is for tasks: add --tasks, or leave it out")
         return None

@@ -70,6 +70,8 @@ class Values(Frozen):
     money: float | None = Field(default=None, gt=0)
     """US dollars that the designer's LLM may cost."""
     seed: int = 0
+    task_data: str | None = None
+    """Folder of JSONL files that tasks come from; None: lm-eval's own data, from the hub."""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from agent.talk import advice, rules
-from agent.talk.intents import Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
+from agent.talk.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
 from runs.budget import BudgetSpent, Ledger
 from runs.events import Extended, Replied
 from runs.goal import Goal
 from runs.run import UNREADABLE, Run, Status, list_runs
 from tools.edges import aside, expanded
 from tui.cli.edge import told
+from tui.examiner import Examiner
 from tui.goal import build
 from tui.settings import Settings, load
 from tui.working import start
@@ -33,6 +34,7 @@ HELP = """You can say, for example:
   prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
   why not 2:4?      explain c-12        what did you learn?
   go on for ten more minutes            continue what we did on smollm2 yesterday
+  how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
   export it to ./pruned                 stop      bye"""
 
 Carry = Callable[[Run], str]
@@ -76,13 +78,19 @@ class Talk:
         if self._plan is not None:
             plan, self._plan = self._plan, None
             if text.strip().lower() in ("y", "yes", "ok", "go", "sure", "do it"):
-                return plan()
+                return self._do(plan)
             if text.strip().lower() in ("n", "no"):
                 return "Nothing was started."
         intent, problem = self._read(text)
         news, self._unheard = problem and problem != self._unheard, problem
         reply = self._act(intent, text)
         return f"({problem}: rules read what you say)\n{reply}" if news else reply
+
+    def _do(self, plan: Callable[[], str]) -> str:
+        try:
+            return plan()
+        except KeyboardInterrupt:
+            return "Interrupted. What is done is kept: the same words go on from there."
 
     def _read(self, text: str) -> tuple[Intent, str]:
         """What is meant, and why a language model could not tell where one listens."""
@@ -104,6 +112,8 @@ class Talk:
                 return self._resume(intent)
             case Question():
                 return self._about(intent.text)
+            case Evaluate():
+                return self._evaluate(intent)
             case Export():
                 return self._export(intent)
             case Stop():
@@ -123,6 +133,9 @@ class Talk:
         match intent:
             case Question():
                 return self._about(intent.text)
+            case Evaluate():
+                known = Examiner(self.settings, intent, run).known(run.journal.read())
+                return known or "That is measured when the run is over: two at a time would take each other's cores."
             case _:
                 return "The designer hears it at its next step."
 
@@ -269,6 +282,14 @@ class Talk:
 
         events = [] if self.run is None else self.run.journal.read()
         return advice.answer(question, events, Memory(self.settings.home).all())
+
+    def _evaluate(self, asked: Evaluate) -> str:
+        """How good a model is on tasks: known, or for a price that is told first."""
+        examiner = Examiner(self.settings, asked, self.run, self._named if self.run is None else "")
+        if self.run is not None and (known := examiner.known(self.run.journal.read())):
+            return known
+        plan, costs = examiner.plan()
+        return self._confirm(plan, examiner.answer) if costs else examiner.answer()
 
     def _export(self, said: Export) -> str:
         if self.run is None or not self.run.model_folder.exists():

@@ -48,6 +48,19 @@ class Question(Intent):
     text: str = Field(max_length=1000)
 
 
+class Evaluate(Intent):
+    """The person wants to know how good a model is on tasks such as HellaSwag, by having it answer them."""
+
+    tasks: tuple[str, ...] = Field(
+        min_length=1,
+        max_length=20,
+        description="Names of lm-eval: hellaswag, piqa, arc_easy, mmlu, gsm8k; commonsense is the seven of the papers.",
+    )
+    model: str = Field(default="", max_length=300, description="As said; empty for the result of the run.")
+    samples: int | None = Field(default=None, ge=1, description="Of every task.")
+    all_samples: bool = Field(default=False, description="Whether all samples are asked for.")
+
+
 class Export(Intent):
     """The person wants the pruned model, in a folder of their own if they name one."""
 
@@ -66,4 +79,4 @@ class Help(Intent):
     """The person wants to know what can be said, or what was said makes no sense here."""
 
 
-ALL: tuple[type[Intent], ...] = (Prune, GoOn, Resume, Question, Export, Stop, Leave, Help)
+ALL: tuple[type[Intent], ...] = (Prune, GoOn, Resume, Question, Evaluate, Export, Stop, Leave, Help)

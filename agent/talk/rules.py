@@ -6,7 +6,7 @@ import re
 
 from pydantic import ValidationError
 
-from agent.talk.intents import Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
+from agent.talk.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
 
 _NUMBERS = {
     "one": 1,
@@ -29,6 +29,21 @@ _ASKING = re.compile(
     re.I,
 )
 
+_TASKS = {
+    "commonsense": "commonsense",
+    "boolq": "boolq",
+    "piqa": "piqa",
+    "hellaswag": "hellaswag",
+    "winogrande": "winogrande",
+    "arceasy": "arc_easy",
+    "arcchallenge": "arc_challenge",
+    "openbookqa": "openbookqa",
+    "mmlu": "mmlu",
+    "gsm8k": "gsm8k",
+    "lambada": "lambada_openai",
+    "truthfulqa": "truthfulqa_mc1",
+}
+"""How tasks are called, without spaces and hyphens -> lm-eval's name."""
 _STOPPING = re.compile(
     r"(please\s+)?(stop|(that's\s+|that is\s+)?enough|conclude|finish)"
     r"(\s+(it|now|here|please|the (run|search)|searching|"
@@ -56,11 +71,39 @@ def _read(line: str) -> Intent:
         return Export(folder=_folder(line))
     if (intent := _onward(low)) is not None:
         return intent
+    if (intent := _evaluate(line)) is not None:
+        return intent
     if re.search(r"\bprun(e|ing)\b|\bsparsity\b|\bfaster\b|\bsmaller\b", low) and not _ASKING.search(low):
         return _prune(line)
     if _ASKING.search(low):
         return Question(text=line[:1000])
     return _prune(line) if _sparsity(low) or _pattern(low) else Help()
+
+
+_EXAMINE = r"(?:please\s+)?(?:evaluate|score|test|measure)\b"
+
+
+def _evaluate(line: str) -> Intent | None:
+    """`how good is it on HellaSwag?`, `evaluate ./pruned on arc easy and piqa with 100 samples`."""
+    low = line.lower()
+    asked = re.match(rf"{_EXAMINE}|(?:and\s+)?how (?:good|well)\b|what does it score", low)
+    if not asked or re.search(r"\bprun(e|ing)\b", low):
+        return None
+    plain = re.sub(r"[\s_-]+", "", low)
+    tasks = [name for word, name in _TASKS.items() if word in plain]
+    named = re.match(rf"{_EXAMINE}.*\bon\s+([\w,+ ]+?)(?:\s+with\b.*)?\W*$", low)
+    if not tasks and named:
+        tasks = [task.strip() for task in re.split(r"\s*(?:,|\band\b)\s*", named[1])]
+    if not tasks:
+        return None
+    model = re.match(rf"{_EXAMINE}\s+(?!(?:it|this|that|the|on)\b)(\S+)\s+on\b", line, re.I)
+    found = re.search(r"(\d+)\s+samples", low)
+    return Evaluate(
+        tasks=tuple(tasks),
+        model=model[1] if model else "",
+        samples=int(found[1]) if found else None,
+        all_samples=bool(re.search(r"\ball (?:of )?(?:its |the )?samples\b", low)),
+    )
 
 
 def _onward(low: str) -> Intent | None:

@@ -137,7 +137,7 @@ class Tasks:
         for name, task in self.loaded["tasks"].items():
             found[name] = part_of(len(task.eval_docs), self.plan.part)[: self.plan.limit]
             if not found[name]:
-                raise SecateurError(f"{name} has too few samples to be dealt into a judging and a test part")
+                raise SecateurError(f"{name} has too few samples to be dealt into parts")
         return found
 
 

@@ -9,10 +9,11 @@ from pydantic import Field
 from tools.errors import UsageError
 from tools.recipe import Frozen
 
-Part = Literal["all", "test", "judge"]
+Part = Literal["all", "test", "search", "judge"]
 
-JUDGED = 4
-"""Every so many-th sample of a task judges finalists; where tasks judge, all others are the test part."""
+_DEALT: dict[Part, tuple[int, ...]] = {"all": (0, 1, 2, 3), "test": (0, 1), "search": (2,), "judge": (3,)}
+"""Which of every four samples in a row are a part's: the designer looks at `search`, `judge` chooses between finalists,
+and `test` is for the final table."""
 
 COMMONSENSE = {
     "boolq": "acc",
@@ -41,7 +42,7 @@ class TaskPlan(Frozen):
     chat: bool = False
     """Whether prompts are put into the model's chat template."""
     part: Part = "all"
-    """`judge` is every fourth sample of a task, `test` the others."""
+    """Which of the samples; parts share none."""
 
 
 def task_names(text: str) -> tuple[str, ...]:
@@ -67,5 +68,4 @@ def _usual(name: str) -> str:
 
 def part_of(samples: int, part: Part) -> list[int]:
     """Indices of the samples of a part, ascending."""
-    judge = {"all": None, "judge": True, "test": False}[part]
-    return [i for i in range(samples) if judge is None or (i % JUDGED == JUDGED - 1) == judge]
+    return [i for i in range(samples) if i % 4 in _DEALT[part]]

@@ -126,7 +126,7 @@ class TaskProtocol(Frozen):
         parts.append(f"each prompt after {self.begin}" if self.begin else "no BOS")
         parts += ["local files"] if plan.data else []
         parts += [f"first {plan.limit} samples"] if plan.limit else []
-        parts += {"all": [], "judge": ["judging part"], "test": ["test part"]}[plan.part]
+        parts += {"all": [], "search": ["search part"], "judge": ["judging part"], "test": ["test part"]}[plan.part]
         return ", ".join([*parts, f"{self.dtype} on {self.device}"])
 
 

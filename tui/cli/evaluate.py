@@ -71,7 +71,15 @@ def evaluate(
         },
     }
     _refuse(given, what)
-    found = settings(home, test_windows=windows, test_length=length, dtype=dtype, device=device, threads=threads)
+    found = settings(
+        home,
+        task_data=None if task_data is None else str(task_data),
+        test_windows=windows,
+        test_length=length,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+    )
     if latency:
         from tui.cli import speed
 
@@ -82,7 +90,7 @@ def evaluate(
     elif tasks is not None:
         from tui.goal import task_plan
 
-        asked = task_plan(tasks, limit=limit, shots=shots, data=task_data, chat=chat)
+        asked = task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data, chat=chat)
         assert asked is not None
         _answer([model] if against is None else [model, against], asked, found, output, only_price=price, json=json)
     elif against is not None:

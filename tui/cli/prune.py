@@ -102,6 +102,8 @@ def prune(
 
     The result is saved, loaded again in a fresh process and compared before it is called done.
     """
+    if tasks is None and task_data is not None:
+        raise UsageError("--task-data is for tasks: add --tasks, or leave it out")
     found = settings(
         home,
         calibration=calibration,
@@ -121,6 +123,7 @@ def prune(
         dtype=dtype,
         device=device,
         threads=threads,
+        task_data=None if task_data is None else str(task_data),
     )
     from tools.recipe import Recipe
     from tui.goal import build, task_plan
@@ -142,7 +145,7 @@ def prune(
         output=output,
         compress=compress,
         masks=masks,
-        tasks=task_plan(tasks, limit=limit, shots=shots, data=task_data),
+        tasks=task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data),
         judge=judge,
     )
     use_threads(found)

@@ -1,0 +1,113 @@
+"""Tasks in conversation: what they would cost is told first, then the result of the run answers them.
+
+The work is done by `secateur evaluate` in a process of its own, so that the screen stays free and what is answered is
+kept where the command line finds it, too.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.talk.intents import Evaluate
+from runs.events import Event
+from runs.report import summary
+from runs.report.tasks import TaskTable
+from runs.run import Run
+from tools.errors import SecateurError
+from tools.tasks.plan import task_names
+from tools.tasks.words import minutes
+from tui.settings import Settings
+
+SAMPLES = 200
+"""Of every task, where nobody says how many."""
+
+
+class Examiner:
+    """Asks one model, beside another where there is one."""
+
+    def __init__(self, found: Settings, asked: Evaluate, run: Run | None, named: str = "") -> None:
+        """
+        Raises:
+            UsageError: no task is named.
+        """
+        self._settings = found
+        self.names = task_names(",".join(asked.tasks))
+        self.samples = None if asked.all_samples else asked.samples or SAMPLES
+        self._run = run
+        self._model = asked.model or named
+
+    def known(self, events: Sequence[Event]) -> str:
+        """The run's own table, where it holds all these tasks already; else nothing."""
+        from tui.cli.tasks import table
+
+        if self._model and self._run is not None and self._model != self._run.goal.model:
+            return ""
+        shown = TaskTable.of_run(summary(events)) if events else None
+        return table(shown) if shown is not None and set(self.names) <= set(shown.names) else ""
+
+    @property
+    def models(self) -> list[str]:
+        """Who is asked: the model that was named, or the result of the run beside the model that it came from."""
+        if self._model:
+            return [self._model]
+        if self._run is None or not self._run.model_folder.exists():
+            raise SecateurError("There is no pruned model yet, and none was named: say which model shall be asked")
+        return [str(self._run.model_folder), self._run.goal.model]
+
+    def plan(self) -> tuple[str, bool]:
+        """What would be asked and what it costs; whether it costs anything."""
+        prices = self._evaluate("--price")["price"]
+        cost = sum(price["minutes"] for price in prices.values())
+        free = not any(price["tokens"] for price in prices.values())
+        many = "all samples" if self.samples is None else f"{self.samples} samples"
+        who = " and ".join(Path(name).name for name in self.models)
+        return f"Plan: {who} answer {many} of {', '.join(self.names)}: {minutes(cost)}.", not free
+
+    def answer(self) -> str:
+        """Have it answered; the table and what can be concluded, in words."""
+        found = self._evaluate()
+        beside = found.get("against")
+        lines = []
+        for name, of in found["tasks"].items():
+            error = "" if of["stderr"] is None else f" ± {_short(of, of['stderr'])}"
+            line = f"  {name} ({of['metric']}, {of['samples']} samples): {_short(of, of['value'])}{error}"
+            if beside is not None:
+                line += f", {Path(beside['model']).name} {_short(of, beside['tasks'][name]['value'])}"
+            lines.append(line)
+        return "\n".join([*lines, *([] if beside is None else [beside["conclusion"]])])
+
+    def _evaluate(self, *more: str) -> Any:
+        """What `secateur evaluate --json` prints.
+
+        Raises:
+            SecateurError: it failed; the line is its own.
+        """
+        model, *others = self.models
+        command = [sys.executable, "-m", "secateur", "evaluate", model, "--tasks", ",".join(self.names)]
+        command += [part for other in others for part in ("--against", other)]
+        command += [] if self.samples is None else ["--limit", str(self.samples)]
+        command += ["--home", str(self._settings.home), "--json", *more, *self._given()]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("secateur: ")]
+            raise SecateurError(lines[-1].removeprefix("secateur: ") if lines else "the tasks could not be answered")
+        return json.loads(done.stdout)
+
+    def _given(self) -> list[str]:
+        """Settings that a child process does not find by itself."""
+        values = self._settings.values
+        given = {"--dtype": values.dtype, "--device": values.device, "--threads": values.threads}
+        given["--task-data"] = values.task_data
+        return [part for name, value in given.items() if value is not None for part in (name, str(value))]
+
+
+def _short(of: dict[str, Any], value: float) -> str:
+    share = of["metric"].startswith(("acc", "exact_match"))
+    return f"{100 * value:.1f} %" if share else f"{value:.4g}"
