@@ -150,10 +150,10 @@ class Speaker:
 
     def _pair(self, request: Sequence[Any]) -> Pair:
         context, continuation = request[0], request[1]
-        if context:
+        if context.strip():
             pair: Pair = self._lm._encode_pair(context, continuation)
             return pair
-        tokens = self._lm.tok_encode(continuation, add_special_tokens=False)
+        tokens = self._lm.tok_encode(context + continuation, add_special_tokens=False)
         start = self._start()
         return ([start], tokens) if tokens[:1] != [start] else (tokens[:1], tokens[1:])
 
@@ -235,6 +235,10 @@ def _language_model(model: Model) -> Any:
             self._keep: int | None = None
 
         @property
+        def prefix_token_id(self) -> int:
+            return self.begin[-1] if self.begin else super().prefix_token_id
+
+        @property
         def max_length(self) -> int:
             return self.rolling if self._whole_text else int(self._max_length)
 
@@ -264,6 +268,11 @@ def _language_model(model: Model) -> Any:
             reads = [len(context) + len(continuation) - 1 for _, context, continuation in requests]
             first = min(n - len(c) for n, (_, _, c) in zip(reads, requests, strict=True))
             self._keep = max(reads) - first
+            # Of requests that read the same tokens, lm-eval scores the shorter answers by the rows of the longest.
+            lengths: dict[tuple[int, ...], set[int]] = {}
+            for _, context, continuation in requests:
+                lengths.setdefault(tuple(context + continuation[:-1]), set()).add(len(continuation))
+            self.logits_cache = all(len(of) == 1 for of in lengths.values())
             found: list[tuple[float, bool]] = super()._loglikelihood_tokens(
                 requests, disable_tqdm=True, override_bs=more.get("override_bs")
             )

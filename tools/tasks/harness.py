@@ -116,7 +116,13 @@ class Tasks:
             raise UsageError(f"{name} is defined without examples: leave --shots out, or this task")
         if shots is not None or own is None:
             task.set_config(key="num_fewshot", value=shots or 0)
-        task.set_fewshot_seed(seed=SHOTS_SEED)
+        if self.plan.data is not None and len(task.eval_docs) <= (shots or 0):
+            raise UsageError(f"{name} has {len(task.eval_docs)} samples, too few for --shots {shots} of the others")
+
+    def deal_shots(self) -> None:
+        """Have the examples before questions drawn from the start, so that every model is given the same."""
+        for task in self.loaded["tasks"].values():
+            task.set_fewshot_seed(seed=SHOTS_SEED)
 
     @property
     def averaged(self) -> bool:
@@ -145,6 +151,7 @@ def score(tasks: Tasks, channel: Channel) -> dict[str, Score]:
     """Have one model answer everything, and count."""
     from lm_eval.evaluator import evaluate
 
+    tasks.deal_shots()
     found = evaluate(
         lm=_speaker(channel),
         task_dict=tasks.loaded,
@@ -158,6 +165,7 @@ def score(tasks: Tasks, channel: Channel) -> dict[str, Score]:
 
 def asked(tasks: Tasks, channel: Channel) -> dict[str, dict[str, list[Any]]]:
     """Kind -> task -> what would be asked."""
+    tasks.deal_shots()
     samples, speaker = tasks.samples, _speaker(channel)
     found: dict[str, dict[str, list[Any]]] = {}
     for name, task in tasks.loaded["tasks"].items():

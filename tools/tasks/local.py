@@ -51,7 +51,7 @@ def local_file(folder: str, name: str) -> Path:
     if not place.is_dir():
         raise UsageError(f"--task-data {folder} is no folder: give one that holds NAME.jsonl for every task")
     files = sorted(place.glob("*.jsonl"))
-    for file in files:
+    for file in sorted(files, key=lambda file: file.stem != name):  # the name itself before another spelling of it
         if file.stem == name or (name in COMMONSENSE and file.stem.replace("_", "") == name.replace("_", "")):
             return file
     held = ", ".join(file.stem for file in files[:20]) or "none"
@@ -104,6 +104,7 @@ def definition(name: str, file: Path) -> dict[str, Any]:
         "custom_dataset": lambda **_: _dataset(documents),
         "output_type": "multiple_choice",
         "test_split": "test",
+        "fewshot_split": "test",  # named, or lm-eval does not leave a sample out of its own examples
         "doc_to_text": "{{gold}}" if options else "query",
         "doc_to_choice": "context_options" if options else "choices",
         "doc_to_target": "continuation" if options else "gold",
