@@ -33,11 +33,13 @@ from runs.events import (
     SpeedMeasured,
     Spoke,
     Stage,
+    TasksAnswered,
     Thought,
     ToolUsed,
 )
 from runs.goal import Budget
 from runs.report.summary import number
+from tools.tasks.words import shown
 from tui.tally import Step, Tally
 
 DOING = {"model": "opening", "statistics": "surveying", "times": "timing", "memory": "recalling", "search": "measuring"}
@@ -260,6 +262,10 @@ class RunView:
                 self._add(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
             case FinalMeasured(name=name):
                 self._touch(name)
+            case TasksAnswered(name=name, scores=scores):
+                told = ", ".join(f"{task} {shown(score)}" for task, score in scores.tasks.items())
+                part = " (judging part)" if scores.protocol.plan.part == "judge" else ""
+                self._add(Words("tasks", f"{name}{part}: {told}"))
             case _:
                 pass
 

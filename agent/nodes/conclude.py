@@ -113,7 +113,8 @@ def _concluded(makers: _Makers, state: State) -> State:
     if request is not None and record.history.speed is None:
         _time(makers, request)
     _remember(context)
-    record(RunFinished(best=name, summary=summary(record.events, best=name).verdict))
+    found = summary(record.events, best=name)
+    record(RunFinished(best=name, summary=f"{found.verdict} {found.on_tasks}".strip()))
     write(record.run)
     return state
 

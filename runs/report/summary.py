@@ -34,7 +34,8 @@ from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
 from tools.reach import Reach
 from tools.recipe import Experts, Recipe, Structured, Unstructured
-from tools.tasks.scores import TaskScores
+from tools.tasks.scores import TaskScores, compare
+from tools.tasks.words import conclusion
 
 Role = Literal["dense", "reference", "result"]
 SAME = "same size and same speed"
@@ -134,6 +135,15 @@ class Summary:
             first = f"{winner.name} does not beat {rival.name}: {own} against {number(rival.perplexity)}{beside}."
         again = [f"The held-out text was read for {self.winners} winners in turn."] if self.winners > 1 else []
         return " ".join([first, *self._limit_held(winner, dense), *again])
+
+    @property
+    def on_tasks(self) -> str:
+        """What can be said of the winner's answers beside the dense model's; empty where no tasks were asked."""
+        found = dict(self.answered)
+        if self.winner is None or self.dense is None or not {self.winner.name, self.dense.name} <= found.keys():
+            return ""
+        ours = found[self.winner.name]
+        return conclusion(ours.tasks, compare(ours, found[self.dense.name]), self.winner.name, "the dense model")
 
     def _limit_held(self, winner: Row, dense: Row | None) -> list[str]:
         most, allowed = self.goal.max_perplexity, self.goal.max_perplexity_rise

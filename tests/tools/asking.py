@@ -21,7 +21,9 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/d
 class Answers:
     """A channel to nobody: notes what lm-eval asks, and answers by a function of kind and request."""
 
-    def __init__(self, answer: Callable[[str, list[Any]], Any] = lambda kind, request: [-float(len(request[1])), False]):
+    def __init__(
+        self, answer: Callable[[str, list[Any]], Any] = lambda kind, request: [-float(len(request[1])), False]
+    ):
         self._answer = answer
         self.asked: list[dict[str, list[list[Any]]]] = []
         """Of every time: task -> requests."""
