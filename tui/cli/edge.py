@@ -104,7 +104,9 @@ def be_interruptible() -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object; numbers that JSON does not have become null."""
-    print(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
+    from runs.plain import plain_json
+
+    print(plain_json(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)))
 
 
 def _finite(value: Any) -> Any:

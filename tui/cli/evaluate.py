@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,21 +35,35 @@ def evaluate(
         int | None, typer.Option("--prompt", metavar="L", min=1, help="Tokens of each prompt (512).")
     ] = None,
     new: Annotated[
-        int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after it (64).")
+        int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after each prompt (64).")
     ] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", metavar="N", min=1, help="Rounds that count (3).")] = None,
+    generate: Annotated[
+        Path | None,
+        typer.Option(
+            "--generate", metavar="FILE", help="Continue its prompts greedily in place of measuring; .txt or .jsonl."
+        ),
+    ] = None,
     json: options.Json = False,
     home: options.Home = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
-    """Measure perplexity on a text, or speed; of one model or of two."""
+    """Measure perplexity on a text, or speed, or show what is written after prompts; of one model or of two."""
     text_options = {"--text": text if text != "builtin" else None, "--windows": windows, "--length": length}
     speed_options = {"--batch": batch, "--prompt": prompt, "--new": new, "--repeats": repeats}
-    _refuse(text_options if latency else speed_options, latency)
+    if generate is not None:
+        from tui.cli import generate as generations
+
+        generations.refuse({"--latency": latency or None, **text_options, **speed_options, "--new": None})
+    else:
+        _refuse(text_options if latency else speed_options, latency)
     found = settings(home, test_windows=windows, test_length=length, dtype=dtype, device=device, threads=threads)
-    if latency:
+    if generate is not None:
+        written = generations.written(model, against, generate, new, found)
+        print_json(generations.facts(written)) if json else print(generations.shown(written))
+    elif latency:
         from tui.cli import speed
 
         plan = speed.planned(batch, prompt=prompt, new=new, repeats=repeats)
@@ -70,7 +85,7 @@ def _refuse(strangers: Mapping[str, object], latency: bool) -> None:
             raise UsageError(
                 f"{name} is for perplexity, which --latency does not measure: leave one of the two out"
                 if latency
-                else f"{name} is for speed: add --latency, or leave it out"
+                else f"{name} is for speed: add --latency{' or --generate' * (name == '--new')}, or leave it out"
             )
 
 
