@@ -17,6 +17,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Continued,
     Event,
     FinalMeasured,
     ReferenceMeasured,
@@ -29,6 +30,7 @@ from runs.events import (
     SurveyDone,
 )
 from runs.goal import Budget, Goal
+from tools.continuation import Continuation
 from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
 from tools.reach import Reach
@@ -95,6 +97,8 @@ class Summary:
     spent: Spent
     speed: SpeedMeasured | None
     """Of the saved model, where it was measured."""
+    sides: tuple[tuple[Continuation, Continuation], ...]
+    """What the dense model and the result wrote after each of a few prompts."""
     output: str | None
     verified: str | None
 
@@ -241,6 +245,7 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
         versions=started[-1].versions,
         spent=Ledger(Budget(), journal).spent,
         speed=next((event for event in reversed(journal) if isinstance(event, SpeedMeasured)), None),
+        sides=_sides(journal, best),
         output=None if saved is None else saved.folder,
         verified=None if saved is None else saved.verified,
     )
@@ -309,6 +314,11 @@ def _table(finals: dict[str, FinalMeasured], best: str | None) -> tuple[Row, ...
     rows = [_row(event, "result" if name == best else "reference") for name, event in shown.items()]
     order = {"dense": 0, "reference": 1, "result": 2}
     return tuple(sorted(rows, key=lambda row: order[row.role]))
+
+
+def _sides(journal: Sequence[Event], best: str | None) -> tuple[tuple[Continuation, Continuation], ...]:
+    written = {event.name: event.continuations for event in journal if isinstance(event, Continued)}
+    return tuple(zip(written.get("dense", ()), written.get(best or "", ()), strict=False))
 
 
 def _is_candidate(name: str) -> bool:
