@@ -59,7 +59,7 @@ def resident(model: Model) -> Subject:
         open=lambda: model,
         fingerprint=model.fingerprint,
         tokenizer=tokenizer_sha256(model.folder),
-        begin="".join(map(str, model.tokenizer.convert_ids_to_tokens(begin_of(model)))),
+        begin=begin_of(model)[1],
         dtype=model.dtype,
         device=model.device,
     )

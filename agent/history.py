@@ -14,6 +14,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Continued,
     Event,
     Extended,
     FinalMeasured,
@@ -82,6 +83,8 @@ class History:
     recalled: Recalled | None = None
     saved: Saved | None = None
     speed: SpeedMeasured | None = None
+    continued: set[str] = field(default_factory=set)
+    """The results whose continuations are there, and `dense`."""
 
     def observe(self, event: Event) -> None:
         """Take one event."""
@@ -104,6 +107,8 @@ class History:
                 self.said.append(text)
             case SurveyDone() | Timed() | Recalled() | Saved() | SpeedMeasured():
                 setattr(self, _LATEST[type(event)], event)
+            case Continued(name=name):
+                self.continued.add(name)
             case Extended():
                 self.saved = self.speed = None
             case _:

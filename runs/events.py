@@ -9,11 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import to_json
 
 from runs.candidate import Candidate, Text
 from runs.goal import Goal
+from runs.plain import plain
+from tools.continuation import Continuation
 from tools.measurement import Measurement
 from tools.reach import Reach
 from tools.recipe import Frozen, Recipe, Request
@@ -316,6 +318,19 @@ class SpeedMeasured(Happened):
         return self.dense_seconds / self.seconds
 
 
+def _plain(found: Continuation) -> Continuation:
+    return found.model_copy(update={"prompt": plain(found.prompt), "text": plain(found.text)})
+
+
+class Continued(Happened):
+    """What a model wrote after the first words of test windows, to be read beside what another did."""
+
+    event: Literal["continued"] = "continued"
+    name: str
+    """`dense`, or the name under which the result was finally measured."""
+    continuations: tuple[Annotated[Continuation, AfterValidator(_plain)], ...]
+
+
 class Note(Happened):
     """A line for the reader."""
 
@@ -385,6 +400,7 @@ Event = Annotated[
     | TasksAnswered
     | Saved
     | SpeedMeasured
+    | Continued
     | Note
     | Said
     | Replied

@@ -62,6 +62,17 @@ def check_length(name: str, config: Any, length: int, what: str = "windows") -> 
     return (f"longer than the {found.count:,} positions that the model was made for",)
 
 
+def require_positions(name: str, config: Any, prompt: int, new: int, what: str = "a prompt") -> None:
+    """Raise SecateurError where a prompt and the new tokens after it are more than a model has positions, whether or
+    not it could go on beyond."""
+    found = positions(config)
+    if found is not None and prompt + new > found.count:
+        raise SecateurError(
+            f"{name} has {found.count:,} positions, too few for {what} of {prompt:,} and {new:,} new tokens; "
+            "give a shorter prompt or a smaller --new"
+        )
+
+
 def _stretched(count: int, rotary: Mapping[str, Any]) -> int:
     """Positions with rotary scaling, where the configuration still counts those before it.
 

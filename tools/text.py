@@ -149,8 +149,7 @@ def texts(of: Reads, wanted: Mapping[Part, Wanted]) -> dict[Part, Windows]:
             read windows of that length, or needs a BOS that nothing names.
     """
     notes = {part: check_length(of.name, of.config, asked.length, _SET[part]) for part, asked in wanted.items()}
-    begin = begin_of(of)
-    written = "".join(map(str, of.tokenizer.convert_ids_to_tokens(begin)))
+    begin, written = begin_of(of)
     streams = _streams(of, wanted)
     for stream in {stream.name: stream for stream in streams.values()}.values():
         _check_room(stream, len(begin))
@@ -224,8 +223,17 @@ def _choose(asked: Wanted, part: Part, total: int) -> list[int]:
     return sorted(order[: asked.count].tolist())
 
 
-def begin_of(of: Reads) -> list[int]:
-    """The ids that every window begins with."""
+def begin_of(of: Reads) -> tuple[list[int], str]:
+    """The ids that every text begins with, and how the tokenizer writes them.
+
+    Raises:
+        SecateurError: the model needs a BOS, and nothing names one.
+    """
+    begin = _begin(of)
+    return begin, "".join(map(str, of.tokenizer.convert_ids_to_tokens(begin)))
+
+
+def _begin(of: Reads) -> list[int]:
     special = of.tokenizer.all_special_ids
     added = list(takewhile(lambda token: token in special, of.tokenizer("a")["input_ids"]))
     text = of.config.get_text_config()

@@ -23,6 +23,7 @@ from runs.candidate import Candidate
 from runs.events import (
     CandidateMeasured,
     CandidateProposed,
+    Continued,
     FinalMeasured,
     Note,
     RunFinished,
@@ -35,6 +36,7 @@ from runs.report import render_card, summary, write
 from tools.checkpoint import Model, open_model
 from tools.compress import compress_folder
 from tools.errors import SecateurError
+from tools.evaluate.generate import NEW_TOKENS, continuations, openings
 from tools.evaluate.latency import measure_latency
 from tools.evaluate.speed import Plan as Timing
 from tools.finetune import write_masks
@@ -109,6 +111,7 @@ def _concluded(makers: _Makers, state: State) -> State:
                 _test_reference(makers, reference)
         _test(makers, name, recipe)
         _save(makers, name, recipe)
+    _continue(makers, name, recipe)
     request = recipe.pattern.request if isinstance(recipe.pattern, Structured) else None
     if request is not None and record.history.speed is None:
         _time(makers, request)
@@ -287,6 +290,21 @@ def _save(makers: _Makers, name: str, recipe: Recipe) -> None:
     more = _finish_folder(context.goal, model, run.model_folder)
     own = "" if isinstance(recipe.pattern, Experts) or not reads_inputs(recipe) else CALIBRATED
     record(Saved(folder=str(run.model_folder), verified=f"reloads, logits equal, {what} as asked{own}{more}"))
+
+
+def _continue(makers: _Makers, name: str, recipe: Recipe) -> None:
+    """Have the result and the dense model write on, to be read side by side; a model that cannot is said so."""
+    context, record = makers.context, makers.context.recorder
+    prompts = openings(context.bench.model, context.part("test"))
+    for who, made in ((name, recipe), ("dense", None)):
+        if who in record.history.continued:
+            continue
+        makers.make(made)
+        try:
+            record(Continued(name=who, continuations=continuations(context.bench.result(), prompts, NEW_TOKENS)))
+        except SecateurError as error:
+            record(Note(text=f"there is no text side by side: {error}"))
+            return
 
 
 def _time(makers: _Makers, request: Request) -> None:

@@ -17,6 +17,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Continued,
     Event,
     FinalMeasured,
     ReferenceMeasured,
@@ -30,6 +31,7 @@ from runs.events import (
     TasksAnswered,
 )
 from runs.goal import Budget, Goal
+from tools.continuation import Continuation
 from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
 from tools.reach import Reach
@@ -102,6 +104,8 @@ class Summary:
     """What the lines of the table answered, in its order; nothing where no tasks were asked."""
     judged: dict[str, TaskScores]
     """What finalists answered of the judging part."""
+    sides: tuple[tuple[Continuation, Continuation], ...]
+    """What the dense model and the result wrote after each of a few prompts."""
     output: str | None
     verified: str | None
 
@@ -260,6 +264,7 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
         answered=_answered(journal, _table(finals, best)),
         judged={e.name: e.scores for e in journal if isinstance(e, TasksAnswered) and _judges(e)},
         speed=next((event for event in reversed(journal) if isinstance(event, SpeedMeasured)), None),
+        sides=_sides(journal, best),
         output=None if saved is None else saved.folder,
         verified=None if saved is None else saved.verified,
     )
@@ -343,6 +348,11 @@ def _table(finals: dict[str, FinalMeasured], best: str | None) -> tuple[Row, ...
     rows = [_row(event, "result" if name == best else "reference") for name, event in shown.items()]
     order = {"dense": 0, "reference": 1, "result": 2}
     return tuple(sorted(rows, key=lambda row: order[row.role]))
+
+
+def _sides(journal: Sequence[Event], best: str | None) -> tuple[tuple[Continuation, Continuation], ...]:
+    written = {event.name: event.continuations for event in journal if isinstance(event, Continued)}
+    return tuple(zip(written.get("dense", ()), written.get(best or "", ()), strict=False))
 
 
 def _is_candidate(name: str) -> bool:

@@ -34,6 +34,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Continued,
     Event,
     Extended,
     FinalMeasured,
@@ -99,6 +100,39 @@ def test_a_search_ends_with_a_saved_model_that_is_as_asked(finished: Run) -> Non
     assert (finished.model_folder / "README.md").read_text().count("|---") >= 1
     assert finished.report_html.exists()
     assert finished.recipe_file.exists()
+
+
+def test_the_dense_model_and_the_result_write_on_side_by_side(finished: Run) -> None:
+    found = summary(finished.journal.read())
+    assert len(found.sides) == 3
+    for dense, ours in found.sides:
+        assert dense.prompt == ours.prompt
+        assert dense.prompt.strip()
+        assert 1 <= ours.tokens <= 32
+    assert [dense.text for dense, _ in found.sides] != [ours.text for _, ours in found.sides]
+    assert found.sides[0][1].prompt.split()[0] in finished.report_md.read_text().split("## Side by side")[1]
+
+
+def test_what_was_continued_is_not_again_and_a_model_that_cannot_is_said_so(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise SecateurError("the cache is odd")
+
+    monkeypatch.setattr("agent.nodes.conclude.continuations", fail)
+    before = len(finished.journal.read())
+    kept, lost = _copied(finished, tmp_path / "kept"), _copied(finished, tmp_path / "lost")
+    for run, gone in ((kept, ("run_finished",)), (lost, ("run_finished", "continued"))):
+        lines = run.journal.path.read_bytes().splitlines(keepends=True)
+        left = [line for line in lines if json.loads(line)["event"] not in gone]
+        run.journal.path.write_bytes(b"".join(left))
+        work(run)
+        assert run.status() is Status.FINISHED
+    assert before <= len(kept.journal.read())
+    notes = [[e.text for e in run.journal.read() if isinstance(e, Note)] for run in (kept, lost)]
+    said = "there is no text side by side: the cache is odd"
+    assert [said in texts for texts in notes] == [False, True]
+    assert [len(summary(run.journal.read()).sides) for run in (kept, lost)] == [3, 0]
 
 
 def test_pruning_the_tiny_model_hurts_and_the_winner_is_no_worse_than_wanda(finished: Run) -> None:
@@ -477,6 +511,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills: int, fin
     assert not _measured_twice(run)
     assert sum(isinstance(e, RunFinished) for e in run.journal.read()) == 1
     assert sum(isinstance(e, Saved) for e in run.journal.read()) == 1
+    assert sum(isinstance(e, Continued) for e in run.journal.read()) == 2
 
 
 def test_a_finished_run_can_be_extended(finished: Run, tmp_path: Path) -> None:
@@ -500,6 +535,8 @@ def test_a_finished_run_can_be_extended(finished: Run, tmp_path: Path) -> None:
     assert len(late & charged) == 3
     assert sum(isinstance(e, FinalMeasured) and e.name == "dense" for e in events) == 1
     assert sum(isinstance(e, Saved) for e in events) == 2
+    continued = [e.name for e in events if isinstance(e, Continued)]
+    assert len(continued) == len(set(continued))
     found = summary(events)
     assert [row.name for row in found.table if row.role == "reference"] == ["sparsegpt", "magnitude", "wanda"]
     assert found.winner is not None

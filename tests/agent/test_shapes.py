@@ -309,6 +309,8 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
         p.numel() for p in dense.model.layers.parameters()
     )
     assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
+    assert all(prompt.text and after.text and prompt.text != after.text for prompt, after in found.sides)
+    assert len(found.sides) == 3
 
 
 @pytest.mark.usefixtures("work_clock")

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from runs.events import CandidateMeasured, CandidateProposed, Extended, RunFailed, RunInterrupted, SurveyDone, Thought
+from runs.events import (
+    CandidateMeasured,
+    CandidateProposed,
+    Continued,
+    Extended,
+    RunFailed,
+    RunInterrupted,
+    SurveyDone,
+    Thought,
+    decode,
+    encode,
+)
 from runs.goal import Goal
 from runs.report import summary, write
 from runs.report.plots import pareto
@@ -18,6 +29,7 @@ from runs.report.render import render_card, render_html, render_markdown
 from runs.report.summary import number
 from runs.run import create
 from runs.thoughts import thought_graph
+from tools.continuation import Continuation
 from tools.errors import SecateurError
 from tools.reach import Reach
 
@@ -197,6 +209,31 @@ def test_nothing_turns_the_direction_of_writing(story: Any) -> None:
     for page in (render_markdown(found, graph), render_html(found, graph), render_card(found, TURNED)):
         assert not set(TURNED) & set(page)
         assert "tiny????" in page
+
+
+def continued(name: str, *texts: str) -> Continued:
+    found = [Continuation(prompt=NASTY, text=text, tokens=4, seconds=0.5) for text in texts]
+    return Continued(name=name, continuations=tuple(found))
+
+
+def test_dense_and_result_stand_side_by_side_and_cannot_act(story: Any) -> None:
+    story.whole()
+    assert "Side by side" not in render_html(summary(story.events)) + render_markdown(summary(story.events))
+    story.events.append(continued("c-2", f"ours {NASTY}\n{LINKS}\x1b[31m{TURNED}", "  \n"))
+    assert summary(story.events).sides == ()
+    story.events.append(decode(encode(continued("dense", f"theirs {NASTY}", "another"))))
+    found = summary(story.events)
+    assert [(dense.text[:6], ours.text[:4]) for dense, ours in found.sides] == [("theirs", "ours"), ("anothe", "  \n")]
+    html, markdown = render_html(found), render_markdown(found)
+    page, read = Tags(html), Tags(MarkdownIt("gfm-like").render(markdown))
+    assert page.links == read.links == []
+    assert not {"a", "script", "img"} & {*page.tags, *read.tags}
+    for text in (html, markdown):
+        section = text.split("Side by side")[1].split("The search")[0]
+        assert not set(TURNED + "\x1b") & set(section)
+        assert section.index("theirs") < section.index("ours") < section.index("another") < section.index("(nothing)")
+        assert section.count("4 tokens, 8.00 per second") == 4
+    assert "&lt;script&gt;" in html.split("Side by side")[1]
 
 
 def _without_code(line: str) -> str:

@@ -18,6 +18,7 @@ from tests.tools.conftest import FAMILIES, LLAMA, random_windows
 from tools.architecture import describe, weight
 from tools.checkpoint import Model, open_model
 from tools.errors import SecateurError
+from tools.evaluate.decoding import step
 from tools.methods import method
 from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
 from tools.save import save_model
@@ -74,6 +75,9 @@ def test_the_smaller_model_says_what_the_cut_one_says(case: str, random_model: M
     with torch.no_grad():
         expected = random_model.network(WINDOWS.ids, use_cache=False).logits
         torch.testing.assert_close(small.network(WINDOWS.ids, use_cache=False).logits, expected, rtol=1e-4, atol=1e-4)
+        _, cache = step(small.network, WINDOWS.ids[:, :-1], {})
+        last, _ = step(small.network, WINDOWS.ids[:, -1:], cache)
+        torch.testing.assert_close(last, expected[:, -1], rtol=1e-4, atol=1e-4)
     assert torch.equal(generated(small.network), generated(random_model.network))
     left = sum(layer.cost * n for layer, n in zip(layout.layers, layout.sizes, strict=True))
     assert small.architecture.size == left < random_model.architecture.size

@@ -1,4 +1,4 @@
-"""The common tasks from local files: what is asked, and that every sample's outcome is what a plain computation finds."""
+"""The common tasks from local files: what is asked, and what a plain computation finds for every sample."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from tools import sources
 from tools.checkpoint import Model, Reader, open_reader
 from tools.errors import SecateurError, UsageError
 from tools.evaluate import perplexity
+from tools.evaluate.generate import openings, prompt_tokens
 from tools.provenance import calibrated
 from tools.recipe import Calibration, Recipe
 from tools.sample import TINY
@@ -320,6 +321,12 @@ def test_windows_begin_with_bos_by_model_type_and_by_what_the_tokenizer_adds(
     assert found.ids[:, len(begin) :].flatten().tolist() == text[: 3 * (32 - len(begin))]
     assert found.begin == "".join(tokenizer.convert_ids_to_tokens(begin))
     assert found.first(1).begin == found.begin
+    reader = Reader("m", tmp_path, tokenizer, config)
+    assert openings(reader, found) == tuple(tokenizer.decode(ids) for ids in found.ids[:, len(begin) :].tolist())
+    said = "".join(tokenizer.convert_ids_to_tokens(begin))
+    once, twice = prompt_tokens(reader, ["word", f"{said}word"], 1)
+    assert once == begin + tokenizer("word", add_special_tokens=False)["input_ids"]
+    assert twice == once
 
 
 def test_a_gemma_without_any_bos_is_refused(tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ from tools.blocks import calls_of, trunk_of
 from tools.checkpoint import Model
 from tools.compress import is_packed
 from tools.errors import SecateurError
+from tools.evaluate.decoding import step
 from tools.evaluate.speed import ELSEWHERE, ON_CUDA, Latency, LatencyProtocol, Plan, Speed, Spread, Times
 from tools.hub import weight_files
 from tools.measurement import libraries
-from tools.positions import positions
+from tools.positions import require_positions
 
 clock = time.perf_counter
 """Where seconds come from; tests put a clock here that counts work."""
@@ -90,12 +91,7 @@ def measure_latency(
 
 def _check(models: Sequence[Model], plan: Plan) -> None:
     for model in models:
-        limit = positions(model.config)
-        if limit is not None and plan.prompt + plan.new > limit.count:
-            raise SecateurError(
-                f"{model.name} has {limit.count:,} positions, too few for a prompt of {plan.prompt:,} and {plan.new:,} "
-                "new tokens; give a smaller --prompt or --new"
-            )
+        require_positions(model.name, model.config, plan.prompt, plan.new)
         if (model.dtype, model.device) != (models[0].dtype, models[0].device):
             raise SecateurError(
                 f"{models[0].name} is {models[0].dtype} on {models[0].device}, {model.name} {model.dtype} on "
@@ -109,7 +105,7 @@ def _protocol(model: Model, plan: Plan) -> LatencyProtocol:
         memory=ON_CUDA if _on_cuda(model) else ELSEWHERE,
         dtype=model.dtype,
         device=model.device,
-        hardware=torch.cuda.get_device_name(model.device) if _on_cuda(model) else cpu_name(),
+        hardware=hardware_of(model),
         threads=torch.get_num_threads(),
         libraries=libraries(),
     )
@@ -117,6 +113,11 @@ def _protocol(model: Model, plan: Plan) -> LatencyProtocol:
 
 def _on_cuda(model: Model) -> bool:
     return torch.device(model.device).type == "cuda"
+
+
+def hardware_of(model: Model) -> str:
+    """Name of the GPU or CPU that a model computes on."""
+    return torch.cuda.get_device_name(model.device) if _on_cuda(model) else cpu_name()
 
 
 def cpu_name() -> str:
@@ -192,11 +193,11 @@ class _Bench:
         self.model, self.new, self.ids = model, new, ids.to(model.device)
         blocks = model.architecture.blocks
         self.calls = calls_of(trunk_of(model.network, blocks), model.network.get_submodule(blocks), self.ids)
-        self.cache: Any = None
+        self.cache: dict[str, Any] = {}
         self.token = self.ids[:, -1:]
 
     def prefill(self) -> None:
-        self.cache = None  # or the last round's would be held beside the new one
+        self.cache = {}  # or the last round's would be held beside the new one
         self._forward(self.ids)
 
     def blocks(self) -> None:
@@ -208,8 +209,8 @@ class _Bench:
             self._forward(self.token)
 
     def _forward(self, ids: torch.Tensor) -> None:
-        said = self.model.network(ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-        self.cache, self.token = said.past_key_values, said.logits[:, -1:].argmax(-1)
+        logits, self.cache = step(self.model.network, ids, self.cache)
+        self.token = logits.argmax(-1, keepdim=True)
 
     def warm_up(self) -> tuple[int, int]:
         """Do everything once; returns the bytes of the cache and of the peak (`ON_CUDA`, `ELSEWHERE`)."""
@@ -221,8 +222,8 @@ class _Bench:
             before = torch.cuda.memory_allocated(device)
         self.prefill()
         self.decode()
-        cache = _bytes(value for layer in self.cache.layers for value in vars(layer).values())
-        self.cache = None
+        cache = _bytes(value for held in self.cache.values() for layer in held.layers for value in vars(layer).values())
+        self.cache = {}
         if not _on_cuda(self.model):
             return cache, weights + cache
         torch.cuda.synchronize(device)

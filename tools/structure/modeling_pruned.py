@@ -16,10 +16,10 @@ class NoAttention(torch.nn.Module):
         super().__init__()
         self.layer_idx = layer_idx
 
-    def forward(
-        self, hidden_states: torch.Tensor, past_key_values: Any = None, layer_past: Any = None, **ignored: Any
-    ) -> tuple[torch.Tensor, None]:
-        cache = past_key_values if past_key_values is not None else layer_past
+    def forward(self, hidden_states: torch.Tensor, **given: Any) -> tuple[torch.Tensor, None]:
+        # Its name is another from version to version of transformers, and from family to family.
+        names = ("cache", "past_key_values", "layer_past")
+        cache = next((given[name] for name in names if given.get(name) is not None), None)
         if cache is not None:
             batch, length = hidden_states.shape[:2]
             # One head of width one: a cache asks its first layer how many tokens it holds.

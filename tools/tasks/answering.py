@@ -229,7 +229,7 @@ def _language_model(model: Model) -> Any:
                 backend="causal",
                 max_length=longest,
             )
-            self.begin: list[int] = begin_of(model)
+            self.begin: list[int] = begin_of(model)[0]
             self.rolling = min(longest, ROLLING_WINDOW)
             self._whole_text = False
             self._keep: int | None = None

@@ -82,7 +82,7 @@ def subject_of(name: str, *, cache: Path, dtype: str | None, device: str) -> Sub
         open=lambda: open_model(name, cache=cache, dtype=dtype, device=device),
         fingerprint=fingerprint(reader.folder),
         tokenizer=tokenizer_sha256(reader.folder),
-        begin="".join(map(str, reader.tokenizer.convert_ids_to_tokens(begin_of(reader)))),
+        begin=begin_of(reader)[1],
         dtype=precision(reader.config, dtype, device),
         device=device,
     )

@@ -108,8 +108,10 @@ def print_json(value: Any) -> None:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON; numbers that JSON does not have become null."""
-    return json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)
+    """A value as JSON that hides nothing from a terminal; numbers that JSON does not have become null."""
+    from runs.plain import plain_json
+
+    return plain_json(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:

@@ -36,7 +36,7 @@ def evaluate(
         int | None, typer.Option("--prompt", metavar="L", min=1, help="Tokens of each prompt (512).")
     ] = None,
     new: Annotated[
-        int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after it (64).")
+        int | None, typer.Option("--new", metavar="L", min=1, help="Tokens to decode after each prompt (64).")
     ] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", metavar="N", min=1, help="Rounds that count (3).")] = None,
     tasks: options.Tasks = None,
@@ -48,29 +48,37 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Write the tasks' table and plot as files, too.")
     ] = None,
+    generate: Annotated[
+        Path | None,
+        typer.Option(
+            "--generate", metavar="FILE", help="Continue its prompts greedily in place of measuring; .txt or .jsonl."
+        ),
+    ] = None,
     json: options.Json = False,
     home: options.Home = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     threads: options.Threads = None,
 ) -> None:
-    """Measure perplexity on a text, tasks of lm-eval, or speed; of one model or of two."""
-    what = "speed" if latency else "tasks" if tasks is not None else "perplexity"
-    if latency and tasks is not None:
-        raise UsageError("--latency and --tasks are two measurements: give one of them at a time")
-    given: dict[str, dict[str, object]] = {
-        "perplexity": {"--text": text if text != "builtin" else None, "--windows": windows, "--length": length},
-        "speed": {"--batch": batch, "--prompt": prompt, "--new": new, "--repeats": repeats},
-        "tasks": {
-            "--limit": limit,
-            "--shots": shots,
-            "--task-data": task_data,
-            "--chat": chat or None,
-            "--price": price or None,
-            "--output": output,
+    """Measure perplexity on a text, tasks of lm-eval, or speed, or show what is written after prompts; of one model or
+    of two."""
+    modes = {"--latency": latency or None, "--tasks": tasks, "--generate": generate}
+    _refuse(
+        modes,
+        {
+            "perplexity": {"--text": text if text != "builtin" else None, "--windows": windows, "--length": length},
+            "speed": {"--batch": batch, "--prompt": prompt, "--repeats": repeats},
+            "speed or continuations": {"--new": new},
+            "tasks": {
+                "--limit": limit,
+                "--shots": shots,
+                "--task-data": task_data,
+                "--chat": chat or None,
+                "--price": price or None,
+                "--output": output,
+            },
         },
-    }
-    _refuse(given, what)
+    )
     found = settings(
         home,
         task_data=None if task_data is None else str(task_data),
@@ -80,7 +88,12 @@ def evaluate(
         device=device,
         threads=threads,
     )
-    if latency:
+    if generate is not None:
+        from tui.cli import generate as generations
+
+        written = generations.written(model, against, generate, new, found)
+        print_json(generations.facts(written)) if json else print(generations.shown(written))
+    elif latency:
         from tui.cli import speed
 
         plan = speed.planned(batch, prompt=prompt, new=new, repeats=repeats)
@@ -101,16 +114,30 @@ def evaluate(
         print_json(_facts(model, alone)) if json else print(_said(model, alone))
 
 
-_ASKED_BY = {"perplexity": "leave one of the two out", "speed": "add --latency", "tasks": "add --tasks"}
-"""What asks for a measurement."""
+_ASKED_BY = {
+    "perplexity": (),
+    "speed": ("--latency",),
+    "speed or continuations": ("--latency", "--generate"),
+    "tasks": ("--tasks",),
+}
+"""What options are for -> what asks for it."""
 
 
-def _refuse(given: Mapping[str, Mapping[str, object]], what: str) -> None:
-    """Refuse options of what is not measured."""
+def _refuse(modes: Mapping[str, object], given: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuse two measurements at once, and options of what is not measured."""
+    asked = [name for name, value in modes.items() if value is not None]
+    if len(asked) > 1:
+        raise UsageError(f"{asked[0]} and {asked[1]} are asked for: give one of them at a time")
     for kind, strangers in given.items():
+        fits = bool(set(asked) & set(_ASKED_BY[kind])) if _ASKED_BY[kind] else not asked
         for name, value in strangers.items():
-            if kind != what and value is not None:
-                raise UsageError(f"{name} is for {kind}, and {what} is measured: {_ASKED_BY[kind]}, or leave it out")
+            if value is not None and not fits:
+                add = f"add {' or '.join(_ASKED_BY[kind])}, or leave it out" if _ASKED_BY[kind] else ""
+                raise UsageError(
+                    f"{name} is for {kind}: {add}"
+                    if add
+                    else f"{name} is for {kind}, which {asked[0]} does not measure: leave one of the two out"
+                )
 
 
 def _answer(
