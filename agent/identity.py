@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runs.events import SurveyDone
 from runs.goal import Goal
@@ -39,7 +39,7 @@ def identity(model: Model, parts: Mapping[Part, Windows]) -> dict[str, Any]:
     return {
         "fingerprint": model.fingerprint,
         "configuration": sha256(model.folder / "config.json"),
-        "tokenizer": _tokenizer(model.folder),
+        "tokenizer": tokenizer_sum(model.folder),
         "texts": {name: windows.sha256 for name, windows in parts.items()},
         "dtype": model.dtype,
     }
@@ -71,15 +71,31 @@ def require_same(
             raise _refused(run, f"{model.name} is not what it began with (weights or configuration)")
         return
     now = SurveyDone.model_validate(began.model_dump() | identity(model, parts))
-    if changed := _changed(began, now, model.folder):
+    if changed := changed_in(began, now, model.folder):
         raise _refused(run, f"{model.name} is not what it began with ({', '.join(changed)})")
     if texts := [name for name in parts if began.texts.get(name, now.texts[name]) != now.texts[name]]:
         sources = dict.fromkeys(parts[name].text for name in texts)
         raise _refused(run, f"the text is not what it began with ({', '.join(texts)}: {', '.join(sources)})")
 
 
-def _changed(began: SurveyDone, now: SurveyDone, folder: Path) -> list[str]:
-    """What of a model is not as it was, in words."""
+class Identified(Protocol):
+    """By what a model is known again."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def configuration(self) -> str: ...
+
+    @property
+    def tokenizer(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+
+def changed_in(began: Identified, now: Identified, folder: Path) -> list[str]:
+    """What of the model in `folder` is not as it was, in words."""
     from tools.checkpoint import fingerprint
 
     changed = []
@@ -104,7 +120,8 @@ def _refused(run: str, what: str) -> SecateurError:
     )
 
 
-def _tokenizer(folder: Path) -> str:
+def tokenizer_sum(folder: Path) -> str:
+    """SHA-256 of the names and bytes of the tokenizer's files."""
     files = sorted(file for file in folder.iterdir() if any(fnmatch(file.name, name) for name in _TOKENIZER))
     lines = [f"{file.name} {sha256(file)}\n" for file in files if file.is_file()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
