@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ from runs.events import Event, Note, RunFailed, RunInterrupted, RunStarted
 from runs.run import Run, Status
 from tools import kept
 from tools.errors import SecateurError
+from tools.hardware import hardware_of
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-LIBRARIES = ("secateur", "torch", "transformers", "langgraph", "chromadb")
+LIBRARIES = ("secateur", "torch", "transformers", "langgraph", "chromadb", "numpy")
 STEPS = 10_000
 """LangGraph's limit of super-steps; budgets end a run long before."""
 
@@ -48,9 +50,8 @@ def _work(record: Recorder) -> None:
     run = record.run
     if (began := next((e.goal for e in reversed(record.events) if isinstance(e, RunStarted)), None)) is not None:
         require_same_goal(began, run.goal, run.id)
-    versions = {name: version(name) for name in LIBRARIES}
     resumed = bool(record.events)
-    record(RunStarted(run=run.id, goal=run.goal, versions=versions, host=socket.gethostname(), pid=os.getpid()))
+    record(_started(run))
     if resumed:
         record(Note(text="resumed: what was measured before is used again"))
     try:
@@ -65,6 +66,28 @@ def _work(record: Recorder) -> None:
         why = f"{run.checkpoints} cannot be written ({error}). Make room, then: secateur resume {run.id}"
         record(RunFailed(reason=why))
         raise SecateurError(why) from error
+
+
+def _started(run: Run) -> RunStarted:
+    import torch
+
+    return RunStarted(
+        run=run.id,
+        goal=run.goal,
+        versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        hardware=_hardware(run.goal.device),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _hardware(device: str) -> str:
+    """What it is called; a device that is not there is refused where the model is opened."""
+    try:
+        return hardware_of(device)
+    except (RuntimeError, AssertionError):
+        return ""
 
 
 @contextmanager

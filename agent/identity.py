@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runs.events import SurveyDone
 from runs.goal import Goal
@@ -59,15 +59,31 @@ def require_same(
             raise _refused(run, f"{model.name} is not what it began with (weights or configuration)")
         return
     now = SurveyDone.model_validate(began.model_dump() | identity(model, parts))
-    if changed := _changed(began, now, model.folder):
+    if changed := changed_in(began, now, model.folder):
         raise _refused(run, f"{model.name} is not what it began with ({', '.join(changed)})")
     if texts := [name for name in parts if began.texts.get(name, now.texts[name]) != now.texts[name]]:
         sources = dict.fromkeys(parts[name].text for name in texts)
         raise _refused(run, f"the text is not what it began with ({', '.join(texts)}: {', '.join(sources)})")
 
 
-def _changed(began: SurveyDone, now: SurveyDone, folder: Path) -> list[str]:
-    """What of a model is not as it was, in words."""
+class Identified(Protocol):
+    """By what a model is known again."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def configuration(self) -> str: ...
+
+    @property
+    def tokenizer(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+
+def changed_in(began: Identified, now: Identified, folder: Path) -> list[str]:
+    """What of the model in `folder` is not as it was, in words."""
     from tools.checkpoint import fingerprint
 
     changed = []

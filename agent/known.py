@@ -1,7 +1,7 @@
 """Final measurements of references, kept beside the other caches.
 
-A reference under one protocol (model, recipe, calibration text, test text, precision, versions) is the same number in
-every run; measuring it again would only cost minutes.
+A reference under one protocol (model, recipe, calibration text, test text, precision, versions, hardware, threads) is
+the same number in every run; measuring it again would only cost minutes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from tools.hardware import hardware_of
 from tools.kept import Kept
 from tools.measurement import Measurement, libraries
 from tools.recipe import Frozen, Recipe, Structured
@@ -40,6 +43,9 @@ def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe 
         model.dtype,
         model.device,
         libraries(),
+        # Another order of summation gives other last digits, and a mask that differs by them another perplexity.
+        hardware_of(model.device),
+        torch.get_num_threads(),
     ]
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     return Kept(cache / "references", f"{name}.json")

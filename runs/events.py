@@ -51,6 +51,10 @@ class RunStarted(Happened):
     versions: dict[str, str]
     host: str
     pid: int
+    hardware: str = ""
+    """What the CPU or GPU is called that this engine computes on; empty where that was not noted."""
+    threads: int | None = None
+    """CPU threads that it computes with."""
 
 
 class Stage(Happened):

@@ -1,8 +1,8 @@
 """A run on disk: its folder, its lock, its inbox and what state it is in.
 
 `<home>/runs/<id>/` holds `goal.json`, `inbox.jsonl`, `journal.jsonl`, `checkpoints.sqlite`, `lock`, `results/` where
-workers measure, and at the end `recipe.yaml`, `model/`, `report.html` and `report.md`. Whoever holds the lock is the
-engine; all others append to the inbox and read the journal.
+workers measure, and at the end `recipe.yaml`, `model/`, `report.html`, `report.md` and `reproduce.yaml`. Whoever holds
+the lock is the engine; all others append to the inbox and read the journal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from runs import names
+from runs import names, reproduction
 from runs.events import Event, Extended, RunFailed, RunFinished, RunStarted, Said
 from runs.goal import Goal
 from runs.journal import Journal
@@ -108,6 +108,10 @@ class Run:
     @property
     def report_md(self) -> Path:
         return self.folder / "report.md"
+
+    @property
+    def reproduction_file(self) -> Path:
+        return self.folder / reproduction.NAME
 
     @property
     def created(self) -> float:

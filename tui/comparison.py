@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def comparison(found: Summary, run: Run) -> str:
         lines.append(f"  model   {found.output}       checked: {found.verified}")
     if run.report_html.exists():
         lines.append(f"  report  {run.report_html}")
+    if run.reproduction_file.exists():
+        lines.append(f"  again   secateur reproduce {shlex.quote(str(run.reproduction_file))}")
     return "\n".join(lines)
 
 

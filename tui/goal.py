@@ -224,7 +224,7 @@ def _adapted(recipe: Recipe, sparsity: float | None, form: Pattern | None, setti
         for field, setting in (("source", "calibration"), ("windows", "windows"), ("length", "length"))
         if settings.sources[setting] == "command line"
     }
-    data["calibration"] = data["calibration"] | spoken
+    data["calibration"] |= {"source": _absolute(recipe.calibration.source)} | spoken
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

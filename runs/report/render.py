@@ -6,6 +6,7 @@ Everything that comes from the journal is untrusted text (models and people wrot
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from runs.candidate import Candidate
 from runs.plain import plain
 from runs.report import plots
 from runs.report.family import family
+from runs.report.reproducible import reproduction
 from runs.report.summary import Summary, Trial, describe, number, summary
 from runs.report.tasks import TaskTable
 from runs.run import Run
@@ -32,25 +34,30 @@ _ADDRESS = re.compile(r"://|@|www\.|\b(mailto|xmpp|javascript|data|file|tel):", 
 
 
 def write(run: Run) -> None:
-    """Write the run's `report.html` and `report.md` from its journal, each aside and then in place of what was there.
+    """Write the run's `report.html`, `report.md` and, where something was measured that can be measured again,
+    `reproduce.yaml` from its journal, each aside and then in place of what was there.
 
     Raises:
         SecateurError: the run has not started, or a file cannot be written.
     """
     events = run.read()
-    found, graph = summary(events), thought_graph(events)
-    for path, text in ((run.report_html, render_html(found, graph)), (run.report_md, render_markdown(found, graph))):
+    found, graph, again = summary(events), thought_graph(events), reproduction(events)
+    file = None if again is None else run.reproduction_file
+    texts = {run.report_html: render_html(found, graph, file), run.report_md: render_markdown(found, graph, file)}
+    if again is not None:
+        texts[run.reproduction_file] = again.yaml
+    for path, text in texts.items():
         with file_aside(path) as partial:
             partial.write_text(text, encoding="utf-8")
 
 
-def render_html(found: Summary, graph: ThoughtGraph | None = None) -> str:
+def render_html(found: Summary, graph: ThoughtGraph | None = None, reproduction_file: Path | None = None) -> str:
     """The page, plots included; it needs no other file and no network."""
-    return _render("report.html.j2", found, graph)
+    return _render("report.html.j2", found, graph, again=_again(reproduction_file))
 
 
-def render_markdown(found: Summary, graph: ThoughtGraph | None = None) -> str:
-    return _render("report.md.j2", found, graph)
+def render_markdown(found: Summary, graph: ThoughtGraph | None = None, reproduction_file: Path | None = None) -> str:
+    return _render("report.md.j2", found, graph, again=_again(reproduction_file))
 
 
 def render_card(found: Summary, origin: str) -> str:
@@ -100,6 +107,11 @@ def _environment(template: str) -> Environment:
     environment.filters.update(number=number, describe=describe, origin=_origin, md=_markdown_text, code=_markdown_code)
     environment.filters.update(public=_public, judged=_judged)
     return environment
+
+
+def _again(file: Path | None) -> str:
+    """The command that measures it again; empty where there is no file for it."""
+    return "" if file is None else f"secateur reproduce {shlex.quote(str(file))}"
 
 
 def _public(name: str) -> str:

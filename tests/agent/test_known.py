@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from agent.known import Known
+from agent.known import Known, known_place
+from tools.checkpoint import open_model
 from tools.kept import Kept
+from tools.text import windows
+from tools.workbench import Workbench
 
 
 @pytest.mark.parametrize("value", [40.0, math.inf])
@@ -23,3 +27,17 @@ def test_what_is_kept_is_read_and_what_was_changed_is_not(tmp_path: Path, story:
     file.write_text(file.read_text().replace("0.5", "0.4"))
     assert place.read_model(Known) is None
     assert [path.name for path in file.parent.iterdir()] == [f"{file.name}.damaged"]
+
+
+def test_a_reference_that_other_threads_measured_is_another(tmp_path: Path) -> None:
+    model = open_model("tiny", cache=tmp_path)
+    text = windows("builtin", model, part="test", count=1, length=16)
+    bench, before = Workbench(model, text, None), torch.get_num_threads()
+    try:
+        places = []
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            places.append(known_place(tmp_path, bench, text, None).name)
+    finally:
+        torch.set_num_threads(before)
+    assert places[0] == places[2] != places[1]

@@ -16,8 +16,9 @@ from tools.checkpoint import Model, open_model
 from tools.compress import compress_folder
 from tools.errors import SecateurError
 from tools.evaluate import latency
-from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
+from tools.evaluate.latency import measure_latency, synchroniser, time_calls
 from tools.evaluate.speed import ELSEWHERE, Latency, Plan, Spread
+from tools.hardware import cpu_name
 
 Save = Callable[..., Path]
 WIDE = {"hidden_size": 128, "intermediate_size": 512}

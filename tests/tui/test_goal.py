@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tools.errors import UsageError
-from tools.recipe import NM, Recipe, Request, Structured
+from tools.recipe import NM, Calibration, Recipe, Request, Structured
 from tui.goal import build
 from tui.settings import load
 
@@ -38,3 +38,13 @@ def test_a_target_of_time_keeps_the_shapes_of_a_recipe(tmp_path: Path) -> None:
     assert pattern(tmp_path, speedup=1.25).kind == "width+depth"
     with pytest.raises(UsageError, match="2:4 makes nothing faster"):
         pattern(tmp_path, recipe=FREE.model_copy(update={"pattern": NM(n=2, m=4)}), speedup=1.25)
+
+
+def test_a_text_that_a_recipe_names_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    goal = build(
+        load(tmp_path), model="tiny", recipe=FREE.model_copy(update={"calibration": Calibration(source="my.txt")})
+    )
+    assert goal.recipe is not None
+    assert goal.calibration.source == goal.recipe.calibration.source == str(tmp_path / "my.txt")

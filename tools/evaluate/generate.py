@@ -17,7 +17,7 @@ from tools.continuation import Continuation, ContinuationProtocol
 from tools.edges import reason
 from tools.errors import SecateurError
 from tools.evaluate.decoding import step
-from tools.evaluate.latency import hardware_of
+from tools.hardware import hardware_of
 from tools.measurement import libraries
 from tools.positions import require_positions
 from tools.text import Reads, Windows, begin_of
@@ -59,7 +59,7 @@ def protocol(model: Model, new: int) -> ContinuationProtocol:
         begin=begin_of(model)[1],
         dtype=model.dtype,
         device=model.device,
-        hardware=hardware_of(model),
+        hardware=hardware_of(model.device),
         threads=torch.get_num_threads(),
         libraries=libraries(),
     )

@@ -9,8 +9,6 @@ network of transformers: nothing is compiled, and no server puts requests togeth
 
 from __future__ import annotations
 
-import platform
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from tools.compress import is_packed
 from tools.errors import SecateurError
 from tools.evaluate.decoding import step
 from tools.evaluate.speed import ELSEWHERE, ON_CUDA, Latency, LatencyProtocol, Plan, Speed, Spread, Times
+from tools.hardware import hardware_of
 from tools.hub import weight_files
 from tools.measurement import libraries
 from tools.positions import require_positions
@@ -105,7 +104,7 @@ def _protocol(model: Model, plan: Plan) -> LatencyProtocol:
         memory=ON_CUDA if _on_cuda(model) else ELSEWHERE,
         dtype=model.dtype,
         device=model.device,
-        hardware=hardware_of(model),
+        hardware=hardware_of(model.device),
         threads=torch.get_num_threads(),
         libraries=libraries(),
     )
@@ -113,20 +112,6 @@ def _protocol(model: Model, plan: Plan) -> LatencyProtocol:
 
 def _on_cuda(model: Model) -> bool:
     return torch.device(model.device).type == "cuda"
-
-
-def hardware_of(model: Model) -> str:
-    """Name of the GPU or CPU that a model computes on."""
-    return torch.cuda.get_device_name(model.device) if _on_cuda(model) else cpu_name()
-
-
-def cpu_name() -> str:
-    """What the CPU calls itself, or at least its architecture."""
-    try:
-        named = re.search(r"^model name\s*: *(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:  # no Linux
-        named = None
-    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def _speed(model: Model, times: Iterable[Times]) -> Speed:

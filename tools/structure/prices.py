@@ -21,9 +21,10 @@ import torch
 from tools.architecture import family_of
 from tools.blocks import calls_of, trunk_of
 from tools.errors import SecateurError
-from tools.evaluate.latency import cpu_name, measure_latency, synchroniser, time_calls
+from tools.evaluate.latency import measure_latency, synchroniser, time_calls
 from tools.evaluate.speed import Plan as Timing
 from tools.evaluate.speed import Spread
+from tools.hardware import hardware_of
 from tools.kept import Kept
 from tools.measurement import libraries
 from tools.recipe import Frozen, Request
@@ -103,8 +104,14 @@ def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Pa
 
 
 def _place(model: Model, request: Request, cache: Path) -> Kept:
-    hardware = torch.cuda.get_device_name(model.device) if model.device.startswith("cuda") else cpu_name()
-    key = [model.fingerprint, model.dtype, hardware, torch.get_num_threads(), request.model_dump(), libraries()]
+    key = [
+        model.fingerprint,
+        model.dtype,
+        hardware_of(model.device),
+        torch.get_num_threads(),
+        request.model_dump(),
+        libraries(),
+    ]
     return Kept(cache / "prices", f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json")
 
 

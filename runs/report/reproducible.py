@@ -1,0 +1,76 @@
+"""From a run's journal to its reproduction file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runs.events import Event, FinalMeasured, RunStarted, SurveyDone, Timed
+from runs.report.summary import summary
+from runs.reproduction import Machine, Measured, Reproduction, Subject, Text, Times
+
+DECIDING = ("python", "numpy", "torch", "transformers")
+"""Of the versions that a journal holds, those that can move a number."""
+
+
+def reproduction(events: Sequence[Event]) -> Reproduction | None:
+    """All that is needed to measure a run's final table again.
+
+    None while there is no table, and of a run of before its journal told by what model and texts are known again.
+
+    Raises:
+        SecateurError: the run has not even started.
+    """
+    found = summary(events)
+    survey, protocol = found.survey, found.protocol
+    if survey is None or protocol is None or not {"calibration", "test"} <= survey.texts.keys():
+        return None
+    finals = _finals(events)
+    rows = tuple(
+        Measured(
+            name=row.name,
+            role=row.role,
+            recipe=finals[row.name].recipe,
+            perplexity=row.perplexity,
+            sparsity=row.sparsity,
+            tokens=finals[row.name].measurement.tokens,
+        )
+        for row in found.table
+    )
+    if not rows:
+        return None
+    began, goal = _engine_of(finals[rows[-1].name], events), found.goal
+    sizes = goal.evaluation.test.model_dump()
+    return Reproduction(
+        run=found.run,
+        program=began.versions.get("secateur", ""),
+        libraries={name: began.versions[name] for name in DECIDING if name in began.versions},
+        machine=Machine(device=protocol.device, hardware=began.hardware, threads=began.threads),
+        model=Subject(name=goal.model, dtype=protocol.dtype, **_known_by(survey)),
+        calibration=Text(**goal.calibration.model_dump(), sha256=survey.texts["calibration"]),
+        test=Text(source=goal.test_text, **sizes, sha256=survey.texts["test"]),
+        seed=goal.seed,
+        times=_times(events),
+        rows=rows,
+    )
+
+
+def _finals(events: Sequence[Event]) -> dict[str, FinalMeasured]:
+    """The latest by name, as the table has them."""
+    finals = (event for event in events if isinstance(event, FinalMeasured))
+    return {event.name: event for event in finals if event.measurement.kind == "perplexity"}
+
+
+def _engine_of(final: FinalMeasured, events: Sequence[Event]) -> RunStarted:
+    """The engine that measured it; one that was resumed may compute with other threads, on another machine."""
+    place = next(place for place, event in enumerate(events) if event is final)
+    before, after = ([e for e in part if isinstance(e, RunStarted)] for part in (events[:place], events[place:]))
+    return before[-1] if before else after[0]  # a journal may have lost lines
+
+
+def _known_by(survey: SurveyDone) -> dict[str, str]:
+    return survey.model_dump(include={"fingerprint", "configuration", "tokenizer"})
+
+
+def _times(events: Sequence[Event]) -> Times | None:
+    timed = next((event for event in reversed(events) if isinstance(event, Timed)), None)
+    return None if timed is None else Times.model_validate(timed.model_dump(include={*Times.model_fields}))
