@@ -23,7 +23,7 @@ from tools.hardware import hardware_of
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-LIBRARIES = ("secateur", "torch", "transformers", "langgraph", "chromadb", "numpy")
+LIBRARIES = ("secateur", "torch", "transformers", "lm_eval", "langgraph", "chromadb", "numpy")
 STEPS = 10_000
 """LangGraph's limit of super-steps; budgets end a run long before."""
 

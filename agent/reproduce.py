@@ -9,13 +9,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from agent.identity import changed_in
-from runs.reproduction import Machine, Measured, Reproduction, Text
+from runs.reproduction import Asked, Machine, Measured, Reproduction, Text
 from tools.edges import sha256
 from tools.errors import SecateurError
 from tools.hub import tokenizer_sha256
@@ -23,6 +23,7 @@ from tools.hub import tokenizer_sha256
 if TYPE_CHECKING:
     from tools.checkpoint import Model, Reader
     from tools.sources import Part
+    from tools.tasks.process import Harness
     from tools.text import Windows
     from tools.workbench import Workbench
 
@@ -30,7 +31,11 @@ SPARSITY = 1e-4
 """Absolute."""
 PERPLEXITY, IN_HALF = 1e-3, 1e-2
 """Relative; the second in float16 and bfloat16, whose sums keep two or three digits."""
+SCORE = 5e-3
+"""Absolute, of a task: an answer that is a near tie may turn."""
 
+Kind = Literal["absolute", "relative", "of one"]
+"""`of one`: absolute for shares, relative for what is larger."""
 Verdict = Literal["the same to the last digit", "the same within tolerance", "differs"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -62,10 +67,12 @@ class Reproduced:
         return sum(number.verdict == verdict for number in self.numbers)
 
 
-def tolerance(name: str, dtype: str) -> tuple[float, Literal["absolute", "relative"]]:
+def tolerance(name: str, dtype: str) -> tuple[float, Kind]:
     """How far a number may be from what it was and still count as the same."""
     if name == "sparsity":
         return SPARSITY, "absolute"
+    if name != "perplexity":
+        return SCORE, "of one"
     return PERPLEXITY if dtype == "float32" else IN_HALF, "relative"
 
 
@@ -74,7 +81,8 @@ def judged(name: str, expected: float, found: float, dtype: str) -> Verdict:
     if expected == found:
         return "the same to the last digit"
     allowed, kind = tolerance(name, dtype)
-    apart = abs(expected - found) / (expected if kind == "relative" else 1.0)
+    scale = {"absolute": 1.0, "relative": expected, "of one": max(1.0, expected)}[kind]
+    apart = abs(expected - found) / scale
     return "the same within tolerance" if apart <= allowed else "differs"
 
 
@@ -106,13 +114,41 @@ def reproduce(
     model = open_model(file.model.name, cache=cache, dtype=file.model.dtype, device=device or file.machine.device)
     bench = _bench(file, model, parts["calibration"])
     numbers: list[Number] = []
-    for row in file.rows:
-        found = _measured(row, bench, parts["test"])
-        listen(row, found)
-        for name, value in found.numbers.items():
-            then = row.numbers[name]
-            numbers.append(Number(row.name, name, then, value, judged(name, then, value, file.model.dtype)))
+    with _examined(file.tasks) as harness:
+        for row in file.rows:
+            found = _measured(row, bench, parts["test"])
+            if harness is not None and file.tasks is not None:
+                found = found.model_copy(update={"scores": _scores(row, bench, harness, file.tasks)})
+            listen(row, found)
+            for name, value in found.numbers.items():
+                then = row.numbers[name]
+                numbers.append(Number(row.name, name, then, value, judged(name, then, value, file.model.dtype)))
     return Reproduced(tuple(numbers), _differs(file, model.device))
+
+
+@contextmanager
+def _examined(asked: Asked | None) -> Iterator[Harness | None]:
+    """lm-eval with the file's tasks, where it has some."""
+    from tools.tasks.process import Harness
+
+    if asked is None:
+        yield None
+        return
+    with Harness(asked.plan) as harness:
+        yield harness
+
+
+def _scores(row: Measured, bench: Workbench, harness: Harness, asked: Asked) -> dict[str, float]:
+    """What the resident model, in the form of a row, answers now."""
+    from agent.answering import resident
+    from tools.tasks.evaluate import evaluate
+
+    with _named(row):
+        subject = replace(resident(bench.model), open=bench.result)
+        found = evaluate(harness, subject, cache=None, batch_tokens=asked.batch_tokens).tasks
+    if changed := [name for name, of in found.items() if of.version != asked.versions.get(name)]:
+        raise _refused(f"the tasks are not what they were ({', '.join(changed)})")
+    return {name: of.value for name, of in found.items()}
 
 
 def _reader(file: Reproduction, cache: Path) -> Reader:

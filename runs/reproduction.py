@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from tools.errors import SecateurError
 from tools.recipe import Frozen, Recipe, Request, Structured, first_problem
+from tools.tasks.plan import TaskPlan
 
 FORMAT = 1
 NAME = "reproduce.yaml"
@@ -73,6 +74,16 @@ class Times(Frozen):
     whole: Seconds
 
 
+class Asked(Frozen):
+    """The tasks that every row answered."""
+
+    plan: TaskPlan
+    batch_tokens: int | None = Field(ge=1, le=10**7)
+    """Tokens that went through the model together: other batches round otherwise."""
+    versions: dict[Name, str]
+    """Of every task's definition; for a local file its hash."""
+
+
 class Measured(Frozen):
     """One line of the final table."""
 
@@ -84,6 +95,8 @@ class Measured(Frozen):
     sparsity: float = Field(ge=0, le=1)
     tokens: int = Field(ge=1)
     """Predicted tokens behind the perplexity."""
+    scores: dict[Name, float] = Field(default_factory=dict)
+    """Task -> value."""
 
     @model_validator(mode="after")
     def _only_the_dense_model_has_no_recipe(self) -> Measured:
@@ -94,7 +107,7 @@ class Measured(Frozen):
     @property
     def numbers(self) -> dict[str, float]:
         """What is measured again and compared."""
-        return {"perplexity": self.perplexity, "sparsity": self.sparsity}
+        return {"perplexity": self.perplexity, "sparsity": self.sparsity, **self.scores}
 
 
 class Reproduction(Frozen):
@@ -112,10 +125,13 @@ class Reproduction(Frozen):
     seed: int
     """Of the search; the recipes are what it found."""
     times: Times | None = None
+    tasks: Asked | None = None
     rows: tuple[Measured, ...] = Field(min_length=1, max_length=100)
 
     @model_validator(mode="after")
     def _is_complete(self) -> Reproduction:
+        if any(row.scores.keys() != (self.tasks.versions if self.tasks else {}).keys() for row in self.rows):
+            raise ValueError("a row has scores of other tasks than the file names")
         if len({row.name for row in self.rows}) < len(self.rows):
             raise ValueError("two rows have one name")
         known = None if self.times is None else self.times.request

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from runs.events import Event, FinalMeasured, RunStarted, SurveyDone, Timed
 from runs.report.summary import summary
-from runs.reproduction import Machine, Measured, Reproduction, Subject, Text, Times
+from runs.reproduction import Asked, Machine, Measured, Reproduction, Subject, Text, Times
+from tools.tasks.scores import TaskScores
 
-DECIDING = ("python", "numpy", "torch", "transformers")
+DECIDING = ("python", "numpy", "torch", "transformers", "lm_eval")
 """Of the versions that a journal holds, those that can move a number."""
 
 
@@ -24,7 +25,8 @@ def reproduction(events: Sequence[Event]) -> Reproduction | None:
     survey, protocol = found.survey, found.protocol
     if survey is None or protocol is None or not {"calibration", "test"} <= survey.texts.keys():
         return None
-    finals = _finals(events)
+    finals, answered = _finals(events), dict(found.answered)
+    tasks = _asked(answered) if answered.keys() == {row.name for row in found.table} else None
     rows = tuple(
         Measured(
             name=row.name,
@@ -33,6 +35,7 @@ def reproduction(events: Sequence[Event]) -> Reproduction | None:
             perplexity=row.perplexity,
             sparsity=row.sparsity,
             tokens=finals[row.name].measurement.tokens,
+            scores={} if tasks is None else {name: of.value for name, of in answered[row.name].tasks.items()},
         )
         for row in found.table
     )
@@ -50,8 +53,17 @@ def reproduction(events: Sequence[Event]) -> Reproduction | None:
         test=Text(source=goal.test_text, **sizes, sha256=survey.texts["test"]),
         seed=goal.seed,
         times=_times(events),
+        tasks=tasks,
         rows=rows,
     )
+
+
+def _asked(answered: Mapping[str, TaskScores]) -> Asked | None:
+    scores = next(iter(answered.values()), None)
+    if scores is None:
+        return None
+    versions = {name: of.version for name, of in scores.tasks.items()}
+    return Asked(plan=scores.protocol.plan, batch_tokens=scores.protocol.batch_tokens, versions=versions)
 
 
 def _finals(events: Sequence[Event]) -> dict[str, FinalMeasured]:
