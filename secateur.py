@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from runs.report import Summary
     from tools.layers import LayerRow
     from tools.measurement import Measurement
+    from tools.tasks import TaskScores
     from tui.settings import Settings
 
-__all__ = ["Recipe", "evaluate", "prune", "search", "statistics"]
+__all__ = ["Recipe", "answer", "evaluate", "prune", "search", "statistics"]
 
 
 def prune(
@@ -58,7 +59,7 @@ def prune(
     >>> again.winner.perplexity < done.winner.perplexity
     True
     """
-    asked = {"method" if isinstance(recipe, str) else "recipe": recipe}
+    asked: dict[str, Any] = {"method" if isinstance(recipe, str) else "recipe": recipe}
     folder = {"output": output, "compress": compress, "masks": masks}
     return _work(_settings(home, options), model=model, sparsity=sparsity, text=text, **folder, **asked)
 
@@ -74,6 +75,9 @@ def search(
     compress: bool = False,
     masks: bool = False,
     text: str = "builtin",
+    tasks: str | None = None,
+    limit: int | None = None,
+    judge: str = "perplexity",
     home: Path | None = None,
     **options: Any,
 ) -> Summary:
@@ -89,7 +93,9 @@ def search(
         output: folder of the pruned model; inside the run where it is not given.
         compress: pack its weights on disk; opened by its folder, it is unpacked. masks: save which weights are kept.
         text: what the result is measured on, once, at the end; candidates are compared on the calibration's source.
-        options: settings by name: `candidates`, `minutes`, `windows`, `length`, `dtype`, `seed`, ...
+        tasks: of lm-eval, as `commonsense` or `piqa,hellaswag`: what every line of the final table answers. limit:
+            samples of each. judge: `tasks` lets a part of the samples choose between finalists.
+        options: settings by name: `candidates`, `minutes`, `windows`, `length`, `dtype`, `seed`, `task_data`, ...
 
     Raises:
         SecateurError: something failed; the message is one line.
@@ -113,6 +119,7 @@ def search(
         output=output,
         compress=compress,
         masks=masks,
+        examined={"names": tasks, "limit": limit, "judge": judge},
     )
 
 
@@ -133,6 +140,36 @@ def evaluate(model: str, *, text: str = "builtin", home: Path | None = None, **o
     from tui.cli.evaluate import measure
 
     return measure(model, text, _settings(home, options))
+
+
+def answer(
+    model: str,
+    tasks: str,
+    *,
+    limit: int | None = None,
+    shots: int | None = None,
+    chat: bool = False,
+    home: Path | None = None,
+    **options: Any,
+) -> TaskScores:
+    """Have a model answer tasks of lm-eval; `tools.tasks.compare` holds two such scores against each other.
+
+    Args:
+        model: a hub id, a folder, a GGUF file or a sample.
+        tasks: as `commonsense` or `piqa,hellaswag`. limit: samples of each. shots: answered examples before a question.
+        chat: whether prompts are put into the model's chat template.
+        options: settings by name: `task_data`, `dtype`, `device`, `threads`.
+
+    Raises:
+        SecateurError: a task or the model does not permit it.
+    """
+    from tui.cli.tasks import answered
+    from tui.goal import task_plan
+
+    found = _settings(home, options)
+    plan = task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data, chat=chat)
+    assert plan is not None
+    return answered([model], plan, found)[0][1]
 
 
 def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[LayerRow]:
@@ -158,12 +195,15 @@ def _settings(home: Path | None, options: dict[str, Any]) -> Settings:
     return load(home, options)
 
 
-def _work(found: Settings, **asked: Any) -> Summary:
+def _work(found: Settings, *, examined: dict[str, Any] | None = None, **asked: Any) -> Summary:
     from tui.cli.edge import use_threads
-    from tui.goal import build
+    from tui.goal import build, task_plan
     from tui.working import carry_out, start
 
     use_threads(found)
+    if examined is not None:
+        asked["judge"] = examined.pop("judge")
+        asked["tasks"] = task_plan(**examined, shots=None, data=found.values.task_data)
     return carry_out(start(found, build(found, **asked)))
 
 
