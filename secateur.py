@@ -59,7 +59,7 @@ def prune(
     >>> again.winner.perplexity < done.winner.perplexity
     True
     """
-    asked: dict[str, Any] = {"method" if isinstance(recipe, str) else "recipe": recipe}
+    asked = {"method" if isinstance(recipe, str) else "recipe": recipe}
     folder = {"output": output, "compress": compress, "masks": masks}
     return _work(_settings(home, options), model=model, sparsity=sparsity, text=text, **folder, **asked)
 
@@ -108,8 +108,11 @@ def search(
     >>> round(found.winner.sparsity, 2), len(found.trials), isinstance(found.recipe, Recipe)
     (0.5, 2, True)
     """
+    from tui.goal import task_plan
+
+    found = _settings(home, options)
     return _work(
-        _settings(home, options),
+        found,
         model=model,
         sparsity=sparsity,
         pattern=pattern,
@@ -119,7 +122,8 @@ def search(
         output=output,
         compress=compress,
         masks=masks,
-        examined={"names": tasks, "limit": limit, "judge": judge},
+        tasks=task_plan(tasks, limit=limit, shots=None, data=found.values.task_data),
+        judge=judge,
     )
 
 
@@ -195,15 +199,12 @@ def _settings(home: Path | None, options: dict[str, Any]) -> Settings:
     return load(home, options)
 
 
-def _work(found: Settings, *, examined: dict[str, Any] | None = None, **asked: Any) -> Summary:
+def _work(found: Settings, **asked: Any) -> Summary:
     from tui.cli.edge import use_threads
-    from tui.goal import build, task_plan
+    from tui.goal import build
     from tui.working import carry_out, start
 
     use_threads(found)
-    if examined is not None:
-        asked["judge"] = examined.pop("judge")
-        asked["tasks"] = task_plan(**examined, shots=None, data=found.values.task_data)
     return carry_out(start(found, build(found, **asked)))
 
 
