@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.talk import advice, language, rules
-from agent.talk.intents import Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
+from agent.talk.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
 from memory.remembered import from_events
 from tests.agent.loopback import Reply, call, say, serving
 
@@ -43,6 +43,16 @@ from tests.agent.loopback import Reply, call, say, serving
         ("why not 2:4?", Question(text="why not 2:4?")),
         ("explain c-12", Question(text="explain c-12")),
         ("how well does pruning to 50 % work", Question(text="how well does pruning to 50 % work")),
+        ("how good is it on HellaSwag?", Evaluate(tasks=("hellaswag",))),
+        ("and how good on ARC-easy and PIQA?", Evaluate(tasks=("piqa", "arc_easy"))),
+        (
+            "evaluate ./pruned on common sense with 100 samples",
+            Evaluate(tasks=("commonsense",), model="./pruned", samples=100),
+        ),
+        ("evaluate it on wikitext and blimp", Evaluate(tasks=("wikitext", "blimp"))),
+        ("score Qwen/Q-7B on mmlu, all samples", Evaluate(tasks=("mmlu",), model="Qwen/Q-7B", all_samples=True)),
+        ("evaluate hellaswag", Evaluate(tasks=("hellaswag",))),
+        ("how good is it?", Question(text="how good is it?")),
         ("export it", Export()),
         ("export it to ./pruned", Export(folder="./pruned")),
         ("stop after this one", Stop()),

@@ -1,0 +1,105 @@
+"""Tasks in conversation: the price first, then the answer, and nothing twice."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runs.run import Run, Status, list_runs
+from tests.tools.asking import InProcess
+from tui import examiner
+from tui.cli import run as cli
+from tui.cli import tasks
+from tui.comparison import comparison
+from tui.settings import load
+from tui.talk import Talk
+from tui.working import carry_out
+
+SMALL = {"windows": 2, "length": 64, "search_windows": 2, "search_length": 64, "test_windows": 2, "test_length": 64}
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What child processes would be started; they work in this one."""
+    started: list[list[str]] = []
+
+    def here(command: list[str], **_: Any) -> Any:
+        started.append(command[3:])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = cli(command[3:])
+        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+    monkeypatch.setattr(examiner, "subprocess", SimpleNamespace(run=here, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr(tasks, "Harness", InProcess)
+    return started
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "tasks"
+    place.mkdir()
+    samples = [{"query": f"{i} and", "choices": [" one", "the state", "us"], "gold": i % 3} for i in range(12)]
+    for name in ("mine", "piqa"):
+        (place / f"{name}.jsonl").write_text("".join(f"{json.dumps(sample)}\n" for sample in samples))
+    return place
+
+
+def carry(run: Run) -> str:
+    return comparison(carry_out(run), run)
+
+
+def test_a_question_about_tasks_is_priced_answered_and_then_known(
+    tmp_path: Path, folder: Path, commands: list[list[str]]
+) -> None:
+    home = tmp_path / "home"
+    talk = Talk(load(home, {**SMALL, "candidates": 1, "finalists": 1, "task_data": str(folder)}), carry)
+    assert "There is no pruned model yet" in talk.say("how good is it on PIQA?")
+    talk.say("prune tiny to 50 %")
+    talk.say("yes")
+    (run,) = list_runs(home)
+    assert run.status() is Status.FINISHED
+    plan = talk.say("how good is it on PIQA?")
+    assert plan.startswith("Plan: model and tiny answer 200 samples of piqa: less than a minute.")
+    assert plan.endswith("Start? yes or no")
+    told = talk.say("yes")
+    assert "  piqa (acc, 12 samples): " in told
+    assert ", tiny " in told.splitlines()[0]
+    assert [command[:2] for command in commands] == [["evaluate", str(run.model_folder)]] * 2
+    assert [("--price" in command, "--against" in command) for command in commands] == [(True, True), (False, True)]
+    again = talk.say("how good is it on PIQA?")
+    assert again == told  # no price: it is known
+
+
+def test_another_model_can_be_asked_and_what_fails_is_one_line(
+    tmp_path: Path, folder: Path, commands: list[list[str]]
+) -> None:
+    talk = Talk(load(tmp_path / "home", {"task_data": str(folder)}), carry, yes=True)
+    told = talk.say("evaluate tiny on mine with 5 samples")
+    assert "  mine (acc, 5 samples): " in told
+    assert "--against" not in commands[-1]
+    assert f"{folder} has no blimp.jsonl; the tasks there are mine, piqa" in talk.say("evaluate tiny on blimp")
+
+
+def test_tasks_that_the_run_answered_are_read_from_its_table(
+    tmp_path: Path, folder: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.answering.Harness", InProcess)
+    home = ["--home", str(tmp_path / "home")]
+    asked = ["--tasks", "mine", "--task-data", str(folder), "--windows", "2", "--length", "64"]
+    monkeypatch.setenv("SECATEUR_TEST_WINDOWS", "2")
+    monkeypatch.setenv("SECATEUR_TEST_LENGTH", "64")
+    assert cli(["prune", "tiny", "--sparsity", "0.5", "--method", "wanda", *asked, *home]) == 0
+    talk = Talk(load(tmp_path / "home"), carry)
+    (talk.run,) = list_runs(tmp_path / "home")
+    told = talk.say("evaluate it on mine")
+    assert "this run wanda" in told
+    assert "12 samples of each task" in told
+    assert commands == []
