@@ -138,14 +138,14 @@ class Speaker:
 
     def rate(self, tokens: int) -> float:
         """Tokens per second, of a batch of so many."""
-        length = min(tokens, 128)
+        length = min(tokens, 128, self._lm.max_length)
         rows = torch.zeros((max(1, tokens // length), length), dtype=torch.long, device=self._model.device)
         start = time.perf_counter()
         self._lm.forward(rows, keep=8).sum().item()
         return float(rows.numel() / (time.perf_counter() - start))
 
     def _fits(self, tokens: int) -> bool:
-        vocabulary = self._model.network.get_output_embeddings().weight.shape[0]
+        vocabulary = self._model.config.get_text_config().vocab_size
         return bool(tokens * vocabulary * 8 <= _FREE * free_memory(self._model.device))
 
     def _pair(self, request: Sequence[Any]) -> Pair:
