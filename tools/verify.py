@@ -51,13 +51,19 @@ def verify_saved(
     with tempfile.TemporaryDirectory() as scratch:
         request = Path(scratch) / "request.safetensors"
         write_request(request, expected_sparsity=expected_sparsity, probe=probe, logits=logits, dtype=dtype)
-        command = [sys.executable, "-m", "tools.verify", str(folder.absolute()), str(request)]
-        root = Path(__file__).parents[1]  # where `tools` is found from
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = lines[-1] if lines else f"exit code {done.returncode}"
-        raise SecateurError(f"{folder} did not pass its check: {said}")
+        if said := asked_elsewhere(folder, request):
+            raise SecateurError(f"{folder} did not pass its check: {said}")
+
+
+def asked_elsewhere(folder: Path, request: Path) -> str:
+    """Have a fresh process compare the folder with a request; returns what is wrong, or nothing."""
+    command = [sys.executable, "-m", "tools.verify", str(folder.absolute()), str(request)]
+    root = Path(__file__).parents[1]  # where `tools` is found from
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def write_request(
