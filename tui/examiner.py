@@ -16,11 +16,11 @@ from typing import Any
 from agent.talk.intents import Evaluate
 from runs.events import Event
 from runs.report import summary
-from runs.report.tasks import TaskTable
 from runs.run import Run
 from tools.errors import SecateurError
 from tools.tasks.plan import task_names
-from tools.tasks.words import minutes
+from tools.tasks.scores import TaskScores, compare
+from tools.tasks.words import conclusion, gap, minutes, shown
 from tui.settings import Settings
 
 SAMPLES = 200
@@ -42,13 +42,24 @@ class Examiner:
         self._model = asked.model or named
 
     def known(self, events: Sequence[Event]) -> str:
-        """The run's own table, where it holds all these tasks already; else nothing."""
-        from tui.cli.tasks import table
-
-        if self._model and self._run is not None and self._model != self._run.goal.model:
+        """What the run's own table says of these tasks, where it holds them all; else nothing."""
+        found = summary(events) if events else None
+        if found is None or found.winner is None or (self._model and self._model != found.goal.model):
             return ""
-        shown = TaskTable.of_run(summary(events)) if events else None
-        return table(shown) if shown is not None and set(self.names) <= set(shown.names) else ""
+        scores = {row.role: dict(found.answered).get(row.name) for row in found.table}
+        ours, theirs = scores.get("result"), scores.get("dense")
+        if ours is None or theirs is None or not set(self.names) <= ours.tasks.keys():
+            return ""
+        ours, theirs = (self._of_these(of) for of in (ours, theirs))
+        beside = compare(ours, theirs)
+        lines = []
+        for name, score in ours.tasks.items():
+            told = [f"{shown(score)}, dense {shown(theirs.tasks[name])}", gap(score, beside.tasks[name])]
+            lines.append(f"  {name} ({score.metric}, {score.samples} samples): {'; '.join(told)}")
+        return "\n".join([*lines, conclusion(ours.tasks, beside, found.winner.name, "the dense model")])
+
+    def _of_these(self, scores: TaskScores) -> TaskScores:
+        return scores.model_copy(update={"tasks": {name: scores.tasks[name] for name in self.names}})
 
     @property
     def models(self) -> list[str]:

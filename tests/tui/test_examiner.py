@@ -100,6 +100,7 @@ def test_tasks_that_the_run_answered_are_read_from_its_table(
     talk = Talk(load(tmp_path / "home"), carry)
     (talk.run,) = list_runs(tmp_path / "home")
     told = talk.say("evaluate it on mine")
-    assert "this run wanda" in told
-    assert "12 samples of each task" in told
+    assert told.startswith("  mine (acc, 12 samples): ")
+    assert "wanda" in told.splitlines()[-1]
+    assert max(map(len, told.splitlines()[:-1])) < 100
     assert commands == []
