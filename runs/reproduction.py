@@ -138,7 +138,7 @@ class _Plain(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it holds an alias")
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]  # as types-PyYAML has it
+        return super().compose_node(parent, index)
 
 
 def load(path: Path) -> Reproduction:

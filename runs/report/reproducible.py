@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runs.events import Event, FinalMeasured, RunStarted, SurveyDone, Timed
-from runs.goal import Goal
 from runs.report.summary import summary
 from runs.reproduction import Machine, Measured, Reproduction, Subject, Text, Times
 
@@ -39,15 +38,17 @@ def reproduction(events: Sequence[Event]) -> Reproduction | None:
     )
     if not rows:
         return None
-    began = _engine_of(finals[rows[-1].name], events)
+    began, goal = _engine_of(finals[rows[-1].name], events), found.goal
+    sizes = goal.evaluation.test.model_dump()
     return Reproduction(
         run=found.run,
         program=began.versions.get("secateur", ""),
         libraries={name: began.versions[name] for name in DECIDING if name in began.versions},
         machine=Machine(device=protocol.device, hardware=began.hardware, threads=began.threads),
-        model=Subject(name=found.goal.model, dtype=protocol.dtype, **_known_by(survey)),
-        **_texts(found.goal, survey),
-        seed=found.goal.seed,
+        model=Subject(name=goal.model, dtype=protocol.dtype, **_known_by(survey)),
+        calibration=Text(**goal.calibration.model_dump(), sha256=survey.texts["calibration"]),
+        test=Text(source=goal.test_text, **sizes, sha256=survey.texts["test"]),
+        seed=goal.seed,
         times=_times(events),
         rows=rows,
     )
@@ -68,14 +69,6 @@ def _engine_of(final: FinalMeasured, events: Sequence[Event]) -> RunStarted:
 
 def _known_by(survey: SurveyDone) -> dict[str, str]:
     return survey.model_dump(include={"fingerprint", "configuration", "tokenizer"})
-
-
-def _texts(goal: Goal, survey: SurveyDone) -> dict[str, Text]:
-    of, test = goal.calibration, goal.evaluation.test
-    return {
-        "calibration": Text(**of.model_dump(), sha256=survey.texts["calibration"]),
-        "test": Text(source=goal.test_text, **test.model_dump(), sha256=survey.texts["test"]),
-    }
 
 
 def _times(events: Sequence[Event]) -> Times | None:
