@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
 
 from tools.checkpoint import Model
+from tools.tasks import Score, TaskPlan
+from tools.tasks.harness import Tasks, asked, score
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "tasks"
 """The common tasks as local files; not part of the repository."""
@@ -32,6 +35,53 @@ class Answers:
         return {name: [self._answer(message["ask"], r) for r in of] for name, of in message["tasks"].items()}
 
 
+class InProcess:
+    """A `Harness` without a process of its own, for tests that need no second one."""
+
+    def __init__(self, plan: TaskPlan) -> None:
+        self.plan = plan
+        self._tasks = Tasks(plan)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def score(self, answers: Any) -> dict[str, Score]:
+        return score(self._tasks, _Pipe(answers))  # type: ignore[arg-type]
+
+    def requests(self, answers: Any) -> Any:
+        return json.loads(json.dumps(asked(self._tasks, _Pipe(answers))))  # type: ignore[arg-type]
+
+
+class _Pipe:
+    def __init__(self, answers: Any) -> None:
+        self._answers = answers
+
+    def ask(self, message: dict[str, Any]) -> Any:
+        match json.loads(json.dumps(message)):
+            case {"chat": messages, "open": opens}:
+                return self._answers.chat(messages, opens)
+            case {"ask": kind, "tasks": requests}:
+                return json.loads(json.dumps(self._answers.answer(kind, requests)))
+
+
+@contextmanager
+def forwards(model: Model) -> Iterator[list[torch.Tensor]]:
+    """The ids of every forward pass within."""
+    seen: list[torch.Tensor] = []
+
+    def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.append(named["input_ids"] if "input_ids" in named else arguments[0])
+
+    handle = model.network.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
 def write_samples(folder: Path, name: str, samples: Iterable[dict[str, Any]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.jsonl"
@@ -45,6 +95,14 @@ def questions(count: int) -> list[dict[str, Any]]:
         {"query": f"What is {i} and {i}?", "choices": [f"It is {2 * i}.", f"No more than {i}"], "gold": i % 2}
         for i in range(count)
     ]
+
+
+def one_thread() -> Iterator[None]:
+    """Tiny passes are faster so, and beside other work much faster."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def tokens_of(model: Model, text: str) -> list[int]:
