@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from tests.tools.asking import SHARED, Answers, log_likelihood, needs_shared, questions, tokens_of, write_samples
+from tests.tools.asking import (
+    SHARED,
+    Answers,
+    log_likelihood,
+    needs_shared,
+    one_thread,
+    questions,
+    tokens_of,
+    write_samples,
+)
 from tools.checkpoint import Model, open_model
 from tools.tasks import COMMONSENSE, Harness, TaskPlan, TaskScores, evaluate, subject_of
 from tools.tasks.harness import Tasks, asked, score
@@ -51,6 +60,9 @@ PROMPTS: dict[str, Callable[[Row], list[tuple[str, str]]]] = {
     "openbookqa": plain,
 }
 NORMALISED = {"hellaswag", "arc_challenge", "openbookqa"}
+
+
+alone = pytest.fixture(scope="module", autouse=True)(one_thread)
 
 
 @pytest.fixture(scope="module")
