@@ -120,7 +120,7 @@ def test_a_text_that_has_bos_already_gets_no_second(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_chat_template_is_told_to_do_without(tiny: Model) -> None:
-    with pytest.raises(SecateurError, match="^tiny has no chat template: leave --chat out$"):
+    with pytest.raises(SecateurError, match=r"^tiny has no chat template: leave --chat out$"):
         Speaker(tiny).chat([{"role": "user", "content": "Hello"}], True)
 
 
@@ -216,7 +216,7 @@ def test_too_little_memory_halves_a_batch(tiny: Model, monkeypatch: pytest.Monke
         assert rows == [8, 4, 2, 2, 4, 2, 2]
         assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
         room[0] = 0
-        with pytest.raises(SecateurError, match="^one request alone does not fit into memory: use --dtype bfloat16$"):
+        with pytest.raises(SecateurError, match=r"^one request alone does not fit into memory: use --dtype bfloat16$"):
             speaker.answer("loglikelihood", requests, 512)
     finally:
         handle.remove()
@@ -276,7 +276,7 @@ def test_a_task_that_generates_is_scored_and_a_prompt_without_room_for_the_answe
             "doc_to_target": "want",
             "generation_kwargs": {"until": ["."], "max_gen_toks": most},
             "filter_list": [
-                {"name": "strip", "filter": [{"function": "take_first"}, {"function": "remove_whitespace"}]}
+                {"name": "strip", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}
             ],
             "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
         }
@@ -294,7 +294,7 @@ def test_a_task_that_generates_is_scored_and_a_prompt_without_room_for_the_answe
     room = 512 - len(tokens_of(tiny, prompts[0]))
     speaker.check("says", "generate_until", [[prompts[0], request[1] | {"max_gen_toks": room}]])
     with pytest.raises(
-        SecateurError, match="^says: a prompt with its answer has 513 tokens, and tiny has 512 positions"
+        SecateurError, match=r"^says: a prompt with its answer has 513 tokens, and tiny has 512 positions"
     ):
         speaker.check("says", "generate_until", [[prompts[0], request[1] | {"max_gen_toks": room + 1}]])
 
@@ -312,9 +312,9 @@ def test_a_prompt_that_the_window_does_not_hold_is_refused(tiny: Model) -> None:
     )
     with pytest.raises(SecateurError, match=says):
         speaker.check("mine", "loglikelihood", [["a", " b"], [fits[0] + " the", " the"]])
-    with pytest.raises(SecateurError, match="^mine: an answer has no tokens of its own, so it cannot be scored$"):
+    with pytest.raises(SecateurError, match=r"^mine: an answer has no tokens of its own, so it cannot be scored$"):
         speaker.check("mine", "loglikelihood", [["a", ""]])
-    with pytest.raises(SecateurError, match="^mine asks about pictures or sounds"):
+    with pytest.raises(SecateurError, match=r"^mine asks about pictures or sounds"):
         speaker.check("mine", "generate_until", [["a", {}, {"visual": []}]])
 
 
@@ -326,5 +326,5 @@ def test_a_task_defined_without_examples_takes_none(tmp_path: Path, monkeypatch:
     write_samples(tmp_path, "mine", questions(4))
     InProcess(TaskPlan(names=("mine",), data=str(tmp_path)))
     InProcess(TaskPlan(names=("mine",), data=str(tmp_path), shots=0))
-    with pytest.raises(UsageError, match="^mine is defined without examples: leave --shots out, or this task$"):
+    with pytest.raises(UsageError, match=r"^mine is defined without examples: leave --shots out, or this task$"):
         InProcess(TaskPlan(names=("mine",), data=str(tmp_path), shots=1))

@@ -184,5 +184,6 @@ def test_a_limit_takes_the_first_samples_and_the_parts_share_none(tmp_path: Path
     assert taken(limit=4) == [0, 1, 2, 3]
     assert taken(limit=100) == list(range(9))
     assert taken(part="judge") == [3, 7]
-    assert taken(part="test") == [0, 1, 2, 4, 5, 6, 8]
-    assert taken(part="test", limit=4) == [0, 1, 2, 4]
+    assert taken(part="search") == [2, 6]
+    assert taken(part="test") == [0, 1, 4, 5, 8]
+    assert taken(part="test", limit=3) == [0, 1, 4]
