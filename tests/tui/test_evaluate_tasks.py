@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from tests.tools.asking import InProcess, questions, write_samples
 from tools.tasks import Harness
 from tui.cli import run
+from tui.cli.tasks import _Lines
 
 Save = Callable[..., Path]
 ASKED = ["--tasks", "mine,piqa", "--task-data", "data", "--threads", "1"]
@@ -126,9 +129,29 @@ def test_files_hold_the_same_and_no_name_becomes_markup(
     assert "<script" not in text.replace("\\<", "")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in table] == [6] * 8
+
+
+def test_a_place_that_is_taken_is_refused_before_anything_is_answered(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "taken").write_text("")
+    monkeypatch.setattr("tui.cli.tasks.Harness", None)
     assert run(["evaluate", "tiny", *ASKED, "--output", "taken"]) == 2
-    assert "--output taken is a file: give a folder" in capsys.readouterr().err
+    _one_line(capsys, "--output taken is a file: give a folder")
+
+
+def test_what_is_left_is_told_anew_for_requests_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    now = [0.0]
+    monkeypatch.setattr("tui.cli.tasks.time.monotonic", lambda: now[0])
+    told = _Lines("tiny", Console(file=written, width=80))
+    for task, done, total in (("mine", 50, 100), ("mine", 100, 100), ("says", 0, 30), ("says", 10, 30)):
+        told(task, done, total)
+        now[0] += 10
+    assert written.getvalue().splitlines() == [
+        "  tiny  mine           100 %   eta 0:00",
+        "  tiny  says            33 %   eta 0:20",
+    ]
 
 
 def test_a_price_is_said_before_and_is_nothing_after(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,6 +148,7 @@ def _answer(
     from tui.cli import tasks
 
     be_interruptible()
+    place = None if output is None else tasks.output_place(output)
     if only_price:
         prices = tasks.priced(models, plan, found)
         facts: dict[str, Any] = {name: price.model_dump(mode="json") for name, price in prices}
@@ -164,8 +165,8 @@ def _answer(
     shown = TaskTable.of(
         [(n, s) for n, (_, s) in zip(names, answered, strict=True)], names[1] if others else None, names[0]
     )
-    if output is not None:
-        tasks.write(output, shown, facts)
+    if place is not None:
+        tasks.write(place, shown, facts)
     print_json(facts) if json else print(tasks.table(shown))
 
 

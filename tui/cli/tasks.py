@@ -79,7 +79,19 @@ def table(found: TaskTable) -> str:
     return "\n".join([*(line.rstrip() for line in lines), *said])
 
 
-def write(folder: Path, found: TaskTable, facts: dict[str, Any]) -> None:
+def output_place(folder: Path) -> Path:
+    """The folder that files are written into, made sure of before anything is answered.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    place = expanded(folder).resolve()
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"--output {folder} is a file: give a folder")
+    return place
+
+
+def write(place: Path, found: TaskTable, facts: dict[str, Any]) -> None:
     """Write `evaluation.json`, `evaluation.md` and `evaluation.html` into a folder.
 
     Raises:
@@ -88,9 +100,6 @@ def write(folder: Path, found: TaskTable, facts: dict[str, Any]) -> None:
     from runs.report.render import render_evaluation
     from tui.cli.edge import as_json
 
-    place = expanded(folder).resolve()
-    if place.exists() and not place.is_dir():
-        raise UsageError(f"--output {folder} is a file: give a folder")
     place.mkdir(parents=True, exist_ok=True)
     texts = {"json": as_json(facts) + "\n", **{kind: render_evaluation(found, kind) for kind in ("md", "html")}}
     for kind, text in texts.items():
@@ -129,8 +138,8 @@ class _Lines:
         self._start, self._first, self._told = time.monotonic(), -1, -1
 
     def __call__(self, task: str, done: int, total: int) -> None:
-        if self._first < 0:
-            self._first, self._told = done, _SHARES * done // total
+        if self._first < 0 or done < self._first:  # requests of another kind are counted from their own start
+            self._start, self._first, self._told = time.monotonic(), done, _SHARES * done // total
         share = _SHARES * done // total
         if share == self._told or done == self._first:
             return
