@@ -225,7 +225,7 @@ def test_what_is_said_of_two_models_is_what_the_intervals_allow() -> None:
     said = conclusion(ours.tasks, found, "pruned", "dense")
     assert said.startswith(
         "pruned is worse than dense on a. pruned is better than dense on b. "
-        "pruned shows no difference to dense on c and d at this number of samples (40). Its mean is "
+        "pruned shows no difference to dense on c and d at this number of samples (40). Its mean is the same (95 % interval "
     )
     assert said.endswith(", which may be chance.")
     assert gap(ours.tasks["a"], found.tasks["a"]) == "−100.0 [−100.0, −100.0]"

@@ -64,7 +64,8 @@ def minutes(value: float) -> str:
 
 
 def _about_mean(mean: Difference) -> str:
-    points = f"{abs(100 * mean.difference):.1f} points {'lower' if mean.difference < 0 else 'higher'}"
+    tenths = f"{abs(100 * mean.difference):.1f}"
+    points = f"{tenths} points {'lower' if mean.difference < 0 else 'higher'}" if float(tenths) else "the same"
     assert mean.low is not None
     assert mean.high is not None
     between = f"95 % interval {_signed(None, mean.low)} to {_signed(None, mean.high)}"
