@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent.known import treatment_of
 from runs.events import Note
 from tools.errors import SecateurError, UsageError
-from tools.hub import tokenizer_sha256
+from tools.hub import generation_sha256, tokenizer_sha256
 from tools.tasks.evaluate import Subject, evaluate, price
 from tools.tasks.process import Harness
 from tools.tasks.scores import compare
@@ -62,6 +62,7 @@ def resident(model: Model) -> Subject:
         begin=begin_of(model)[1],
         dtype=model.dtype,
         device=model.device,
+        generation=generation_sha256(model.folder),
     )
 
 

@@ -146,8 +146,11 @@ def _scores(row: Measured, bench: Workbench, harness: Harness, asked: Asked) -> 
     with _named(row):
         subject = replace(resident(bench.model), open=bench.result)
         found = evaluate(harness, subject, cache=None, batch_tokens=asked.batch_tokens).tasks
-    if changed := [name for name, of in found.items() if of.version != asked.versions.get(name)]:
-        raise _refused(f"the tasks are not what they were ({', '.join(changed)})")
+    now = {name: of.version for name, of in found.items()}
+    if changed := sorted(name for name in now | asked.versions if now.get(name) != asked.versions.get(name)):
+        raise SecateurError(
+            f"the tasks are not what they were ({', '.join(changed)}): their scores could not be those of the file"
+        )
     return {name: of.value for name, of in found.items()}
 
 

@@ -76,6 +76,12 @@ def tokenizer_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def generation_sha256(folder: Path) -> str:
+    """Of the file that says how a model writes; empty where there is none."""
+    file = folder / "generation_config.json"
+    return sha256(file) if file.is_file() else ""
+
+
 def missing_shards(folder: Path) -> list[str]:
     """Files of weights that the folder's index names and that are not there.
 

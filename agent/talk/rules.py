@@ -96,7 +96,10 @@ def _evaluate(line: str) -> Intent | None:
         tasks = [task.strip() for task in re.split(r"\s*(?:,|\band\b)\s*", named[1])]
     if not tasks:
         return None
-    model = re.match(rf"{_EXAMINE}\s+(?!(?:it|this|that|the|on)\b)(\S+)\s+on\b", line, re.I)
+    word = r"(?!(?:it|this|that|the|on)\b)(\S+)"
+    model = re.match(rf"{_EXAMINE}\s+{word}\s+on\b", line, re.I) or re.match(
+        rf"(?:and\s+)?how (?:good|well) (?:is|does)\s+{word}\s+(?:(?:do|perform|score)\s+)?on\b", line, re.I
+    )
     found = re.search(r"(\d+)\s+samples", low)
     return Evaluate(
         tasks=tuple(tasks),

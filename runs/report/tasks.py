@@ -73,7 +73,9 @@ class TaskTable:
         many = f"{min(sizes):,}" if len(sizes) == 1 else f"{min(sizes):,} to {max(sizes):,}"
         given = f"{min(shots)} shots" if len(shots) == 1 else f"{min(shots)} to {max(shots)} shots"
         sure = "± standard error" + ("; differences with a paired 95 % bootstrap interval" if self.base else "")
-        return f"{many} samples of each task, {given}; {scores.protocol.asked}; {sure}"
+        told = [scores.protocol.asked]
+        told += [f"{of.name}: {of.scores.protocol.asked}" for of in self.lines if of.scores.protocol.asked != told[0]]
+        return f"{many} samples of each task, {given}; {'; '.join(told)}; {sure}"
 
     @property
     def conclusion(self) -> str:

@@ -51,6 +51,8 @@ from tests.agent.loopback import Reply, call, say, serving
         ),
         ("evaluate it on wikitext and blimp", Evaluate(tasks=("wikitext", "blimp"))),
         ("score Qwen/Q-7B on mmlu, all samples", Evaluate(tasks=("mmlu",), model="Qwen/Q-7B", all_samples=True)),
+        ("how good is tiny on PIQA?", Evaluate(tasks=("piqa",), model="tiny")),
+        ("how well does ./a/b do on mmlu?", Evaluate(tasks=("mmlu",), model="./a/b")),
         ("evaluate hellaswag", Evaluate(tasks=("hellaswag",))),
         ("how good is it?", Question(text="how good is it?")),
         ("export it", Export()),

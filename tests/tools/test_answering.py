@@ -328,3 +328,18 @@ def test_a_task_defined_without_examples_takes_none(tmp_path: Path, monkeypatch:
     InProcess(TaskPlan(names=("mine",), data=str(tmp_path), shots=0))
     with pytest.raises(UsageError, match=r"^mine is defined without examples: leave --shots out, or this task$"):
         InProcess(TaskPlan(names=("mine",), data=str(tmp_path), shots=1))
+
+
+def test_no_number_is_no_answer(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    speaker = Speaker(tiny)
+    forward = tiny.network.forward
+
+    def broken(*given: Any, **more: Any) -> Any:
+        found = forward(*given, **more)
+        found.logits = found.logits * float("nan")
+        return found
+
+    monkeypatch.setattr(tiny.network, "forward", broken)
+    for kind, request in (("loglikelihood", ["a", " b"]), ("loglikelihood_rolling", ["some words"])):
+        with pytest.raises(SecateurError, match=r"^tiny computes what is no number \(NaN\) in float32"):
+            speaker.answer(kind, [request], 64)

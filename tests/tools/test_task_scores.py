@@ -150,7 +150,7 @@ def test_a_model_beside_itself_answers_as_it_does() -> None:
         assert (line.difference, line.low, line.high, line.flips) == (0.0, 0.0, 0.0, Flips(lost=0, won=0))
     assert found.mean is not None
     assert (found.mean.difference, found.mean.low, found.mean.high) == (0.0, 0.0, 0.0)
-    assert conclusion(ours.tasks, found, "a", "b") == "a answers every sample as b does."
+    assert conclusion(ours.tasks, found, "a", "b") == "a and b are right and wrong on the same samples."
 
 
 @settings(max_examples=15, deadline=None)
@@ -225,7 +225,8 @@ def test_what_is_said_of_two_models_is_what_the_intervals_allow() -> None:
     said = conclusion(ours.tasks, found, "pruned", "dense")
     assert said.startswith(
         "pruned is worse than dense on a. pruned is better than dense on b. "
-        "pruned shows no difference to dense on c and d at this number of samples (40). Its mean is the same (95 % interval "
+        "pruned shows no difference to dense on c and d at this number of samples (40). "
+        "Its mean is the same (95 % interval "
     )
     assert said.endswith(", which may be chance.")
     assert gap(ours.tasks["a"], found.tasks["a"]) == "−100.0 [−100.0, −100.0]"
@@ -235,3 +236,15 @@ def test_what_is_said_of_two_models_is_what_the_intervals_allow() -> None:
     assert shown(ours.tasks["c"]) == f"50.0 % ± {100 * statistics.stdev(mixed) / math.sqrt(40):.1f}"
     perplexity = score_of([(-20.0, 10.0)], value=math.exp(2), aggregation="weighted_perplexity", higher_is_better=False)
     assert shown(perplexity) == "7.389", "one sample has no spread"
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "chance"), [(0, 0, 1.0), (1, 0, 1.0), (4, 0, 0.125), (6, 0, 0.03125), (21, 9, 0.0428), (5, 5, 1.0)]
+)
+def test_few_flips_tell_nothing_whatever_the_interval(lost: int, won: int, chance: float) -> None:
+    assert Flips(lost=lost, won=won).chance == pytest.approx(chance, abs=1e-4)
+    rest = [1.0] * (60 - lost - won)
+    ours = scores_of(a=score_of([0.0] * lost + [1.0] * won + rest))
+    theirs = scores_of(a=score_of([1.0] * lost + [0.0] * won + rest))
+    verdict = compare(ours, theirs).tasks["a"].better(True)
+    assert verdict is (False if chance < 0.05 else None)

@@ -72,7 +72,7 @@ def test_a_model_beside_itself_differs_nowhere(home: Path, capsys: pytest.Captur
     for line in found["tasks"].values():
         assert (line["difference"], line["low"], line["high"]) == (0, 0, 0)
         assert line["flips"] == {"lost": 0, "won": 0}
-    assert found["conclusion"] == "tiny answers every sample as tiny does."
+    assert found["conclusion"] == "tiny and tiny are right and wrong on the same samples."
 
 
 def test_the_table_is_aligned_and_says_how_it_was_asked(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
+import math
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -103,7 +104,7 @@ class Speaker:
     def answer(self, kind: str, requests: Sequence[Sequence[Any]], batch_tokens: int) -> list[Any]:
         """Answer one batch; where the device's memory is too small for it, in two halves."""
         try:
-            return self._answer(kind, requests, batch_tokens)
+            return self._numbers(self._answer(kind, requests, batch_tokens))
         except torch.OutOfMemoryError:
             if len(requests) == 1:
                 raise SecateurError("one request alone does not fit into memory: use --dtype bfloat16") from None
@@ -111,6 +112,14 @@ class Speaker:
             half = len(requests) // 2
             first = self.answer(kind, requests[:half], batch_tokens)
             return first + self.answer(kind, requests[half:], batch_tokens)
+
+    def _numbers(self, answers: list[Any]) -> list[Any]:
+        """The answers; of log-likelihoods that are none, lm-eval would count the first choice."""
+        values = [answer[0] if isinstance(answer, list) else answer for answer in answers]
+        if any(isinstance(value, float) and math.isnan(value) for value in values):
+            of = self._model
+            raise SecateurError(f"{of.name} computes what is no number (NaN) in {of.dtype}: use --dtype float32")
+        return answers
 
     def chat(self, messages: list[dict[str, str]], opens: bool) -> str:
         """Raises SecateurError where the model has no chat template."""

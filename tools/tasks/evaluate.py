@@ -37,6 +37,8 @@ class Subject:
     """What its texts begin with."""
     dtype: str
     device: str
+    generation: str = ""
+    """SHA-256 of its generation_config.json, which tasks that generate obey."""
     treatment: str = ""
     """What was done to the weights in memory: enough to tell any two results apart."""
 
@@ -50,6 +52,7 @@ class Subject:
             "begin": self.begin,
             "dtype": self.dtype,
             "device": self.device,
+            "generation": self.generation,
             "treatment": self.treatment,
             "rolling_window": ROLLING_WINDOW,
             "libraries": task_libraries(),
@@ -74,7 +77,7 @@ def task_libraries() -> dict[str, str]:
 def subject_of(name: str, *, cache: Path, dtype: str | None, device: str) -> Subject:
     """A model by name, without its weights; arguments and errors as of `open_model`."""
     from tools.checkpoint import fingerprint, open_model, open_reader, precision
-    from tools.hub import tokenizer_sha256
+    from tools.hub import generation_sha256, tokenizer_sha256
     from tools.text import begin_of
 
     reader = open_reader(name, cache)
@@ -85,6 +88,7 @@ def subject_of(name: str, *, cache: Path, dtype: str | None, device: str) -> Sub
         begin=begin_of(reader)[1],
         dtype=precision(reader.config, dtype, device),
         device=device,
+        generation=generation_sha256(reader.folder),
     )
 
 

@@ -116,6 +116,10 @@ class Tasks:
             raise UsageError(f"{name} is defined without examples: leave --shots out, or this task")
         if shots is not None or own is None:
             task.set_config(key="num_fewshot", value=shots or 0)
+        if self.plan.data is not None and shots and self.plan.part != "all":
+            raise UsageError(
+                f"--shots takes examples from {name}'s own file, whose samples are dealt into parts: leave --shots out"
+            )
         if self.plan.data is not None and len(task.eval_docs) <= (shots or 0):
             raise UsageError(f"{name} has {len(task.eval_docs)} samples, too few for --shots {shots} of the others")
 

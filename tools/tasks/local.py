@@ -65,7 +65,7 @@ def read_samples(file: Path) -> list[Sample]:
         SecateurError: it cannot be read, is empty or a line is no sample; the message names the line.
     """
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise SecateurError(f"{file}: cannot be read ({reason(error)})") from error
     except UnicodeDecodeError as error:

@@ -150,6 +150,13 @@ class Flips(Frozen):
     """Right by the other model, wrong by this one."""
     won: int
 
+    @property
+    def chance(self) -> float:
+        """How probable so uneven flips are where both models are equally good (McNemar's exact test, two-sided)."""
+        flips, fewer = self.lost + self.won, min(self.lost, self.won)
+        as_uneven = sum(math.comb(flips, k) for k in range(fewer + 1))
+        return min(1.0, float(2 * as_uneven / 2**flips))
+
 
 class Difference(Frozen):
     """One line of a comparison: this model's value minus the other's."""
@@ -164,8 +171,11 @@ class Difference(Frozen):
     """None where samples are not right or wrong."""
 
     def better(self, higher_is_better: bool) -> bool | None:
-        """Whether this model is better for certain; None where no difference can be told."""
+        """Whether this model is better for certain; None where no difference can be told: zero is in the interval, or
+        there are too few flips for an interval to be trusted."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return None
+        if self.flips is not None and self.flips.chance > 1 - CONFIDENCE:
             return None
         return (self.low > 0) == higher_is_better
 
@@ -198,7 +208,10 @@ def compare(ours: TaskScores, theirs: TaskScores) -> Comparison:
     if ours.mean is not None and theirs.mean is not None and len(draws) == len(found):
         together = np.mean(list(draws.values()), axis=0)
         low, high = _interval(together)
-        mean = Difference(value=theirs.mean, difference=ours.mean - theirs.mean, low=low, high=high, flips=None)
+        each = [of.flips for of in found.values() if of.flips is not None]
+        flips = Flips(lost=sum(of.lost for of in each), won=sum(of.won for of in each))
+        whole = flips if len(each) == len(found) else None
+        mean = Difference(value=theirs.mean, difference=ours.mean - theirs.mean, low=low, high=high, flips=whole)
     return Comparison(tasks=found, mean=mean)
 
 

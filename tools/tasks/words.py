@@ -32,7 +32,7 @@ def flips(found: Difference) -> str:
 def conclusion(tasks: dict[str, Score], found: Comparison, ours: str, theirs: str) -> str:
     """What can be said of two models, in a few sentences."""
     if all(d.difference == 0 and (d.flips is None or d.flips.lost == d.flips.won == 0) for d in found.tasks.values()):
-        return f"{ours} answers every sample as {theirs} does."
+        return f"{ours} and {theirs} are right and wrong on the same samples."
     verdicts = {name: d.better(tasks[name].higher_is_better) for name, d in found.tasks.items()}
     unknown = [name for name, d in found.tasks.items() if d.low is None]
     sentences = []

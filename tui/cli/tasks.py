@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from runs.plain import plain
 from tools.edges import expanded, file_aside
 from tools.errors import UsageError
 from tools.tasks import Harness, Price, TaskPlan, evaluate, price, subject_of
@@ -76,7 +77,7 @@ def table(found: TaskTable) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     said = [f"  {found.asked}", *([f"  {found.conclusion}"] if found.conclusion else [])]
-    return "\n".join([*(line.rstrip() for line in lines), *said])
+    return plain("\n".join([*(line.rstrip() for line in lines), *said]))
 
 
 def output_place(folder: Path) -> Path:
@@ -110,6 +111,7 @@ def write(place: Path, found: TaskTable, facts: dict[str, Any]) -> None:
 @contextmanager
 def _shown(name: str) -> Iterator[Progress]:
     """Progress of one model on stderr: a bar on a terminal, a line for every tenth elsewhere."""
+    name = plain(name)
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         yield _Lines(name, console)
@@ -125,7 +127,7 @@ def _shown(name: str) -> Iterator[Progress]:
         task = bars.add_task("", total=None, model=name)
 
         def show(what: str, done: int, total: int) -> None:
-            bars.update(task, description=what, completed=done, total=total)
+            bars.update(task, description=plain(what), completed=done, total=total)
 
         yield show
 
@@ -146,4 +148,4 @@ class _Lines:
         self._told = share
         left = (time.monotonic() - self._start) * (total - done) / (done - self._first)
         eta = f"{int(left) // 60}:{int(left) % 60:02d}"
-        self._console.print(f"  {self._name}  {task:<14} {100 * done // total:3d} %   eta {eta}")
+        self._console.print(f"  {self._name}  {plain(task):<14} {100 * done // total:3d} %   eta {eta}")
