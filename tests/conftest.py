@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from runs.candidate import Candidate
 from runs.events import (
@@ -33,6 +34,9 @@ from tools.errors import SecateurError
 from tools.measurement import Kind, Measurement, Protocol
 from tools.recipe import Compensation, Recipe
 from tools.sample import TINY
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # no test measures time
 
 ELSEWHERE = ("test_save", "test_delivered", "test_experts", "test_structure")
 """Files whose tests are about saved folders: there, a fresh process compares them."""

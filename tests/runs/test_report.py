@@ -62,6 +62,7 @@ def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
         "reach",
         "removed",
         "perplexity",
+        "tasks",
         "protocol",
         "speedup",
         "candidates",
