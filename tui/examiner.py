@@ -42,9 +42,10 @@ class Examiner:
         self._model = asked.model or named
 
     def known(self, events: Sequence[Event]) -> str:
-        """What the run's own table says of these tasks, where it holds them all; else nothing."""
+        """What the run's own table says of its result on these tasks, where it holds them all; else nothing, nor where
+        a model is named, which may be another than the result."""
         found = summary(events) if events else None
-        if found is None or found.winner is None or (self._model and self._model != found.goal.model):
+        if found is None or found.winner is None or self._model:
             return ""
         scores = {row.role: dict(found.answered).get(row.name) for row in found.table}
         ours, theirs = scores.get("result"), scores.get("dense")

@@ -97,10 +97,11 @@ def test_tasks_that_the_run_answered_are_read_from_its_table(
     monkeypatch.setenv("SECATEUR_TEST_WINDOWS", "2")
     monkeypatch.setenv("SECATEUR_TEST_LENGTH", "64")
     assert cli(["prune", "tiny", "--sparsity", "0.5", "--method", "wanda", *asked, *home]) == 0
-    talk = Talk(load(tmp_path / "home"), carry)
+    talk = Talk(load(tmp_path / "home", {"task_data": str(folder)}), carry)
     (talk.run,) = list_runs(tmp_path / "home")
     told = talk.say("evaluate it on mine")
     assert told.startswith("  mine (acc, 12 samples): ")
     assert "wanda" in told.splitlines()[-1]
     assert max(map(len, told.splitlines()[:-1])) < 100
     assert commands == []
+    assert talk.say("evaluate tiny on mine").startswith("Plan: tiny answer")  # not the result's score as tiny's
