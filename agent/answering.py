@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from agent.known import treatment_of
 from runs.events import Note
 from tools.errors import SecateurError, UsageError
-from tools.hub import generation_sha256, tokenizer_sha256
-from tools.tasks.evaluate import Subject, evaluate, price
+from tools.tasks.evaluate import evaluate, price, resident
 from tools.tasks.process import Harness
 from tools.tasks.scores import compare
 from tools.tasks.words import conclusion, flips, gap, minutes, shown
-from tools.text import begin_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,19 +49,6 @@ def check(context: Context) -> None:
             found = price(harness, subject, cache=context.cache)
         who = "every finalist" if plan.part == "judge" else "every line of the table"
         record(Note(text=f"tasks: {found.samples:,} answers of {who}, {minutes(found.minutes)} each"))
-
-
-def resident(model: Model) -> Subject:
-    """An opened model as it is."""
-    return Subject(
-        open=lambda: model,
-        fingerprint=model.fingerprint,
-        tokenizer=tokenizer_sha256(model.folder),
-        begin=begin_of(model)[1],
-        dtype=model.dtype,
-        device=model.device,
-        generation=generation_sha256(model.folder),
-    )
 
 
 def look(

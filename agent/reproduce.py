@@ -140,8 +140,7 @@ def _examined(asked: Asked | None) -> Iterator[Harness | None]:
 
 def _scores(row: Measured, bench: Workbench, harness: Harness, asked: Asked) -> dict[str, float]:
     """What the resident model, in the form of a row, answers now."""
-    from agent.answering import resident
-    from tools.tasks.evaluate import evaluate
+    from tools.tasks.evaluate import evaluate, resident
 
     with _named(row):
         subject = replace(resident(bench.model), open=bench.result)

@@ -86,11 +86,9 @@ def _table(summary: Summary) -> list[str]:
 
 
 def _tasks(found: Summary) -> list[str]:
-    from runs.report.tasks import TaskTable
     from tui.cli.tasks import table
 
-    tasks = TaskTable.of_run(found)
-    return [] if tasks is None else ["", *table(tasks).splitlines(), ""]
+    return [] if found.tasks is None else ["", *table(found.tasks).splitlines(), ""]
 
 
 def _row(name: str, row: Row, width: int) -> str:

@@ -19,7 +19,6 @@ from runs.report import plots
 from runs.report.family import family
 from runs.report.reproducible import reproduction
 from runs.report.summary import Summary, Trial, describe, number, summary
-from runs.report.tasks import TaskTable
 from runs.run import Run
 from runs.thoughts import ThoughtGraph, thought_graph
 from tools.edges import file_aside
@@ -27,6 +26,8 @@ from tools.tasks.scores import TaskScores
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from runs.report.tasks import TaskTable
 
 _BEST = 12
 _MARKS = re.compile(r"([\\`*_\[\]<>|#&!~$])")
@@ -85,7 +86,6 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
             recipe=_recipe_yaml(found),
             family=family(graph),
             lessons=graph.of_kind("lesson"),
-            tasks=TaskTable.of_run(found),
             **more,
         )
     )

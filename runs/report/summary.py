@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from runs.budget import Ledger, Spent
 from runs.candidate import Candidate
@@ -36,8 +37,11 @@ from tools.errors import SecateurError
 from tools.measurement import Measurement, Protocol
 from tools.reach import Reach
 from tools.recipe import Experts, Recipe, Structured, Unstructured
-from tools.tasks.scores import TaskScores, compare
+from tools.tasks.scores import TaskScores
 from tools.tasks.words import conclusion
+
+if TYPE_CHECKING:
+    from runs.report.tasks import TaskTable
 
 Role = Literal["dense", "reference", "result"]
 SAME = "same size and same speed"
@@ -143,11 +147,18 @@ class Summary:
     @property
     def on_tasks(self) -> str:
         """What can be said of the winner's answers beside the dense model's; empty where no tasks were asked."""
-        found = dict(self.answered)
-        if self.winner is None or self.dense is None or not {self.winner.name, self.dense.name} <= found.keys():
+        winner = self.winner
+        if self.tasks is None or winner is None or self.answered[-1][0] != winner.name:
             return ""
-        ours = found[self.winner.name]
-        return conclusion(ours.tasks, compare(ours, found[self.dense.name]), self.winner.name, "the dense model")
+        line = self.tasks.lines[-1]
+        return "" if line.beside is None else conclusion(line.scores.tasks, line.beside, winner.name, "the dense model")
+
+    @cached_property
+    def tasks(self) -> TaskTable | None:
+        """The table of tasks, compared once: ten thousand draws for every line; None where no tasks were asked."""
+        from runs.report.tasks import TaskTable
+
+        return TaskTable.of_run(self)
 
     def _limit_held(self, winner: Row, dense: Row | None) -> list[str]:
         most, allowed = self.goal.max_perplexity, self.goal.max_perplexity_rise

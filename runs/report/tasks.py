@@ -136,7 +136,7 @@ class TaskTable:
         return plots.dots(groups, title, zero=self.base is not None)
 
 
-def as_json(model: str, ours: TaskScores, against: tuple[str, TaskScores] | None) -> dict[str, Any]:
+def as_json(model: str, ours: TaskScores, against: tuple[str, TaskScores, Comparison] | None) -> dict[str, Any]:
     """What `secateur evaluate --tasks --json` prints."""
     found: dict[str, Any] = {
         "model": model,
@@ -156,8 +156,7 @@ def as_json(model: str, ours: TaskScores, against: tuple[str, TaskScores] | None
         "seconds": round(ours.seconds, 3),
     }
     if against is not None:
-        name, theirs = against
-        beside = compare(ours, theirs)
+        name, theirs, beside = against
         found["against"] = {
             "model": name,
             "protocol": theirs.protocol.model_dump(mode="json"),

@@ -18,6 +18,7 @@ from tools.tasks.scores import TaskProtocol, TaskScores
 if TYPE_CHECKING:
     from tools.checkpoint import Model
     from tools.tasks.answering import Speaker
+    from tools.text import Reads
 
 Progress = Callable[[str, int, int], None]
 """Task, tokens that are done, tokens in all."""
@@ -77,18 +78,32 @@ def task_libraries() -> dict[str, str]:
 def subject_of(name: str, *, cache: Path, dtype: str | None, device: str) -> Subject:
     """A model by name, without its weights; arguments and errors as of `open_model`."""
     from tools.checkpoint import fingerprint, open_model, open_reader, precision
+
+    reader = open_reader(name, cache)
+    return _subject(
+        reader,
+        lambda: open_model(name, cache=cache, dtype=dtype, device=device),
+        fingerprint=fingerprint(reader.folder),
+        dtype=precision(reader.config, dtype, device),
+        device=device,
+    )
+
+
+def resident(model: Model) -> Subject:
+    """An opened model as it is."""
+    return _subject(model, lambda: model, fingerprint=model.fingerprint, dtype=model.dtype, device=model.device)
+
+
+def _subject(of: Reads, open: Callable[[], Model], **known: str) -> Subject:
     from tools.hub import generation_sha256, tokenizer_sha256
     from tools.text import begin_of
 
-    reader = open_reader(name, cache)
     return Subject(
-        open=lambda: open_model(name, cache=cache, dtype=dtype, device=device),
-        fingerprint=fingerprint(reader.folder),
-        tokenizer=tokenizer_sha256(reader.folder),
-        begin=begin_of(reader)[1],
-        dtype=precision(reader.config, dtype, device),
-        device=device,
-        generation=generation_sha256(reader.folder),
+        open=open,
+        tokenizer=tokenizer_sha256(of.folder),
+        begin=begin_of(of)[1],
+        generation=generation_sha256(of.folder),
+        **known,
     )
 
 
@@ -128,7 +143,7 @@ def evaluate(
 def price(harness: Harness, subject: Subject, *, cache: Path | None) -> Price:
     """What answering would cost; what is answered already costs nothing. The model is opened where it is not all."""
     answering = Answering(subject, cache)
-    samples, tokens, steps = 0, 0, 0
+    samples, tokens = 0, 0
     asked = harness.requests(answering)
     for kind, tasks in asked.items():
         for name, requests in tasks.items():
@@ -136,7 +151,6 @@ def price(harness: Harness, subject: Subject, *, cache: Path | None) -> Price:
             if not answering.folder.record(kind, requests).complete:
                 answering.speaker.check(name, kind, requests)
                 tokens += sum(answering.speaker.tokens(kind, request) for request in requests)
-                steps += len(requests) if kind == "generate_until" else 0
     if not tokens:
         return Price(minutes=0.0, samples=samples, tokens=0, tokens_per_second=0.0)
     answering.speaker.rate(_TRIED)  # warms up

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +140,8 @@ class TaskScores(Frozen):
     @property
     def mean(self) -> float | None:
         """Of all tasks, where all are scores of which more is better."""
-        return mean_of({name: score.value for name, score in self.tasks.items()}) if _averaged(self) else None
+        values = [score.value for score in self.tasks.values()]
+        return sum(values) / len(values) if _averaged(self) else None
 
 
 class Flips(Frozen):
@@ -213,10 +214,6 @@ def compare(ours: TaskScores, theirs: TaskScores) -> Comparison:
         whole = flips if len(each) == len(found) else None
         mean = Difference(value=theirs.mean, difference=ours.mean - theirs.mean, low=low, high=high, flips=whole)
     return Comparison(tasks=found, mean=mean)
-
-
-def mean_of(values: Mapping[str, float]) -> float:
-    return sum(values.values()) / len(values)
 
 
 def columns(stratum: Stratum) -> Array:

@@ -160,11 +160,11 @@ def _answer(
         complain("interrupted: what is answered is kept, and the same command goes on from there")
         raise typer.Exit(130) from None
     (model, ours), *others = answered
-    facts = as_json(model, ours, others[0] if others else None)
     names = tasks.short_names(models)
-    shown = TaskTable.of(
-        [(n, s) for n, (_, s) in zip(names, answered, strict=True)], names[1] if others else None, names[0]
-    )
+    lines = [(name, scores) for name, (_, scores) in zip(names, answered, strict=True)]
+    shown = TaskTable.of(lines, names[1] if others else None, names[0])
+    beside = shown.lines[0].beside
+    facts = as_json(model, ours, None if beside is None else (*others[0], beside))
     if place is not None:
         tasks.write(place, shown, facts)
     print_json(facts) if json else print(tasks.table(shown))
