@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from tools.recipe import Recipe
 
 if TYPE_CHECKING:
+    from agent.session.settings import Settings
     from runs.report import Summary
-    from tools.layers import LayerRow
-    from tools.measurement import Measurement
-    from tools.tasks import TaskScores
-    from tui.settings import Settings
+    from tools.measure.tasks import TaskScores
+    from tools.recipe.measurement import Measurement
+    from tools.statistics.layers import LayerRow
 
 __all__ = ["Recipe", "answer", "evaluate", "prune", "search", "statistics"]
 
@@ -108,7 +108,7 @@ def search(
     >>> round(found.winner.sparsity, 2), len(found.trials), isinstance(found.recipe, Recipe)
     (0.5, 2, True)
     """
-    from tui.goal import task_plan
+    from agent.session.goal import task_plan
 
     found = _settings(home, options)
     return _work(
@@ -156,7 +156,7 @@ def answer(
     home: Path | None = None,
     **options: Any,
 ) -> TaskScores:
-    """Have a model answer tasks of lm-eval; `tools.tasks.compare` holds two such scores against each other.
+    """Have a model answer tasks of lm-eval; `tools.measure.tasks.compare` holds two such scores against each other.
 
     Args:
         model: a hub id, a folder, a GGUF file or a sample.
@@ -167,8 +167,8 @@ def answer(
     Raises:
         SecateurError: a task or the model does not permit it.
     """
+    from agent.session.goal import task_plan
     from tui.cli.tasks import answered
-    from tui.goal import task_plan
 
     found = _settings(home, options)
     plan = task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data, chat=chat)
@@ -194,17 +194,16 @@ def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[
 
 
 def _settings(home: Path | None, options: dict[str, Any]) -> Settings:
-    from tui.settings import load
+    from agent.session.settings import load
 
     return load(home, options)
 
 
 def _work(found: Settings, **asked: Any) -> Summary:
-    from tui.cli.edge import use_threads
-    from tui.goal import build
-    from tui.working import carry_out, start
+    from agent.session.goal import build
+    from agent.session.start import carry_out, start
 
-    use_threads(found)
+    found.use_threads()
     return carry_out(start(found, build(found, **asked)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from runs.thoughts import Edge, ThoughtGraph
+from runs.fold.thoughts import Edge, ThoughtGraph
 
 NEAR = 2
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from tools.edges import reason
-from tools.kept import Damaged, set_aside
+from tools.io.files import reason
+from tools.io.shelf import Damaged, set_aside
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
-    from agent.state import Context, State
+    from agent.context import Context, State
 
     Graph = CompiledStateGraph[State, Context, State, State]
 

@@ -16,9 +16,9 @@ from agent.identity import require_same_goal
 from agent.recorder import Recorder
 from runs.events import Event, Note, RunFailed, RunInterrupted, RunStarted
 from runs.run import Run, Status
-from tools import kept
-from tools.errors import SecateurError
-from tools.hardware import hardware_of
+from tools.io import shelf as kept
+from tools.io.errors import SecateurError
+from tools.io.hardware import hardware_of
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -112,10 +112,10 @@ def _step_through(record: Recorder) -> None:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     from agent.checkpoints import check, opened, start
+    from agent.context import Context
     from agent.designers.choose import designer
     from agent.graph import build
     from agent.nodes.search import place
-    from agent.state import Context
 
     run = record.run
     context = Context(record, run.home, designer(run.goal, record, run.home))

@@ -15,11 +15,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from agent.context import Context, State
 from agent.nodes.conclude import conclude
 from agent.nodes.opening import brief, recall, survey
 from agent.nodes.reason import reason
 from agent.nodes.search import design, measure, screen, select
-from agent.state import Context, State
 
 
 def _after_survey(state: State, runtime: Runtime[Context]) -> str:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runs.events import SurveyDone
 from runs.goal import Goal
-from tools.edges import sha256
-from tools.errors import SecateurError
-from tools.hub import tokenizer_sha256
+from tools.io.errors import SecateurError
+from tools.io.files import sha256
+from tools.model.hub import tokenizer_sha256
 
 if TYPE_CHECKING:
-    from tools.checkpoint import Model
-    from tools.measurement import Measurement
-    from tools.sources import Part
-    from tools.text import Windows
+    from tools.model.checkpoint import Model
+    from tools.recipe.measurement import Measurement
+    from tools.text.sources import Part
+    from tools.text.windows import Windows
 
 _DECIDES_NOTHING = {"budget", "workers", "output", "compress", "masks", "max_perplexity", "max_perplexity_rise"}
 """Fields of a goal that change no number that is measured."""
@@ -84,7 +84,7 @@ class Identified(Protocol):
 
 def changed_in(began: Identified, now: Identified, folder: Path) -> list[str]:
     """What of the model in `folder` is not as it was, in words."""
-    from tools.checkpoint import fingerprint
+    from tools.model.checkpoint import fingerprint
 
     changed = []
     if began.fingerprint != now.fingerprint:

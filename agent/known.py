@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tools.hardware import hardware_of
-from tools.kept import Kept
-from tools.measurement import Measurement, libraries
+from tools.io.hardware import hardware_of
+from tools.io.shelf import Kept
 from tools.recipe import Frozen, Recipe, Structured
+from tools.recipe.measurement import Measurement, libraries
 
 if TYPE_CHECKING:
-    from tools.text import Windows
-    from tools.workbench import Workbench
+    from tools.prune.bench import Workbench
+    from tools.text.windows import Windows
 
 
 class Known(Frozen):

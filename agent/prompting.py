@@ -15,14 +15,14 @@ from random import Random
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from agent.chain import Chain, chain
+from agent.designer_tools.looks import divergences
 from agent.designers import Situation
-from agent.history import History
-from agent.looking import divergences
 from runs.candidate import Candidate
 from runs.events import PastCandidate
-from runs.thoughts import ThoughtGraph, gain_over_parent, thought_graph
-from tools.allocation import units
+from runs.fold.history import History
+from runs.fold.thoughts import ThoughtGraph, gain_over_parent, thought_graph
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS
+from tools.prune.allocation import units
 from tools.recipe import NM, Structured
 
 SHOWN = 6

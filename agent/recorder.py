@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.history import History
 from runs.budget import Ledger
 from runs.events import (
     CandidateMeasured,
@@ -17,8 +16,9 @@ from runs.events import (
     Stage,
     Unreadable,
 )
+from runs.fold.history import History
 from runs.run import STOP, Run
-from tools.measurement import Measurement
+from tools.recipe.measurement import Measurement
 
 Listener = Callable[[Event], None]
 

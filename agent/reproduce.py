@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from agent.identity import changed_in
 from runs.reproduction import Asked, Machine, Measured, Reproduction, Text
-from tools.edges import sha256
-from tools.errors import SecateurError
-from tools.hub import tokenizer_sha256
+from tools.io.errors import SecateurError
+from tools.io.files import sha256
+from tools.model.hub import tokenizer_sha256
 
 if TYPE_CHECKING:
-    from tools.checkpoint import Model, Reader
-    from tools.sources import Part
-    from tools.tasks.process import Harness
-    from tools.text import Windows
-    from tools.workbench import Workbench
+    from tools.measure.tasks.process import Harness
+    from tools.model.checkpoint import Model, Reader
+    from tools.prune.bench import Workbench
+    from tools.text.sources import Part
+    from tools.text.windows import Windows
 
 SPARSITY = 1e-4
 """Absolute."""
@@ -106,7 +106,7 @@ def reproduce(
     """
     import torch
 
-    from tools.checkpoint import open_model
+    from tools.model.checkpoint import open_model
 
     if (count := threads or file.machine.threads) is not None:
         torch.set_num_threads(count)
@@ -129,7 +129,7 @@ def reproduce(
 @contextmanager
 def _examined(asked: Asked | None) -> Iterator[Harness | None]:
     """lm-eval with the file's tasks, where it has some."""
-    from tools.tasks.process import Harness
+    from tools.measure.tasks.process import Harness
 
     if asked is None:
         yield None
@@ -140,7 +140,7 @@ def _examined(asked: Asked | None) -> Iterator[Harness | None]:
 
 def _scores(row: Measured, bench: Workbench, harness: Harness, asked: Asked) -> dict[str, float]:
     """What the resident model, in the form of a row, answers now."""
-    from tools.tasks.evaluate import evaluate, resident
+    from tools.measure.tasks.evaluate import evaluate, resident
 
     with _named(row):
         subject = replace(resident(bench.model), open=bench.result)
@@ -155,7 +155,7 @@ def _scores(row: Measured, bench: Workbench, harness: Harness, asked: Asked) -> 
 
 def _reader(file: Reproduction, cache: Path) -> Reader:
     """What cuts the texts, of a model that is what it was; told before any weights are read."""
-    from tools.checkpoint import fingerprint, locate, open_reader
+    from tools.model.checkpoint import fingerprint, locate, open_reader
 
     folder, was = locate(file.model.name, cache), file.model
     now = was.model_copy(
@@ -172,7 +172,7 @@ def _reader(file: Reproduction, cache: Path) -> Reader:
 
 def _texts(file: Reproduction, reader: Reader) -> dict[Part, Windows]:
     """Both texts at once: a local file that is read for both is dealt between them as it was."""
-    from tools.text import Wanted, texts
+    from tools.text.windows import Wanted, texts
 
     asked: dict[Part, Text] = {"calibration": file.calibration, "test": file.test}
     found = texts(reader, {part: Wanted(of.source, of.windows, of.length, of.seed) for part, of in asked.items()})
@@ -189,7 +189,7 @@ def _refused(what: str) -> SecateurError:
 def _differs(file: Reproduction, device: str) -> dict[str, tuple[str, str]]:
     import torch
 
-    from tools.hardware import hardware_of
+    from tools.io.hardware import hardware_of
 
     now = Machine(device=device, hardware=hardware_of(device), threads=torch.get_num_threads())
     pairs = {
@@ -210,9 +210,9 @@ def _version(name: str) -> str:
 
 
 def _bench(file: Reproduction, model: Model, calibration: Windows) -> Workbench:
-    from tools.prune import needs_of
-    from tools.structure.prices import Prices
-    from tools.workbench import Workbench
+    from tools.prune.bench import Workbench
+    from tools.prune.structures.seconds import Prices
+    from tools.prune.weights.way import needs_of
 
     needs: frozenset[str] = frozenset()
     for row in file.rows:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runs.candidate import Candidate
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 from tools.recipe import Experts, Recipe, Structured
 
 if TYPE_CHECKING:
     import torch
 
-    from tools.workbench import Workbench
+    from tools.prune.bench import Workbench
 
 SAME_RANKING = 0.9999
 """Rank correlation from which two metrics count as one."""

@@ -23,10 +23,10 @@ from memory.remembered import Remembered, from_events
 from runs.events import encode
 from runs.lock import Locked, hold
 from runs.run import Run, list_runs
-from tools import kept
-from tools.edges import file_aside, reason
-from tools.errors import SecateurError, UsageError
-from tools.kept import Damaged, set_aside
+from tools.io import shelf as kept
+from tools.io.errors import SecateurError, UsageError
+from tools.io.files import file_aside, reason
+from tools.io.shelf import Damaged, set_aside
 from tools.recipe import Pattern, first_problem
 
 if TYPE_CHECKING:

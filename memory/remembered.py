@@ -18,8 +18,8 @@ from runs.events import (
     RunStarted,
     SurveyDone,
 )
-from tools.measurement import Measurement
 from tools.recipe import Frozen, Recipe
+from tools.recipe.measurement import Measurement
 
 
 class Remembered(Frozen):

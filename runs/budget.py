@@ -24,7 +24,7 @@ from runs.events import (
     Said,
 )
 from runs.goal import Budget
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 
 __all__ = ["Budget", "BudgetSpent", "Ledger", "Spent"]
 

@@ -15,11 +15,11 @@ from pydantic_core import to_json
 from runs.candidate import Candidate, Text
 from runs.goal import Goal
 from runs.plain import plain
-from tools.continuation import Continuation
-from tools.measurement import Measurement
-from tools.reach import Reach
+from tools.measure.continuation import Continuation
+from tools.measure.tasks.scores import TaskScores
+from tools.prune.reach import Reach
 from tools.recipe import Frozen, Recipe, Request
-from tools.tasks.scores import TaskScores
+from tools.recipe.measurement import Measurement
 
 
 def _now() -> datetime:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from tools.errors import UsageError
+from tools.io.errors import UsageError
+from tools.measure.tasks.plan import Part as TaskPart
+from tools.measure.tasks.plan import TaskPlan
 from tools.recipe import (
     NM,
     Calibration,
@@ -18,8 +20,6 @@ from tools.recipe import (
     check_sparsity,
     first_problem,
 )
-from tools.tasks.plan import Part as TaskPart
-from tools.tasks.plan import TaskPlan
 
 PACKS = 0.1
 """Sparsity from which packing surely pays: its masks take a bit per weight, 1/16 of weights of half precision."""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from runs.events import Event, Progress, Unreadable, decode, encode
 from runs.secrets import scrub_fields
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 
 _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 _CHUNK = 1 << 16

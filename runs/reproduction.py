@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.measure.tasks.plan import TaskPlan
 from tools.recipe import Frozen, Recipe, Request, Structured, first_problem
-from tools.tasks.plan import TaskPlan
 
 FORMAT = 1
 NAME = "reproduce.yaml"
@@ -36,7 +36,7 @@ class Subject(Frozen):
 
     name: Name
     fingerprint: Name
-    """Of weights and configuration, as `tools.checkpoint.fingerprint` has it."""
+    """Of weights and configuration, as `tools.model.checkpoint.fingerprint` has it."""
     configuration: Sha256
     """Of config.json."""
     tokenizer: Sha256

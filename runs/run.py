@@ -25,7 +25,7 @@ from runs.events import Event, Extended, RunFailed, RunFinished, RunStarted, Sai
 from runs.goal import Goal
 from runs.journal import Journal
 from runs.lock import Holder, Locked, hold, holder
-from tools.errors import SecateurError, UsageError
+from tools.io.errors import SecateurError, UsageError
 from tools.recipe import first_problem
 
 STOP = "stop"

@@ -28,12 +28,12 @@ from runs.events import (
     SurveyDone,
 )
 from runs.goal import Goal
-from tools import verify
-from tools.edges import quiet
-from tools.errors import SecateurError
-from tools.measurement import Kind, Measurement, Protocol
+from tools.deliver import verify
+from tools.io.errors import SecateurError
+from tools.io.files import quiet
+from tools.model.sample import TINY
 from tools.recipe import Compensation, Recipe
-from tools.sample import TINY
+from tools.recipe.measurement import Kind, Measurement, Protocol
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # no test measures time
@@ -43,7 +43,7 @@ ELSEWHERE = ("test_save", "test_delivered", "test_experts", "test_structure")
 
 
 def _asked_here(folder: Path, request: Path) -> str:
-    """What `tools.verify` asks of a fresh process, in this one: importing torch anew takes longer than a whole run."""
+    """What `tools.deliver.verify` asks of a fresh process, in this one: importing torch takes longer than a run."""
     try:
         verify.answer(folder, request)
     except SecateurError as error:
@@ -190,7 +190,7 @@ def work_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], float]]
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    from tools.evaluate import latency
+    from tools.measure import latency
 
     done = [0.0]
 

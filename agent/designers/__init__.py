@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from agent.evolution.genes import Child, Parent, Pool
-from agent.evolution.shapes import allocation_of
+from agent.breeding.genes import Child, Parent, Pool
+from agent.breeding.shapes import allocation_of
 from runs.candidate import Candidate
 from runs.events import Event, PastCandidate
 from runs.goal import Goal
-from tools.allocation import units
 from tools.expression import METRIC
+from tools.prune.allocation import units
 from tools.recipe import NM, Experts, Pattern, Recipe, Structured
 
 if TYPE_CHECKING:
-    from agent.history import History
-    from tools.workbench import Workbench
+    from runs.fold.history import History
+    from tools.prune.bench import Workbench
 
 
 EXPENSIVE = frozenset({"G", "R"})

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from agent.breeding.genes import Child, Pool, breed
+from agent.breeding.trees import tournament
 from agent.designers import Reason, Situation, remembered
 from agent.designers.shapes import structured_seeds
-from agent.evolution.genes import Child, Pool, breed
-from agent.evolution.trees import tournament
-from agent.history import History
 from runs.events import PastCandidate
-from runs.thoughts import gain_over_parent
-from tools.methods import reference, references
+from runs.fold.history import History
+from runs.fold.thoughts import gain_over_parent
 from tools.recipe import NM, Allocation, Compensation, Experts, Recipe, Structured
+from tools.recipe.methods import reference, references
 
 ATTEMPTS = 40
 """Draws per wanted candidate before a generation is left smaller."""

@@ -7,20 +7,20 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.breeding.genes import ALLOCATION_TERMINALS
 from agent.designers import Designer, pool_of
 from agent.designers.builtin import Builtin
-from agent.evolution.genes import ALLOCATION_TERMINALS
 from agent.recorder import Recorder
 from runs.events import Answered, Note
 from runs.goal import Goal
-from tools.edges import reason
-from tools.errors import SecateurError, UsageError
+from tools.io.errors import SecateurError, UsageError
+from tools.io.files import reason
 from tools.recipe import Experts
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from agent.designers.recorded import Line
+    from agent.llm.journalled import Line
 
 NAMES = ("builtin", "random", "evolution", "self")
 TIMEOUT = 120.0
@@ -84,8 +84,8 @@ def replayed(goal: Goal) -> list[Answered]:
 
 
 def _line(goal: Goal, record: Recorder, home: Path) -> Line:
-    from agent.designers.prices import price_of
-    from agent.designers.recorded import Line, Way
+    from agent.llm.journalled import Line, Way
+    from agent.llm.prices import price_of
 
     name = goal.designer
     if name.startswith("replay:"):
@@ -108,8 +108,8 @@ def chat_model(goal: Goal, home: Path) -> BaseChatModel:
     """
     kind, _, rest = goal.designer.partition(":")
     if kind in ("self", "local"):
-        from agent.designers.calls import Terminals
-        from agent.designers.local import LocalChatModel
+        from agent.llm.calls import Terminals
+        from agent.llm.local import LocalChatModel
 
         readable = Terminals(tuple(sorted(pool_of(goal).metric_terminals)), tuple(sorted(ALLOCATION_TERMINALS)))
         return LocalChatModel.open(

@@ -7,10 +7,10 @@ mutation and crossover, over Wanda-sp's scores and without compensation; the fin
 
 from __future__ import annotations
 
+from agent.breeding.genes import Child, Pool
 from agent.designers import Situation
 from agent.designers.builtin import Builtin
 from agent.designers.random import POPULATION, draw
-from agent.evolution.genes import Child, Pool
 from tools.recipe import Compensation, Structured
 
 RATES_ONLY = Pool(frozenset(), compensation=False, metrics=False)

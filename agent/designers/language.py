@@ -18,13 +18,13 @@ from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddlewar
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
+from agent.breeding.genes import Child
+from agent.designer_tools.toolbox import Toolbox
 from agent.designers import Reason, Situation
 from agent.designers.builtin import Builtin
-from agent.designers.recorded import Line, Recorded, Unusable
-from agent.evolution.genes import Child
+from agent.llm.journalled import Line, Recorded, Unusable
 from agent.prompting import Style, draw_template, opening, prompt
 from agent.screening import Screen
-from agent.toolbox import Toolbox
 from runs.budget import BudgetSpent
 from runs.events import Note
 

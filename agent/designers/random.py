@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from random import Random
 
+from agent.breeding.genes import ALLOCATION_TERMINALS, GRANULARITIES, WIDEST, Child
+from agent.breeding.trees import random_tree
 from agent.designers import Situation
 from agent.designers.builtin import Builtin
 from agent.designers.shapes import drawn
-from agent.evolution.genes import ALLOCATION_TERMINALS, GRANULARITIES, WIDEST, Child
-from agent.evolution.trees import random_tree
 from tools.expression import ALLOCATION, METRIC, format_expression, simplify
 from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from random import Random
 
+from agent.breeding.genes import Child, Parent
+from agent.breeding.shapes import GONE, allocation_of, levelled
+from agent.breeding.trees import random_tree
 from agent.designers import Situation, remembered
-from agent.evolution.genes import Child, Parent
-from agent.evolution.shapes import GONE, allocation_of, levelled
-from agent.evolution.trees import random_tree
 from runs.events import PastCandidate
-from tools.allocation import units
 from tools.expression import METRIC, format_expression, simplify
-from tools.methods import reference, references
+from tools.prune.allocation import units
 from tools.recipe import Allocation, Compensation, Granularity, Recipe, Structured
+from tools.recipe.methods import reference, references
 
 IRREPLACEABLE = "W * X_var / D"
 """How much a channel fluctuates (FLAP) and how little the others can stand in for it (OBS). Where the matrices that

@@ -15,10 +15,10 @@ from typing import Literal
 import torch
 from langgraph.runtime import Runtime
 
-from agent.answering import Desk
-from agent.evolution.shapes import mostly_blocks
+from agent.breeding.shapes import mostly_blocks
+from agent.context import Context, State
 from agent.known import Known, known_place
-from agent.state import Context, State
+from agent.tasks import Desk
 from runs.candidate import Candidate
 from runs.events import (
     CandidateMeasured,
@@ -31,30 +31,31 @@ from runs.events import (
     SpeedMeasured,
     TasksAnswered,
 )
+from runs.fold.summary import summary
 from runs.goal import Goal
-from runs.report import render_card, summary, write
-from tools.checkpoint import Model, open_model
-from tools.compress import compress_folder
-from tools.errors import SecateurError
-from tools.evaluate.generate import NEW_TOKENS, continuations, openings
-from tools.evaluate.latency import measure_latency
-from tools.evaluate.speed import Plan as Timing
-from tools.finetune import write_masks
-from tools.methods import references
-from tools.precision import note_of
-from tools.prune import reads_inputs
+from runs.report import render_card, write
+from tools.deliver.keep_zeros import write_masks
+from tools.deliver.save import save_model
+from tools.deliver.verify import sparsities, verify_saved
+from tools.io.errors import SecateurError
+from tools.measure.generate import NEW_TOKENS, continuations, openings
+from tools.measure.latency import measure_latency
+from tools.measure.speed import Plan as Timing
+from tools.measure.tasks.plan import TaskPlan
+from tools.measure.tasks.scores import TaskScores
+from tools.model.checkpoint import Model, open_model
+from tools.model.packed import compress_folder
+from tools.model.precision import note_of
+from tools.prune.bench import Snapshot
+from tools.prune.structures.seconds import DECODED
+from tools.prune.weights.way import reads_inputs
 from tools.recipe import Compensation, Experts, Recipe, Request, Structured
-from tools.save import save_model
-from tools.sources import Part
-from tools.structure.prices import DECODED
-from tools.tasks.plan import TaskPlan
-from tools.tasks.scores import TaskScores
-from tools.verify import sparsities, verify_saved
-from tools.workbench import Snapshot
+from tools.recipe.methods import references
+from tools.text.sources import Part
 
 PROBE_TOKENS = 64
 CALIBRATED = ", calibrated on its own activations"
-"""What `tools.blocks.check_blocks` proved at the start of the final form."""
+"""What `tools.model.blocks.check_blocks` proved at the start of the final form."""
 
 
 @dataclass

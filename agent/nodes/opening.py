@@ -6,16 +6,16 @@ import time
 
 from langgraph.runtime import Runtime
 
-from agent import answering
+from agent import tasks as answering
+from agent.context import Context, State
 from agent.nodes.search import place
-from agent.state import Context, State
 from runs.events import Note, PastCandidate, Recalled, SurveyDone, Timed
-from tools.blocks import check_blocks
-from tools.errors import SecateurError
-from tools.methods import references
-from tools.reach import reach_of
+from tools.deliver.save import check_place
+from tools.io.errors import SecateurError
+from tools.model.blocks import check_blocks
+from tools.prune.reach import reach_of
 from tools.recipe import Experts, Structured
-from tools.save import check_place
+from tools.recipe.methods import references
 
 RECALLED = 3
 """How many past candidates join the first generation."""

@@ -10,10 +10,10 @@ from dataclasses import asdict
 
 from langgraph.runtime import Runtime
 
+from agent.context import Context, State
 from agent.designers import Reason
 from agent.nodes.search import rungs, situation
 from agent.principles import Principle, principles
-from agent.state import Context, State
 from runs.candidate import Candidate
 from runs.events import Thought
 

@@ -9,11 +9,11 @@ from random import Random
 
 from langgraph.runtime import Runtime
 
+from agent.breeding.archive import population
+from agent.breeding.genes import Child
+from agent.context import Context, State
 from agent.designers import Situation, parent_of, pool_of
-from agent.evolution.archive import population
-from agent.evolution.genes import Child
 from agent.screening import Screen
-from agent.state import Context, State
 from runs.budget import BudgetSpent
 from runs.candidate import Candidate
 from runs.events import (
@@ -25,10 +25,10 @@ from runs.events import (
     ReferenceMeasured,
     Selected,
 )
-from runs.executors import Failed, Outcome
 from runs.goal import Part
-from tools.methods import references
+from runs.workers import Failed, Outcome
 from tools.recipe import NM, Experts
+from tools.recipe.methods import references
 
 GENERATION = 6
 """Candidates per generation after the seeds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from runs.fold.summary import Row, Summary, Trial, summary
 from runs.report.render import render_card, write
-from runs.report.summary import Row, Summary, Trial, summary
 
 __all__ = ["Row", "Summary", "Trial", "render_card", "summary", "write"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from runs.thoughts import Edge, Node, ThoughtGraph
+from runs.fold.thoughts import Edge, Node, ThoughtGraph
 
 _COLUMN, _ROW, _BOX, _TALL, _MARGIN = 130, 26, 92, 18, 12
 Place = tuple[float, float]

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from runs.thoughts import Edge, EdgeKind, Node, NodeKind, ThoughtGraph
+from runs.fold.thoughts import Edge, EdgeKind, Node, NodeKind, ThoughtGraph
 
 LABEL = 60
 """Characters of a node's text that a drawing shows."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from runs.fold.summary import Row, Trial, number
 from runs.report.front import front
-from runs.report.summary import Row, Trial, number
 
 _WIDTH, _HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 150, 14, 30

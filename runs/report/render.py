@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import yaml
 
 from runs.candidate import Candidate
+from runs.fold.summary import Summary, Trial, describe, number, summary
+from runs.fold.thoughts import ThoughtGraph, thought_graph
 from runs.plain import plain
 from runs.report import plots
 from runs.report.family import family
 from runs.report.reproducible import reproduction
-from runs.report.summary import Summary, Trial, describe, number, summary
 from runs.run import Run
-from runs.thoughts import ThoughtGraph, thought_graph
-from tools.edges import file_aside
-from tools.tasks.scores import TaskScores
+from tools.io.files import file_aside
+from tools.measure.tasks.scores import TaskScores
 
 if TYPE_CHECKING:
     from jinja2 import Environment

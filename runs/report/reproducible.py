@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from runs.events import Event, FinalMeasured, RunStarted, SurveyDone, Timed
-from runs.report.summary import summary
+from runs.fold.summary import summary
 from runs.reproduction import Asked, Machine, Measured, Reproduction, Subject, Text, Times
-from tools.tasks.scores import TaskScores
+from tools.measure.tasks.scores import TaskScores
 
 DECIDING = ("python", "numpy", "torch", "transformers", "lm_eval")
 """Of the versions that a journal holds, those that can move a number."""

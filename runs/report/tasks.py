@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from runs.fold.summary import Summary
 from runs.report import plots
-from runs.report.summary import Summary
-from tools.tasks.scores import Comparison, TaskScores, compare
-from tools.tasks.words import conclusion, flips, gap, shown
+from tools.measure.tasks.scores import Comparison, TaskScores, compare
+from tools.measure.tasks.words import conclusion, flips, gap, shown
 
 Z = 1.96
 """Standard errors to either end of a 95 % interval."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.evolution.archive import elites, niche, population
+from agent.breeding.archive import elites, niche, population
 from runs.candidate import Candidate
 from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent.chain import best_path, chain, contrast, draw_anchor, neighbours
 from agent.principles import FEWEST, features, interval, principles
 from runs.candidate import Candidate
-from runs.thoughts import Edge, Node, ThoughtGraph
+from runs.fold.thoughts import Edge, Node, ThoughtGraph
 from tools.recipe import Allocation, Compensation, Recipe, Unstructured
 
 

@@ -23,13 +23,13 @@ import torch
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agent.checkpoints import check, opened, start
+from agent.context import Context, State
 from agent.designers.builtin import Builtin
 from agent.engine import work
 from agent.graph import build
-from agent.history import History
 from agent.nodes.search import place
 from agent.recorder import Recorder
-from agent.state import Context, State
+from agent.session.start import carry_out
 from runs.events import (
     CandidateMeasured,
     CandidateProposed,
@@ -47,15 +47,16 @@ from runs.events import (
     SpeedMeasured,
     Timed,
 )
-from runs.executors.results import Result
+from runs.fold.history import History
+from runs.fold.summary import summary
 from runs.goal import Budget, Evaluation, Goal, Part, Workers
-from runs.report import summary, write
+from runs.report import write
 from runs.run import STOP, Run, Status, create, list_runs, open_run
-from tools.errors import SecateurError
-from tools.prune import overall
+from runs.workers.results import Result
+from tools.io.errors import SecateurError
+from tools.prune.weights.way import overall
 from tools.recipe import Calibration, Request, Structured, parse_pattern
-from tui.panes.runs import known
-from tui.working import carry_out
+from tui.app.panes.runs import known
 
 
 def goal(**changes: object) -> Goal:
@@ -87,8 +88,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_search_ends_with_a_saved_model_that_is_as_asked(finished: Run) -> None:
-    from tools.checkpoint import open_model
-    from tools.verify import sparsities
+    from tools.deliver.verify import sparsities
+    from tools.model.checkpoint import open_model
 
     assert finished.status() is Status.FINISHED
     found = summary(finished.journal.read())
@@ -198,8 +199,8 @@ def test_a_named_method_is_applied_without_a_search(method: str, tmp_path: Path)
 
 
 def test_two_of_four_is_exact_in_every_group(tmp_path: Path) -> None:
-    from tools.architecture import weight
-    from tools.checkpoint import open_model
+    from tools.model.architecture import weight
+    from tools.model.checkpoint import open_model
 
     run = create(tmp_path, goal(pattern=parse_pattern("2:4"), budget=Budget(candidates=5)))
     work(run)
@@ -319,7 +320,7 @@ def test_the_place_of_a_run_follows_from_its_journal_whatever_became_of_its_chec
     where: State = {"generation": 1, "enough": "the budget of 10 candidates is spent"}
     assert place(Context(Recorder(late), late.home, Builtin())) == where
     check(path, config)
-    told = [record.getMessage() for record in caplog.records if record.name == "tools.kept"]
+    told = [record.getMessage() for record in caplog.records if record.name == "tools.io.shelf"]
     assert len(told) == (damage in UNREADABLE)
     assert (tmp_path / "checkpoints.sqlite.damaged").exists() == (damage in UNREADABLE)
     with closing(opened(path)) as connection:
@@ -425,7 +426,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model, texts and a home whose run was interrupted when two candidates were measured."""
-    from tools.sample import TINY
+    from tools.model.sample import TINY
 
     at = tmp_path_factory.mktemp("begun")
     shutil.copytree(TINY, at / "model")

@@ -8,18 +8,18 @@ from random import Random
 from agent.designers import Situation, parent_of, pool_of
 from agent.designers.builtin import Builtin
 from agent.designers.choose import designer
-from agent.history import History
 from agent.recorder import Recorder
 from agent.screening import Screen
 from runs.candidate import Candidate
 from runs.events import Note, PastCandidate
+from runs.fold.history import History
 from runs.goal import Goal
 from runs.run import create
 from tests.tools.conftest import random_windows
 from tests.tools.mixtures import mixture
-from tools.methods import method
+from tools.prune.bench import Workbench
 from tools.recipe import Compensation, Experts, Recipe, Structured
-from tools.workbench import Workbench
+from tools.recipe.methods import method
 
 
 def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:

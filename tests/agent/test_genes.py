@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.breeding.genes import OPERATORS, Child, Operator, Parent, Pool, breed, change_compensation, nudge_rates
 from agent.designers import Situation
 from agent.designers.builtin import Builtin
 from agent.designers.random import RandomSearch
-from agent.evolution.genes import OPERATORS, Child, Operator, Parent, Pool, breed, change_compensation, nudge_rates
-from agent.history import History
+from runs.fold.history import History
 from runs.goal import Goal
 from tools.expression import ALLOCATION, METRIC, parse, used_terminals
 from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured, parse_pattern

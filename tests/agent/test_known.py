@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from agent.known import Known, known_place
-from tools.checkpoint import open_model
-from tools.kept import Kept
-from tools.text import windows
-from tools.workbench import Workbench
+from tools.io.shelf import Kept
+from tools.model.checkpoint import open_model
+from tools.prune.bench import Workbench
+from tools.text.windows import windows
 
 
 @pytest.mark.parametrize("value", [40.0, math.inf])

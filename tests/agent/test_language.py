@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
+from agent.context import Context
 from agent.designers.builtin import Builtin
 from agent.designers.choose import check, designer
 from agent.engine import work
@@ -19,13 +20,12 @@ from agent.nodes.opening import recall, survey
 from agent.nodes.reason import reason
 from agent.nodes.search import design, measure, screen, select
 from agent.recorder import Recorder
-from agent.state import Context
 from runs.events import Answered, Asked, CandidateMeasured, CandidateProposed, Note, Spoke, Thought, ToolUsed
+from runs.fold.summary import summary
 from runs.goal import Budget, Evaluation, Goal, Part
-from runs.report import summary
 from runs.run import Run, Status, create, list_runs
 from tests.agent.loopback import Reply, Script, call, say, serving
-from tools.errors import UsageError
+from tools.io.errors import UsageError
 from tools.recipe import Calibration, Structured
 from tui.cli import run as cli
 
@@ -62,7 +62,7 @@ def goal(**changes: object) -> Goal:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.designers.recorded.WAIT", wait_none())
+    monkeypatch.setattr("agent.llm.journalled.WAIT", wait_none())
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
@@ -365,7 +365,7 @@ def test_a_secret_that_comes_in_pieces_is_written_nowhere(
         spoken = [{"content": piece} for piece in pieces]
         return Reply(deltas=[*({"reasoning_content": piece} for piece in pieces), *spoken])
 
-    monkeypatch.setattr("agent.designers.recorded.PIECE_SECONDS", 0.0)
+    monkeypatch.setattr("agent.llm.journalled.PIECE_SECONDS", 0.0)
     context = at_work(dripping)
     generation(context)
     spoken = [event for event in context.recorder.events if isinstance(event, Spoke)]

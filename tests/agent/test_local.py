@@ -16,12 +16,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from agent.asking import FormulaOrRates
-from agent.designers.calls import Piece, Terminals, pieces
-from agent.designers.local import LocalChatModel
-from agent.designers.transcript import prompt
-from tools.errors import UsageError
+from agent.designer_tools.arguments import FormulaOrRates
+from agent.llm.calls import Piece, Terminals, pieces
+from agent.llm.local import LocalChatModel
+from agent.llm.transcript import prompt
 from tools.expression import ALLOCATION, METRIC, parse, used_terminals
+from tools.io.errors import UsageError
 
 CHATML = (
     "{% for m in messages %}{{ '[' + m['role'] + ']' + m['content'] + '\\n' }}{% endfor %}"

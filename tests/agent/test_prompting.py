@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from agent.drafting import allocation, changed, crossed, nudged, written
-from agent.evolution.genes import Parent
-from agent.history import History
+from agent.breeding.genes import Parent
+from agent.designer_tools.drafts import allocation, changed, crossed, nudged, written
 from agent.prompting import RATE, Template, template_weights
 from runs.candidate import Candidate
+from runs.fold.history import History
 from runs.goal import Goal
-from tools.errors import UsageError
 from tools.expression import METRIC
+from tools.io.errors import UsageError
 from tools.recipe import Allocation, Recipe
 
 GOAL = Goal(model="tiny", sparsity=0.5)

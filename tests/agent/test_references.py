@@ -7,17 +7,17 @@ from random import Random
 
 import pytest
 
+from agent.context import Context
 from agent.designers import Situation, pool_of
 from agent.designers.builtin import Builtin
-from agent.history import History
 from agent.nodes.search import _control
 from agent.recorder import Recorder
-from agent.state import Context
 from runs.candidate import Candidate
+from runs.fold.history import History
 from runs.goal import Goal
 from runs.run import create
-from tools.methods import method
 from tools.recipe import NM, Pattern, Unstructured
+from tools.recipe.methods import method
 
 ROW, MATRIX, BLOCK = (Unstructured(group=group) for group in ("row", "matrix", "block"))
 

@@ -13,26 +13,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
+from agent.breeding.genes import Operator, Parent, Pool, breed
+from agent.breeding.shapes import GONE, SHAPES, allocation_of, levelled, mostly_blocks, needed, spare
 from agent.designers import Situation, parent_of, pool_of
 from agent.designers.builtin import Builtin
 from agent.designers.evolution import Evolution
 from agent.designers.random import RandomSearch
 from agent.designers.shapes import allows, drawn, structured_seeds
 from agent.engine import work
-from agent.evolution.genes import Operator, Parent, Pool, breed
-from agent.evolution.shapes import GONE, SHAPES, allocation_of, levelled, mostly_blocks, needed, spare
-from agent.history import History
 from agent.screening import Screen
 from runs.candidate import Candidate
 from runs.events import PastCandidate, Stage
+from runs.fold.history import History
+from runs.fold.summary import summary
 from runs.goal import Budget, Evaluation, Goal, Part
-from runs.report import summary
 from runs.run import create
-from tools.checkpoint import open_model
+from tools.model.checkpoint import open_model
+from tools.prune.bench import Workbench
+from tools.prune.structures.anatomy import layers_of
 from tools.recipe import Calibration, Compensation, Recipe, Request, Structured
-from tools.structure.anatomy import layers_of
-from tools.text import windows
-from tools.workbench import Workbench
+from tools.text.windows import windows
 
 POOL = Pool(frozenset({"W", "X", "X_var", "X_abs"}), compensation=True)
 LAYERS = tuple((block, sublayer, size) for block in range(5) for sublayer, size in (("attention", 100), ("mlp", 300)))

@@ -11,24 +11,24 @@ from typing import Any
 
 import pytest
 
-from agent import answering
-from agent.answering import look
+from agent import tasks as answering
 from agent.engine import work
 from agent.reproduce import reproduce
+from agent.tasks import look
 from runs.candidate import Candidate
 from runs.events import Note, TasksAnswered
+from runs.fold.summary import summary
 from runs.goal import Budget, Evaluation, Goal, Part
-from runs.report import summary
 from runs.report.tasks import TaskTable
 from runs.reproduction import load
 from runs.run import Run, Status, create
 from tests.tools.asking import InProcess
-from tools.errors import SecateurError, UsageError
-from tools.methods import method
+from tools.io.errors import SecateurError, UsageError
+from tools.measure.tasks.plan import TaskPlan, part_of
+from tools.prune.bench import Workbench
 from tools.recipe import Calibration
-from tools.tasks.plan import TaskPlan, part_of
-from tools.text import windows
-from tools.workbench import Workbench
+from tools.recipe.methods import method
+from tools.text.windows import windows
 
 SAMPLES = 24
 WORDS = ("the", "of", "government", "year", "we", "zzyx", "people", "qqqq")
@@ -128,13 +128,13 @@ def test_reports_show_the_tasks(judged: Run) -> None:
 
 
 def test_scores_are_reproduced_to_the_last_digit(judged: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.tasks.process.Harness", InProcess)
+    monkeypatch.setattr("tools.measure.tasks.process.Harness", InProcess)
     file = load(judged.reproduction_file)
     assert {name for row in file.rows for name in row.scores} == {"mine"}
     done = reproduce(file, cache=judged.home / "cache")
     assert {number.verdict for number in done.numbers} == {"the same to the last digit"}
     assert sum(number.name == "mine" for number in done.numbers) == len(file.rows)
-    monkeypatch.setattr("tools.tasks.local.sha256", lambda file: "0" * 64)
+    monkeypatch.setattr("tools.measure.tasks.local.sha256", lambda file: "0" * 64)
     with pytest.raises(SecateurError, match=r"the tasks are not what they were \(mine\)"):
         reproduce(file, cache=judged.home / "cache")
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_asked_is_told_before_the_search(tmp_path: Path, folder: 
 
 
 def test_a_designer_is_told_the_price_and_then_the_scores(judged: Run, folder: Path) -> None:
-    from tools.checkpoint import open_model
+    from tools.model.checkpoint import open_model
 
     model = open_model("tiny", cache=judged.home / "cache")
     calibration = windows("builtin", model, part="calibration", count=4, length=64)

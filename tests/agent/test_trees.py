@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.evolution.trees import MAX_NODES, crossover, mutate, random_tree, tournament
-from tools.errors import SecateurError
+from agent.breeding.trees import MAX_NODES, crossover, mutate, random_tree, tournament
 from tools.expression import (
     ALLOCATION,
     METRIC,
@@ -31,6 +30,7 @@ from tools.expression import (
 from tools.expression.bounds import axes
 from tools.expression.nodes import walk
 from tools.expression.operators import COLUMN, ROW
+from tools.io.errors import SecateurError
 
 torch.set_num_threads(1)
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import torch
 from platformdirs import user_data_path
 
-from tools.architecture import weight
-from tools.checkpoint import Model, open_model
-from tools.heap import keep_freed_memory
-from tools.methods import method
-from tools.prune import prune_from_statistics
+from tools.io.heap import keep_freed_memory
+from tools.model.architecture import weight
+from tools.model.checkpoint import Model, open_model
+from tools.prune.bench import Workbench
+from tools.prune.weights.way import prune_from_statistics
 from tools.recipe import NM, Recipe
-from tools.statistics import batches, collect
-from tools.text import windows
-from tools.workbench import Workbench
+from tools.recipe.methods import method
+from tools.statistics.collect import batches, collect
+from tools.text.windows import windows
 
 PRUNED = {
     "magnitude per matrix": method("magnitude", 0.5),

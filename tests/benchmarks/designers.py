@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.engine import work
+from runs.fold.summary import Row, Summary, summary
 from runs.goal import Budget, Evaluation, Goal, Part
-from runs.report import summary
-from runs.report.summary import Row, Summary
 from runs.run import Run, Status, create, list_runs
 from tools.recipe import Calibration
 

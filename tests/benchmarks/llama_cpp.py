@@ -25,7 +25,7 @@ import torch
 import transformers as tf
 
 from tests.tools.blocks_that_differ import Block, narrow
-from tools.export import export
+from tools.deliver.export import export
 
 SERVER = """
 import sys, time, xllamacpp

@@ -31,8 +31,8 @@ from runs.events import (
 )
 from runs.goal import Goal
 from runs.journal import Journal
-from tools.measurement import Measurement, Protocol
 from tools.recipe import Allocation, Recipe
+from tools.recipe.measurement import Measurement, Protocol
 
 PIECE_SECONDS = 0.25
 """How often the engine notes what the designer's LLM said since the last piece."""

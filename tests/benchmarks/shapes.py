@@ -15,8 +15,8 @@ from pathlib import Path
 
 from runs.goal import Budget, Evaluation, Goal, Part
 from tests.benchmarks.designers import results, work_through
-from tools.methods import STRUCTURED
 from tools.recipe import Calibration, Pattern, parse_pattern
+from tools.recipe.methods import STRUCTURED
 
 METHODS = ("wanda_sp", "flap", "shortgpt")
 DESIGNERS = ("random", "evolution", "builtin")

@@ -11,10 +11,10 @@ import argparse
 from pathlib import Path
 
 from agent.engine import work
+from runs.fold.summary import summary
 from runs.goal import Goal
-from runs.report import summary
 from runs.run import create
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 from tools.recipe import Calibration, Request, Structured
 
 METHODS = {"shortgpt": Structured(kind="depth"), "wanda_sp": Structured(kind="width")}

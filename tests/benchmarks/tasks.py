@@ -17,10 +17,10 @@ from statistics import median
 
 import torch
 
-from tools.checkpoint import open_model
-from tools.tasks import Harness, TaskPlan, evaluate, subject_of, task_names
-from tools.tasks.answering import Speaker
-from tools.tasks.evaluate import Answering
+from tools.measure.tasks import Harness, TaskPlan, evaluate, subject_of, task_names
+from tools.measure.tasks.answering import Speaker
+from tools.measure.tasks.evaluate import Answering
+from tools.model.checkpoint import open_model
 
 ROUNDS = 2
 

@@ -23,12 +23,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from agent.session.engines import POLITENESS
 from runs.events import CandidateMeasured
 from runs.goal import Goal
 from runs.run import Run, create, list_runs, remove
 from tests.benchmarks.long_run import TOKENS_PER_SECOND, speak, write
 from tests.tui.terminal import Display, Terminal
-from tui.engine import POLITENESS
 
 SECATEUR = str(Path(sys.executable).with_name("secateur"))
 SIZE = (120, 40)

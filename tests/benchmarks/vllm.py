@@ -18,7 +18,7 @@ import torch
 import transformers as tf
 
 from tests.benchmarks.llama_cpp import PROMPT, greedy
-from tools.export import export
+from tools.deliver.export import export
 
 SERVED = """
 import json, sys

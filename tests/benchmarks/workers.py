@@ -19,13 +19,13 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in wha
 from platformdirs import user_data_path
 
 from runs.candidate import Candidate
-from runs.executors import Measured
-from runs.executors.crew import Crew
-from runs.executors.ray import Ray
-from runs.executors.results import Result, Results
-from runs.executors.seat import Blueprint
 from runs.goal import Part, Workers
-from tools.checkpoint import fingerprint, locate
+from runs.workers import Measured
+from runs.workers.pool import Crew
+from runs.workers.ray import Ray
+from runs.workers.results import Result, Results
+from runs.workers.worker import Blueprint
+from tools.model.checkpoint import fingerprint, locate
 from tools.recipe import Calibration, Compensation, Recipe
 
 AIM = 1.6

@@ -18,7 +18,7 @@ from memory.index import Memory, _collection, _digest
 from memory.remembered import Remembered, from_events
 from runs.goal import Goal
 from runs.run import create
-from tools.errors import SecateurError, UsageError
+from tools.io.errors import SecateurError, UsageError
 from tools.recipe import Unstructured
 
 ROOT = Path(__file__).parents[2]
@@ -161,7 +161,7 @@ def test_a_damaged_index_is_set_aside_and_made_anew_from_the_runs(
     known = memory.all()
     damage(memory)
     assert memory.all() == known
-    told = [record.getMessage() for record in caplog.records if record.name == "tools.kept"]
+    told = [record.getMessage() for record in caplog.records if record.name == "tools.io.shelf"]
     assert len(told) == 1
     assert told[0].endswith("it is set aside as chroma.damaged and made anew")
     assert {path.name for path in memory.folder.iterdir()} == {"chroma", "chroma.damaged", "lock"}

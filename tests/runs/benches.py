@@ -8,10 +8,10 @@ import signal
 import time
 from pathlib import Path
 
-from runs.executors.results import Results
-from tools.errors import SecateurError
-from tools.measurement import Measurement
+from runs.workers.results import Results
+from tools.io.errors import SecateurError
 from tools.recipe import Frozen, Recipe
+from tools.recipe.measurement import Measurement
 
 
 class Scripted(Frozen):

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from runs.candidate import Candidate
-from runs.executors import Failed, Measured
-from runs.executors.crew import TRIES, Crew
-from runs.executors.processes import Processes
-from runs.executors.ray import Ray, fitting, needs
-from runs.executors.results import Result, Results
 from runs.goal import Workers
+from runs.workers import Failed, Measured
+from runs.workers.pool import TRIES, Crew
+from runs.workers.processes import Processes
+from runs.workers.ray import Ray, fitting, needs
+from runs.workers.results import Result, Results
 from tests.runs.benches import Scripted
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 from tools.recipe import Recipe
 
 BACKENDS = {
@@ -136,7 +136,7 @@ def test_results_that_are_lost_or_damaged_are_measured_again(bench: Scripted, ca
         again = next(executor.measure(candidates("W"), 8))
         assert isinstance(again, Measured)
         assert again.measurement == first.measurement
-        assert [record.getMessage() for record in caplog.records if record.name == "tools.kept"] == [
+        assert [record.getMessage() for record in caplog.records if record.name == "tools.io.shelf"] == [
             f"{place} was damaged (its checksum is wrong): it is set aside as {place.name}.damaged and made anew"
         ]
         shutil.rmtree(bench.results)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from runs.candidate import Candidate
-from runs.executors import Executor, Failed, Measured
-from runs.executors.in_process import InProcess
-from runs.executors.opening import check, shared_out
-from runs.executors.seat import Blueprint
 from runs.goal import Part, Workers
-from tools.errors import SecateurError, UsageError
-from tools.measurement import Measurement
+from runs.workers import Executor, Failed, Measured
+from runs.workers.in_process import InProcess
+from runs.workers.open import check, shared_out
+from runs.workers.worker import Blueprint
+from tools.io.errors import SecateurError, UsageError
 from tools.recipe import Calibration, Recipe
+from tools.recipe.measurement import Measurement
 
 
 class Bench:
@@ -87,7 +87,7 @@ def test_a_model_that_is_another_one_on_the_worker_is_refused(blueprint: Bluepri
 
 
 def test_a_text_that_is_another_one_on_the_worker_is_refused(blueprint: Blueprint) -> None:
-    from tools.checkpoint import fingerprint, locate
+    from tools.model.checkpoint import fingerprint, locate
 
     known = fingerprint(locate("tiny", blueprint.cache))
     here = blueprint.model_copy(update={"threads": torch.get_num_threads(), "fingerprint": known})
@@ -96,7 +96,7 @@ def test_a_text_that_is_another_one_on_the_worker_is_refused(blueprint: Blueprin
 
 
 def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runs.executors.opening.find_spec", lambda name: None)
+    monkeypatch.setattr("runs.workers.open.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"^--executor ray://head needs Ray: pip install 'secateur\[ray\]'$"):
         check(Workers(executor="ray://head"))
     check(Workers(executor="processes"))

@@ -8,7 +8,7 @@ import pytest
 from runs.budget import Budget, BudgetSpent, Ledger
 from runs.events import Answered, Extended, Note, Replied, RunFinished, RunInterrupted, RunStarted, Said
 from runs.goal import Goal
-from tools.errors import UsageError
+from tools.io.errors import UsageError
 from tools.recipe import NM, Recipe
 
 RECIPE = Recipe(metric="W", sparsity=0.5)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runs.budget import Budget, Ledger
 from runs.events import Answered, Asked, Note, Progress, RunStarted, Said, Spoke, Unreadable, decode, encode
 from runs.journal import Journal
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 
 ODD_TEXT = 'line one\nline two\u2028 "quoted" \\ ü 🌱 {"event": "note"}'
 
@@ -50,7 +50,7 @@ def test_a_first_line_without_an_end_is_cut_off(tmp_path: Path) -> None:
 @given(text=st.text(), value=st.floats(allow_nan=False))
 def test_every_text_and_number_comes_back(text: str, value: float) -> None:
     from runs.events import CandidateMeasured
-    from tools.measurement import Measurement, Protocol
+    from tools.recipe.measurement import Measurement, Protocol
 
     protocol = Protocol(text=text, text_sha256="", windows=1, length=8, dtype="", device="", model="")
     measurement = Measurement(kind="perplexity", value=value, tokens=1, sparsity=0, seconds=0, protocol=protocol)

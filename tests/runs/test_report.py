@@ -22,16 +22,16 @@ from runs.events import (
     decode,
     encode,
 )
+from runs.fold.summary import number, summary
+from runs.fold.thoughts import thought_graph
 from runs.goal import Goal
-from runs.report import summary, write
+from runs.report import write
 from runs.report.plots import pareto
 from runs.report.render import render_card, render_html, render_markdown
-from runs.report.summary import number
 from runs.run import create
-from runs.thoughts import thought_graph
-from tools.continuation import Continuation
-from tools.errors import SecateurError
-from tools.reach import Reach
+from tools.io.errors import SecateurError
+from tools.measure.continuation import Continuation
+from tools.prune.reach import Reach
 
 NASTY = '<script>alert("x")</script> | `tick` *star* [link](http://e) & {{ 7*7 }}\n# head'
 

@@ -18,7 +18,7 @@ from runs.report import write
 from runs.report.reproducible import reproduction
 from runs.reproduction import LARGEST, Machine, Measured, Reproduction, Subject, Text, Times, load
 from runs.run import create
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 from tools.recipe import Allocation, Calibration, Recipe, Request, Structured
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)

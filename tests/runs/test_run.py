@@ -14,7 +14,7 @@ import pytest
 from runs.events import RunFailed, RunInterrupted, Said
 from runs.goal import Goal
 from runs.run import UNREADABLE, Run, Status, create, list_runs, open_run, remove
-from tools.errors import SecateurError, UsageError
+from tools.io.errors import SecateurError, UsageError
 from tui.cli import run as cli
 
 GOAL = Goal(model="tiny", sparsity=0.5)

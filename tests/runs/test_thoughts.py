@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from runs.events import Event, Likened, Thought
+from runs.fold.thoughts import thought_graph
 from runs.report.graph import dot, listing, mermaid
-from runs.thoughts import thought_graph
 
 
 def family(story: Any) -> list[Event]:

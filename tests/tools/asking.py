@@ -11,9 +11,9 @@ from typing import Any, Self
 import pytest
 import torch
 
-from tools.checkpoint import Model
-from tools.tasks import Score, TaskPlan
-from tools.tasks.harness import Tasks, asked, score
+from tools.measure.tasks import Score, TaskPlan
+from tools.measure.tasks.harness import Tasks, asked, score
+from tools.model.checkpoint import Model
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "tasks"
 """The common tasks as local files; not part of the repository."""

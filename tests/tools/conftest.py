@@ -11,9 +11,9 @@ import pytest
 import torch
 import transformers as tf
 
-from tools.architecture import describe
-from tools.checkpoint import Model, open_model
-from tools.text import Windows
+from tools.model.architecture import describe
+from tools.model.checkpoint import Model, open_model
+from tools.text.windows import Windows
 
 torch.set_num_threads(2)
 

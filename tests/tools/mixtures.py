@@ -9,8 +9,8 @@ import torch
 import transformers as tf
 
 from tests.tools.conftest import LLAMA
-from tools.architecture import describe
-from tools.checkpoint import Model
+from tools.model.architecture import describe
+from tools.model.checkpoint import Model
 
 MOE = LLAMA | {"num_experts": 6, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40}
 QWEN2 = MOE | {"num_hidden_layers": 3, "mlp_only_layers": [1], "num_experts_per_tok": 2, "norm_topk_prob": False}

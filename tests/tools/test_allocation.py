@@ -9,17 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.allocation import sparsities, units, water_fill
-from tools.architecture import weight
-from tools.checkpoint import Model
-from tools.errors import SecateurError
 from tools.expression import NAMED_ALLOCATIONS
-from tools.layers import LayerStatistics
-from tools.methods import named_allocation
-from tools.prune import plan
+from tools.io.errors import SecateurError
+from tools.model.architecture import weight
+from tools.model.checkpoint import Model
+from tools.prune.allocation import sparsities, units, water_fill
+from tools.prune.weights.way import plan
 from tools.recipe import Allocation, Granularity, Recipe
-from tools.statistics import collect
-from tools.text import Windows
+from tools.recipe.methods import named_allocation
+from tools.statistics.collect import collect
+from tools.statistics.layers import LayerStatistics
+from tools.text.windows import Windows
 
 Draw = Callable[..., Windows]
 GRANULARITIES: tuple[Granularity, ...] = ("block", "layer", "projection")

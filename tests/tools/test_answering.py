@@ -13,12 +13,12 @@ import transformers as tf
 
 from tests.tools.asking import Answers, InProcess, forwards, log_likelihood, one_thread, questions, tokens_of
 from tests.tools.test_text import BOS, NO_BOS, tokenizer_of
-from tools.architecture import describe
-from tools.checkpoint import Model, open_model
-from tools.errors import SecateurError, UsageError
-from tools.tasks import TaskPlan
-from tools.tasks import harness as lm_eval_side
-from tools.tasks.answering import Speaker
+from tools.io.errors import SecateurError, UsageError
+from tools.measure.tasks import TaskPlan
+from tools.measure.tasks import harness as lm_eval_side
+from tools.measure.tasks.answering import Speaker
+from tools.model.architecture import describe
+from tools.model.checkpoint import Model, open_model
 
 alone = pytest.fixture(scope="module", autouse=True)(one_thread)
 
@@ -227,7 +227,7 @@ def test_a_size_of_batches_is_found_that_memory_holds(tiny: Model, monkeypatch: 
     found = speaker.batch_tokens(40)
     assert found % 40 == 0
     assert found <= 16_384
-    monkeypatch.setattr("tools.tasks.answering.free_memory", lambda device: 8 * 512 * 2 * 100)
+    monkeypatch.setattr("tools.measure.tasks.answering.free_memory", lambda device: 8 * 512 * 2 * 100)
     assert speaker.batch_tokens(40) <= 80
     assert speaker.batch_tokens(10**9) == 512, "never more than the model's positions at once"
 

@@ -11,8 +11,8 @@ import torch
 import transformers as tf
 
 from tests.tools.mixtures import mixture
-from tools.architecture import Architecture, describe, weight
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.model.architecture import Architecture, describe, weight
 
 Build = Callable[[str], Any]
 SMALL: dict[str, Any] = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -13,12 +13,12 @@ import transformers as tf
 
 from tests.tools.conftest import LLAMA, SMALL, random_windows
 from tests.tools.test_prune import plain_sequence, prune, wanda_half, zeros
-from tools.architecture import describe
-from tools.blocks import CHECK_TOKENS, check_blocks, output_of, passes
-from tools.checkpoint import Model
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.model.architecture import describe
+from tools.model.blocks import CHECK_TOKENS, check_blocks, output_of, passes
+from tools.model.checkpoint import Model
 from tools.recipe import Recipe
-from tools.statistics import collect
+from tools.statistics.collect import collect
 
 GEMMA_3N = tf.Gemma3nTextConfig(
     **LLAMA | {"num_hidden_layers": 4},

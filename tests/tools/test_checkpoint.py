@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tools import sample
-from tools.checkpoint import Model, fingerprint, locate, open_model
-from tools.errors import SecateurError, UsageError
-from tools.hub import check_readable
+from tools.io.errors import SecateurError, UsageError
+from tools.model import sample
+from tools.model.checkpoint import Model, fingerprint, locate, open_model
+from tools.model.hub import check_readable
 
 
 @pytest.fixture

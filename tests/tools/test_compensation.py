@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools import compensation
-from tools.compensation import compensate, hessian, obs_factor
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.prune.weights.obs import compensate, hessian, obs_factor
+from tools.prune.weights.way.weights import obs as compensation
 
 OUT, TOKENS = 7, 400
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.compress import PACKED, compress_folder, is_packed, restore_folder, unpacked
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.model.packed import PACKED, compress_folder, is_packed, restore_folder, unpacked
 
 if TYPE_CHECKING:
-    from tools.checkpoint import Model
+    from tools.model.checkpoint import Model
 
 TYPES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I64": 8, "U8": 1, "BOOL": 1}
 """Bytes per weight."""
@@ -246,11 +246,11 @@ def test_a_packed_folder_is_restored_in_the_cache_once(tmp_path: Path) -> None:
 
 
 def test_a_packed_model_opens_as_the_model_it_was(trained: Model, tmp_path: Path) -> None:
-    from tools.architecture import weight
-    from tools.checkpoint import open_model
+    from tools.deliver.save import save_model
+    from tools.deliver.verify import sparsities
+    from tools.model.architecture import weight
+    from tools.model.checkpoint import open_model
     from tools.recipe import Recipe
-    from tools.save import save_model
-    from tools.verify import sparsities
 
     for projection in trained.architecture.projections:
         weight(trained.network, projection)[:, ::2] = 0

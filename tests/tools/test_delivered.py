@@ -15,19 +15,19 @@ from safetensors.torch import load_file, save_file
 from tests.tools.blocks_that_differ import CODE, SIZES, logits_of, narrow, random_network
 from tests.tools.conftest import GEMMA_3, random_windows
 from tests.tools.test_structure import cut
-from tools.architecture import describe, weight
-from tools.checkpoint import Model, open_model
-from tools.configuration import older_rope
-from tools.errors import SecateurError
-from tools.export import export
-from tools.methods import method
-from tools.precision import note_of, round_to_delivered
+from tools.deliver.export import export
+from tools.deliver.save import save_model
+from tools.deliver.verify import answer, sparsities, write_request
+from tools.io.errors import SecateurError
+from tools.model.architecture import describe, weight
+from tools.model.checkpoint import Model, open_model
+from tools.model.configuration import older_rope
+from tools.model.precision import note_of, round_to_delivered
+from tools.model.sample import TINY
+from tools.prune.bench import Workbench
+from tools.prune.structures.shrink import shrink
 from tools.recipe import Recipe
-from tools.sample import TINY
-from tools.save import save_model
-from tools.structure.shrink import shrink
-from tools.verify import answer, sparsities, write_request
-from tools.workbench import Workbench
+from tools.recipe.methods import method
 
 RECIPE = Recipe(sparsity=0.5, metric="W")
 IDS = torch.arange(8, 40)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.edges import file_aside
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.io.files import file_aside
 
 
 def write(file: Path, error: Exception | None = None) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tools.architecture import weight
-from tools.checkpoint import Model, open_reader
-from tools.evaluate import divergence, perplexity, remember_dense
-from tools.sample import TINY
-from tools.text import Windows, windows
+from tools.measure.divergence import divergence, remember_dense
+from tools.measure.perplexity import perplexity
+from tools.model.architecture import weight
+from tools.model.checkpoint import Model, open_reader
+from tools.model.sample import TINY
+from tools.text.windows import Windows, windows
 
 Draw = Callable[..., Windows]
 
@@ -110,7 +111,7 @@ def test_it_is_never_negative_and_never_more_than_the_whole(
 ) -> None:
     """Events put together lose information: the divergence over the largest few is at most that over all."""
     text = draw(2, 64, 512)
-    monkeypatch.setattr(sys.modules["tools.evaluate.divergence"], "TOP", 20)
+    monkeypatch.setattr(sys.modules["tools.measure.divergence"], "TOP", 20)
     dense = remember_dense(trained, text)
     assert dense.ids.shape == (2, 64, 20)
     before = torch.stack([log_probabilities(trained, ids) for ids in text.ids])

@@ -17,17 +17,17 @@ from safetensors.torch import save_file
 
 from tests.tools.conftest import random_windows
 from tests.tools.mixtures import BLOCKS, CONFIGS, mixture
-from tools.checkpoint import Model, open_model
-from tools.errors import SecateurError, UsageError
+from tools.deliver.save import save_model
+from tools.deliver.verify import sparsities, verify_saved
 from tools.expression import EXPERTS, parse
-from tools.methods import METHODS, method
+from tools.io.errors import SecateurError, UsageError
+from tools.model.checkpoint import Model, open_model
+from tools.prune.bench import Workbench
+from tools.prune.experts.mixtures import choose, mixtures_of, routed, staying
+from tools.prune.structures.anatomy import layers_of
 from tools.recipe import Allocation, Compensation, Experts, Recipe, Structured
-from tools.save import save_model
-from tools.statistics import collect
-from tools.structure.anatomy import layers_of
-from tools.structure.experts import choose, mixtures_of, routed, staying
-from tools.verify import sparsities, verify_saved
-from tools.workbench import Workbench
+from tools.recipe.methods import METHODS, method
+from tools.statistics.collect import collect
 
 WINDOWS = random_windows(3, 16)
 FAMILIES = tuple(CONFIGS)

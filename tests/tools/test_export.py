@@ -28,16 +28,16 @@ from tests.tools.blocks_that_differ import (
     random_network,
 )
 from tests.tools.mixtures import mixture
-from tools.checkpoint import Model
-from tools.compress import compress_folder
-from tools.errors import SecateurError, UsageError
-from tools.export import Verdict, export
-from tools.export.folder import Folder
-from tools.export.ggml import rope_factors
-from tools.export.pretokenizer import name
-from tools.export.vocabulary import BYTE, CONTROL, UNKNOWN, read
-from tools.gguf.cutting import LLAMA_3, QWEN_2
-from tools.sample import TINY
+from tools.deliver.export import Verdict, export
+from tools.deliver.export.folder import Folder
+from tools.deliver.export.ggml import rope_factors
+from tools.deliver.export.pretokenizer import name
+from tools.deliver.export.vocabulary import BYTE, CONTROL, UNKNOWN, read
+from tools.io.errors import SecateurError, UsageError
+from tools.model.checkpoint import Model
+from tools.model.gguf.cutting import LLAMA_3, QWEN_2
+from tools.model.packed import compress_folder
+from tools.model.sample import TINY
 
 IDS = torch.randint(8, 500, (24,), generator=torch.Generator().manual_seed(1))
 

@@ -13,7 +13,6 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tools.errors import SecateurError, UsageError
 from tools.expression import (
     ALLOCATION,
     METRIC,
@@ -34,6 +33,7 @@ from tools.expression import (
 )
 from tools.expression.nodes import replaced, walk
 from tools.expression.operators import EXP_LIMIT, LOG_OFFSET
+from tools.io.errors import SecateurError, UsageError
 from tools.recipe import Group
 
 torch.set_num_threads(1)

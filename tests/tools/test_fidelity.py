@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.architecture import weight
-from tools.checkpoint import Model, open_model
 from tools.expression import METRIC, parse, used_terminals
-from tools.layers import LayerStatistics
-from tools.methods import method
-from tools.prune import metric_scores, plan, prune_from_statistics
+from tools.model.architecture import weight
+from tools.model.checkpoint import Model, open_model
+from tools.prune.weights.way import metric_scores, plan, prune_from_statistics
 from tools.recipe import Unstructured
-from tools.statistics import Statistics, collect
-from tools.text import Windows, windows
+from tools.recipe.methods import method
+from tools.statistics.collect import Statistics, collect
+from tools.statistics.layers import LayerStatistics
+from tools.text.windows import Windows, windows
 
 REAL_MODEL = os.environ.get("SECATEUR_TEST_MODEL", "")
 """A sample's name or a folder: with it the same is asked of a large model."""

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from tools.architecture import describe, weight
-from tools.checkpoint import Model
-from tools.errors import SecateurError
-from tools.finetune import MASKS, hold_zeros, keep_zeros, masks_of, read_masks, write_masks
+from tools.deliver.keep_zeros import MASKS, hold_zeros, keep_zeros, masks_of, read_masks, write_masks
+from tools.io.errors import SecateurError
+from tools.model.architecture import describe, weight
+from tools.model.checkpoint import Model
 
 
 def pruned_model(network: Any, folder: Path) -> Model:

@@ -10,12 +10,12 @@ import torch
 import transformers as tf
 
 from tests.tools.mixtures import mixture
-from tools.checkpoint import Model
-from tools.errors import SecateurError, UsageError
-from tools.evaluate.generate import NEW_TOKENS, PROMPT_TOKENS, continuations, ends_of, greedy, openings, protocol
-from tools.prompts import read_prompts
-from tools.structure.experts import ResidentExperts
-from tools.text import windows
+from tools.io.errors import SecateurError, UsageError
+from tools.measure.generate import NEW_TOKENS, PROMPT_TOKENS, continuations, ends_of, greedy, openings, protocol
+from tools.model.checkpoint import Model
+from tools.prune.experts.mixtures import ResidentExperts
+from tools.text.prompts import read_prompts
+from tools.text.windows import windows
 
 PROMPT = "The state of the union is"
 

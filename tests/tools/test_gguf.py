@@ -18,14 +18,14 @@ import transformers as tf
 
 from tests.tools.blocks_that_differ import logits_of, random_network
 from tests.tools.ggufs import SIZES, network_of, split, words, write
-from tools.architecture import weight
-from tools.checkpoint import Model, locate, open_model
-from tools.errors import SecateurError
-from tools.export import export
-from tools.gguf import convert, converted, sha256
-from tools.gguf.rotary import llama3_divisors, stretching
+from tools.deliver.export import export
+from tools.deliver.save import save_model
+from tools.io.errors import SecateurError
+from tools.model.architecture import weight
+from tools.model.checkpoint import Model, locate, open_model
+from tools.model.gguf import convert, converted, sha256
+from tools.model.gguf.rotary import llama3_divisors, stretching
 from tools.recipe import Recipe
-from tools.save import save_model
 
 PROBE = torch.arange(40, 64)[None]
 IDS = torch.randint(8, 500, (200,), generator=torch.Generator().manual_seed(1))

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tools.checkpoint import Model
-from tools.compress import compress_folder, unpacked
-from tools.errors import SecateurError
-from tools.kept import Kept, set_aside
-from tools.sample import TINY
-from tools.statistics import collect
+from tools.io.errors import SecateurError
+from tools.io.shelf import Kept, set_aside
+from tools.model.checkpoint import Model
+from tools.model.packed import compress_folder, unpacked
+from tools.model.sample import TINY
+from tools.statistics.collect import collect
 
 
 def _flipped(file: Path) -> None:

@@ -12,13 +12,13 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from tools.checkpoint import Model, open_model
-from tools.compress import compress_folder
-from tools.errors import SecateurError
-from tools.evaluate import latency
-from tools.evaluate.latency import measure_latency, synchroniser, time_calls
-from tools.evaluate.speed import ELSEWHERE, Latency, Plan, Spread
-from tools.hardware import cpu_name
+from tools.io.errors import SecateurError
+from tools.io.hardware import cpu_name
+from tools.measure import latency
+from tools.measure.latency import measure_latency, synchroniser, time_calls
+from tools.measure.speed import ELSEWHERE, Latency, Plan, Spread
+from tools.model.checkpoint import Model, open_model
+from tools.model.packed import compress_folder
 
 Save = Callable[..., Path]
 WIDE = {"hidden_size": 128, "intermediate_size": 512}

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.errors import SecateurError
-from tools.masks import lowest_of_all, lowest_per_group, lowest_per_row, ranks, spread
+from tools.io.errors import SecateurError
+from tools.prune.weights.masks import lowest_of_all, lowest_per_group, lowest_per_row, ranks, spread
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tools import room
-from tools.checkpoint import Model, open_model
-from tools.errors import SecateurError
-from tools.evaluate import perplexity
-from tools.hub import weight_files
-from tools.room import bench_parts, free_memory, logits_bytes, require_memory
-from tools.text import Windows
-from tools.workbench import Workbench
+from tools.io.errors import SecateurError
+from tools.measure.perplexity import perplexity
+from tools.model import room
+from tools.model.checkpoint import Model, open_model
+from tools.model.hub import weight_files
+from tools.model.room import bench_parts, free_memory, logits_bytes, require_memory
+from tools.prune.bench import Workbench
+from tools.text.windows import Windows
 
 Change = Callable[[dict[str, torch.Tensor]], None]
 
@@ -110,7 +110,7 @@ def test_weights_that_do_not_fit_are_not_read(
     folder = save_random("model", num_hidden_layers=2)
     size = 4 * sum(p.numel() for p in open_model(str(folder), cache=tmp_path).network.parameters())
     monkeypatch.setattr(room, "free_memory", lambda device: size - 1)
-    monkeypatch.setattr("tools.checkpoint._load", None)  # whoever loads fails
+    monkeypatch.setattr("tools.model.checkpoint._load", None)  # whoever loads fails
     with pytest.raises(SecateurError, match=r"of memory on cpu at the least \(weights"):
         open_model(str(folder), cache=tmp_path)
 

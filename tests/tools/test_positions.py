@@ -8,9 +8,9 @@ import pytest
 import torch
 import transformers as tf
 
-from tools.edges import quiet
-from tools.errors import SecateurError
-from tools.positions import Positions, check_length, positions
+from tools.io.errors import SecateurError
+from tools.io.files import quiet
+from tools.model.positions import Positions, check_length, positions
 
 LIMIT = 16
 SMALL: dict[str, Any] = {"vocab_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.architecture import describe
-from tools.checkpoint import Model, open_model
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.model.architecture import describe
+from tools.model.checkpoint import Model, open_model
+from tools.prune.bench import Workbench
+from tools.prune.structures.anatomy import layers_of
+from tools.prune.structures.seconds import Prices, _interpolated, _rising, prices_of
+from tools.prune.structures.sizes import left
 from tools.recipe import Recipe, Request, Structured
-from tools.structure.anatomy import layers_of
-from tools.structure.prices import Prices, _interpolated, _rising, prices_of
-from tools.structure.sizes import left
-from tools.text import windows
-from tools.workbench import Workbench
+from tools.text.windows import windows
 
 REQUEST = Request(batch=2, prompt=128, new=4)
 

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from tools.architecture import Projection, weight
-from tools.checkpoint import Model
-from tools.errors import SecateurError
+from tools.deliver.verify import sparsities
 from tools.expression import NAMED_METRICS
-from tools.layers import LayerStatistics
-from tools.methods import method
-from tools.prune import needs_of, overall, plan, prune_from_statistics, prune_propagated
+from tools.io.errors import SecateurError
+from tools.model.architecture import Projection, weight
+from tools.model.checkpoint import Model
+from tools.prune.bench import Workbench
+from tools.prune.weights.way import needs_of, overall, plan, prune_from_statistics, prune_propagated
 from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured
-from tools.statistics import NEEDS, collect
-from tools.text import Windows
-from tools.verify import sparsities
-from tools.workbench import Workbench
+from tools.recipe.methods import method
+from tools.statistics.collect import NEEDS, collect
+from tools.statistics.layers import LayerStatistics
+from tools.text.windows import Windows
 
 Draw = Callable[..., Windows]
 OBS = Compensation(kind="obs", batch=16)
@@ -253,7 +253,7 @@ def test_metrics_of_weights_alone_need_no_propagation(
     statistics = collect(trained, windows)
     ready = plan(trained, LayerStatistics(trained, dense_weights(trained), statistics), recipe)
     before = dense_weights(trained)
-    monkeypatch.setattr("tools.prune.passes", None)  # whoever runs a block fails
+    monkeypatch.setattr("tools.prune.weights.way.passes", None)  # whoever runs a block fails
     prune_propagated(trained, windows, statistics, ready)
     fallen = zeros(trained)
     assert overall(trained, sparsities(trained)) == pytest.approx(0.5, abs=1e-4)

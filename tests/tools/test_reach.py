@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.tools.mixtures import mixture
-from tools.checkpoint import Model, local_folder, open_model, outline
-from tools.reach import Reach, foreseen, reach_of
+from tools.model.checkpoint import Model, local_folder, open_model, outline
+from tools.prune.reach import Reach, foreseen, reach_of
 from tools.recipe import NM, Experts, Unstructured
 
 

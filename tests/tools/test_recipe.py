@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tools.errors import SecateurError, UsageError
-from tools.methods import METHODS, method
+from tools.io.errors import SecateurError, UsageError
 from tools.recipe import (
     NM,
     Allocation,
@@ -24,6 +23,7 @@ from tools.recipe import (
     check_sparsity,
     parse_pattern,
 )
+from tools.recipe.methods import METHODS, method
 
 RATES = st.floats(0, 1, allow_nan=False)
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from tools.architecture import describe, weight
-from tools.checkpoint import Model
-from tools.errors import SecateurError, UsageError
-from tools.finetune import masks_of
-from tools.masks import lowest_per_row
+from tools.deliver.keep_zeros import masks_of
+from tools.deliver.recover import check, check_peft, merge, recover, texts, with_corrections
+from tools.deliver.save import save_model
+from tools.io.errors import SecateurError, UsageError
+from tools.model.architecture import describe, weight
+from tools.model.checkpoint import Model
+from tools.prune.weights.masks import lowest_per_row
 from tools.recipe import Recipe
-from tools.recover import check, check_peft, merge, recover, texts, with_corrections
-from tools.save import save_model
 
 IDS = torch.arange(8, 40)[None]
 

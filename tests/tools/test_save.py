@@ -16,12 +16,12 @@ import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
 
-from tools.architecture import describe, weight
-from tools.checkpoint import Model, fingerprint, open_model
-from tools.errors import SecateurError
+from tools.deliver.save import save_model
+from tools.deliver.verify import answer, sparsities, verify_saved, write_request
+from tools.io.errors import SecateurError
+from tools.model.architecture import describe, weight
+from tools.model.checkpoint import Model, fingerprint, open_model
 from tools.recipe import Recipe
-from tools.save import save_model
-from tools.verify import answer, sparsities, verify_saved, write_request
 
 RECIPE = Recipe(sparsity=0.5, metric="W")
 PROBE = torch.arange(40, 64)[None]
@@ -93,7 +93,7 @@ def test_every_family_keeps_its_zeros_in_a_fresh_process(trained: Model, tmp_pat
         save_model(model, tmp_path / family, recipe=RECIPE, card="")
         request = tmp_path / f"{family}.safetensors"
         write_request(request, expected_sparsity=zeros, probe=PROBE, logits=logits(model), dtype="float32")
-    code = "import sys; from pathlib import Path; from tools.verify import answer\n"
+    code = "import sys; from pathlib import Path; from tools.deliver.verify import answer\n"
     code += "for name in sys.argv[2:]: answer(Path(sys.argv[1]) / name, Path(sys.argv[1]) / f'{name}.safetensors')"
     command = [sys.executable, "-c", code, str(tmp_path), *CONFIGURATIONS]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)

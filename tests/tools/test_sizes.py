@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.architecture import Projection
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.model.architecture import Projection
+from tools.prune.structures.anatomy import Layer
+from tools.prune.structures.sizes import fit, left, levels
 from tools.recipe import Structured
-from tools.structure.anatomy import Layer
-from tools.structure.sizes import fit, left, levels
 
 HIDDEN, HEAD, GROUPS, QUERIES, NEURONS = 96, 8, 6, 2, 320
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from tools.architecture import weight
-from tools.checkpoint import Model
-from tools.errors import SecateurError
-from tools.layers import LayerStatistics, spectral_exponent
-from tools.statistics import NEEDS, Statistics, collect, moments
-from tools.text import Windows
+from tools.io.errors import SecateurError
+from tools.model.architecture import weight
+from tools.model.checkpoint import Model
+from tools.statistics.collect import NEEDS, Statistics, collect, moments
+from tools.statistics.layers import LayerStatistics, spectral_exponent
+from tools.text.windows import Windows
 
 Draw = Callable[..., Windows]
 
@@ -205,7 +205,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         file.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("tools.statistics.save_file", full)
+    monkeypatch.setattr("tools.statistics.collect.save_file", full)
     with pytest.raises(SecateurError, match=r"cannot be written \(no space left on device\)"):
         collect(trained, draw(2, 32, 512), cache=cache)
     assert files(cache) == []

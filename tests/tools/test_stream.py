@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from tests.tools.conftest import random_windows
-from tools.blocks import passes
-from tools.checkpoint import Model
+from tools.model.blocks import passes
+from tools.model.checkpoint import Model
+from tools.prune.bench import Workbench
+from tools.prune.structures.anatomy import layers_of
+from tools.prune.structures.cut import least_squares
+from tools.prune.structures.stream import DenseStream, adds_up, next_points
+from tools.prune.weights.way.structures import cut as cutting
+from tools.prune.weights.way.structures import way as applying
 from tools.recipe import Allocation, Compensation, Recipe, Structured
-from tools.statistics import InputStatistics
-from tools.structure import apply as applying
-from tools.structure import cut as cutting
-from tools.structure.anatomy import layers_of
-from tools.structure.cut import least_squares
-from tools.structure.stream import DenseStream, adds_up, next_points
-from tools.text import windows
-from tools.workbench import Workbench
+from tools.statistics.collect import InputStatistics
+from tools.text.windows import windows
 
 NORMS_AFTER_LAYERS = ("gemma2", "gemma3_text", "gemma3")
 WINDOWS = random_windows(4, 16)

@@ -15,20 +15,20 @@ import transformers as tf
 from safetensors.torch import save_file
 
 from tests.tools.conftest import FAMILIES, LLAMA, random_windows
-from tools.architecture import describe, weight
-from tools.checkpoint import Model, open_model
-from tools.errors import SecateurError
-from tools.evaluate.decoding import step
-from tools.methods import method
+from tools.deliver.save import save_model
+from tools.io.errors import SecateurError
+from tools.measure.decoding import step
+from tools.model.architecture import describe, weight
+from tools.model.checkpoint import Model, open_model
+from tools.prune.bench import Workbench
+from tools.prune.structures.anatomy import Layer, layers_of
+from tools.prune.structures.cut import Layout, cut_layer, least_squares, lost_on_average
+from tools.prune.structures.scores import across_model, highest, unit_scores
+from tools.prune.structures.shrink import shrink
 from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
-from tools.save import save_model
-from tools.statistics import InputStatistics, collect
-from tools.structure.anatomy import Layer, layers_of
-from tools.structure.choose import across_model, highest, unit_scores
-from tools.structure.cut import Layout, cut_layer, least_squares, lost_on_average
-from tools.structure.shrink import shrink
-from tools.text import windows
-from tools.workbench import Workbench
+from tools.recipe.methods import method
+from tools.statistics.collect import InputStatistics, collect
+from tools.text.windows import windows
 
 WINDOWS = random_windows(4, 16)
 CASES = ("width", "depth", "width/free", "depth/free")

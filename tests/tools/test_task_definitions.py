@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from tests.tools.asking import Answers, InProcess, questions, write_samples
-from tools.errors import SecateurError, UsageError
-from tools.tasks import TaskPlan, task_names
-from tools.tasks.harness import Tasks, score
-from tools.tasks.local import local_file, read_samples
+from tools.io.errors import SecateurError, UsageError
+from tools.measure.tasks import TaskPlan, task_names
+from tools.measure.tasks.harness import Tasks, score
+from tools.measure.tasks.local import local_file, read_samples
 
 FOLDERS = ("piqa", "arc", "openbookqa", "winogrande", "super_glue/boolq")
 LETTERS = "ABCDE"

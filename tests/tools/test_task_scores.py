@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.errors import SecateurError
-from tools.tasks import Score, TaskPlan, TaskProtocol, TaskScores, compare
-from tools.tasks.scores import RESAMPLES, SEED, Flips, Stratum
-from tools.tasks.words import conclusion, flips, gap, shown
+from tools.io.errors import SecateurError
+from tools.measure.tasks import Score, TaskPlan, TaskProtocol, TaskScores, compare
+from tools.measure.tasks.scores import RESAMPLES, SEED, Flips, Stratum
+from tools.measure.tasks.words import conclusion, flips, gap, shown
 
 Outcomes = Sequence[Any]
 

@@ -21,9 +21,9 @@ from tests.tools.asking import (
     tokens_of,
     write_samples,
 )
-from tools.checkpoint import Model, open_model
-from tools.tasks import COMMONSENSE, Harness, TaskPlan, TaskScores, evaluate, subject_of
-from tools.tasks.harness import Tasks, asked, score
+from tools.measure.tasks import COMMONSENSE, Harness, TaskPlan, TaskScores, evaluate, subject_of
+from tools.measure.tasks.harness import Tasks, asked, score
+from tools.model.checkpoint import Model, open_model
 
 SAMPLES = 50
 WINDOW = 512

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.tools.asking import InProcess, one_thread, questions, write_samples
-from tools.errors import SecateurError
-from tools.sample import TINY
-from tools.tasks import Subject, TaskPlan, TaskScores, evaluate, price, subject_of
-from tools.tasks.answering import Speaker
-from tools.tasks.kept import Folder
+from tools.io.errors import SecateurError
+from tools.measure.tasks import Subject, TaskPlan, TaskScores, evaluate, price, subject_of
+from tools.measure.tasks.answering import Speaker
+from tools.measure.tasks.kept import Folder
+from tools.model.sample import TINY
 
 alone = pytest.fixture(scope="module", autouse=True)(one_thread)
 
@@ -159,7 +159,7 @@ def test_a_damaged_line_makes_its_file_anew_with_a_warning(
     place = lines[1].rindex(b".") + 1
     lines[1] = lines[1][:place] + (b"x" if damage == "digit" else b"\xff") + lines[1][place + 1 :]
     file.write_bytes(b"".join(lines))
-    with caplog.at_level(logging.WARNING, "tools.kept"):
+    with caplog.at_level(logging.WARNING, "tools.io.shelf"):
         assert ask(harness, subject, tmp_path).tasks == whole.tasks
     (told,) = caplog.records
     assert told.getMessage().startswith(f"{file} was damaged (")

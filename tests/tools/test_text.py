@@ -11,16 +11,15 @@ from typing import Any, get_args
 import pytest
 import transformers as tf
 
-from tools import sources
-from tools.checkpoint import Model, Reader, open_reader
-from tools.errors import SecateurError, UsageError
-from tools.evaluate import perplexity
-from tools.evaluate.generate import openings, prompt_tokens
-from tools.provenance import calibrated
+from tools.deliver.provenance import calibrated
+from tools.io.errors import SecateurError, UsageError
+from tools.measure.generate import openings, prompt_tokens
+from tools.measure.perplexity import perplexity
+from tools.model.checkpoint import Model, Reader, open_reader
+from tools.model.sample import TINY
 from tools.recipe import Calibration, Recipe
-from tools.sample import TINY
-from tools.sources import Part
-from tools.text import Wanted, Windows, dealt, texts, windows
+from tools.text.sources import Part
+from tools.text.windows import Wanted, Windows, dealt, sources, texts, windows
 
 PARTS: tuple[Part, ...] = get_args(Part)
 WORDS = " ".join(f"word{i} and what it says;" for i in range(3000))

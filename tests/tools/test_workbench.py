@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.architecture import weight
-from tools.checkpoint import Model
-from tools.errors import SecateurError
-from tools.methods import method
+from tools.deliver.verify import sparsities
+from tools.io.errors import SecateurError
+from tools.model.architecture import weight
+from tools.model.checkpoint import Model
+from tools.prune.bench import Workbench, _spread
 from tools.recipe import NM, Compensation, Recipe, Structured, Unstructured
-from tools.text import Windows
-from tools.verify import sparsities
-from tools.workbench import Workbench, _spread
+from tools.recipe.methods import method
+from tools.text.windows import Windows
 
 Draw = Callable[..., Windows]
 WANDA = Recipe(sparsity=0.5, metric="W * X")

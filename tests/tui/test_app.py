@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from agent.session.settings import load
 from runs.events import Said, Spoke
 from runs.run import Run, Status, create, list_runs
-from tui.app import SecateurApp
-from tui.details import Confirm, Reading
-from tui.settings import load
-from tui.widgets.conversation import Conversation
-from tui.widgets.entries import Line
-from tui.widgets.entries import Said as Speaking
-from tui.widgets.prompt import Prompt
-from tui.widgets.status import StatusLine
-from tui.widgets.welcome import Welcome
+from tui.app.app import SecateurApp
+from tui.app.screens import Confirm, Reading
+from tui.app.widgets.conversation import Conversation
+from tui.app.widgets.entries import Line
+from tui.app.widgets.entries import Said as Speaking
+from tui.app.widgets.prompt import Prompt
+from tui.app.widgets.status import StatusLine
+from tui.app.widgets.welcome import Welcome
 
 SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
 LONG = 120.0
@@ -242,7 +242,7 @@ def test_an_engine_that_cannot_begin_says_why(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_twice_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.app.TWICE", 600.0)
+    monkeypatch.setattr("tui.app.app.TWICE", 600.0)
 
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         await pilot.press("ctrl+c")

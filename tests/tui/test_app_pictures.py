@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from agent.session.settings import load
 from runs.events import Answered, Asked, Spoke, Thought, ToolUsed
 from runs.run import Run, create
 from tests.tui.pictures import picture, same_picture
-from tui.app import SecateurApp
-from tui.settings import load
+from tui.app.app import SecateurApp
 
 SIZES = {"80x24": (80, 24), "120x36": (120, 36), "200x60": (200, 60)}
 

@@ -213,7 +213,7 @@ def _one_line(capsys: pytest.CaptureFixture[str], says: str) -> None:
 
 def _damaged_copy(folder: Path) -> None:
     """The tiny sample with its weights cut off in the middle."""
-    from tools.sample import TINY
+    from tools.model.sample import TINY
 
     folder.mkdir()
     for file in TINY.iterdir():

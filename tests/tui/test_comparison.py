@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from runs.events import FinalMeasured
+from runs.fold.summary import summary
 from runs.goal import Goal
-from runs.report import render_card, summary
+from runs.report import render_card
 from runs.run import Run, create
 from tui.cli import run as command
-from tui.comparison import comparison, results
+from tui.text.comparison import comparison, results
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from tests.tools.asking import InProcess, questions, write_samples
-from tools.tasks import Harness
+from tools.measure.tasks import Harness
 from tui.cli import run
 from tui.cli.tasks import _Lines
 
@@ -172,7 +172,7 @@ def test_ctrl_c_says_that_it_goes_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tools.tasks.answering.Speaker.answer", interrupted)
+    monkeypatch.setattr("tools.measure.tasks.answering.Speaker.answer", interrupted)
     assert run(["evaluate", "tiny", *ASKED]) == 130
     printed = capsys.readouterr()
     assert printed.out == ""

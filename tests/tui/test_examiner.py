@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
+from agent.session import examiner
+from agent.session.settings import load
+from agent.session.start import carry_out
+from agent.session.talk import Talk
 from runs.run import Run, Status, list_runs
 from tests.tools.asking import InProcess
-from tui import examiner
 from tui.cli import run as cli
 from tui.cli import tasks
-from tui.comparison import comparison
-from tui.settings import load
-from tui.talk import Talk
-from tui.working import carry_out
+from tui.text.comparison import comparison
 
 SMALL = {"windows": 2, "length": 64, "search_windows": 2, "search_length": 64, "test_windows": 2, "test_length": 64}
 
@@ -91,7 +91,7 @@ def test_another_model_can_be_asked_and_what_fails_is_one_line(
 def test_tasks_that_the_run_answered_are_read_from_its_table(
     tmp_path: Path, folder: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.answering.Harness", InProcess)
+    monkeypatch.setattr("agent.tasks.Harness", InProcess)
     home = ["--home", str(tmp_path / "home")]
     asked = ["--tasks", "mine", "--task-data", str(folder), "--windows", "2", "--length", "64"]
     monkeypatch.setenv("SECATEUR_TEST_WINDOWS", "2")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.test_export import edit
-from tools.sample import TINY
+from tools.model.sample import TINY
 from tui.cli import run
 
 

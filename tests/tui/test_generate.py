@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tui.cli import generate, run
+from agent.session.settings import Settings
+from tui.cli import run
 from tui.cli.generate import parting
 
 Save = Callable[..., Path]
@@ -91,7 +92,7 @@ def test_what_a_file_or_a_model_says_does_not_command_the_terminal(capsys: pytes
 
 
 def test_one_model_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    opened, networks = generate.opened, list[Any]()
+    opened, networks = Settings.opened, list[Any]()
 
     def watched(*arguments: Any) -> Any:
         assert all(network() is None for network in networks)
@@ -99,7 +100,7 @@ def test_one_model_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch, capsys: py
         networks.append(weakref.ref(model.network))
         return model
 
-    monkeypatch.setattr(generate, "opened", watched)
+    monkeypatch.setattr(Settings, "opened", watched)
     printed(capsys, "--against", "tiny", "--generate", "prompts.txt", "--new", "3")
     assert len(networks) == 2
 

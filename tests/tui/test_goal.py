@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tools.errors import UsageError
+from agent.session.goal import build
+from agent.session.settings import load
+from tools.io.errors import UsageError
 from tools.recipe import NM, Calibration, Recipe, Request, Structured
-from tui.goal import build
-from tui.settings import load
 
 FREE = Recipe(pattern=Structured(kind="width", shapes="free", group="model"), sparsity=0.3, metric="sqr(W) * X_var")
 

@@ -16,20 +16,20 @@ from memory.index import Memory
 from memory.remembered import from_events
 from runs.candidate import Candidate
 from runs.events import CandidateProposed, Event, Extended, Likened, Stage, SurveyDone, Thought
+from runs.fold.thoughts import thought_graph
 from runs.goal import Budget, Goal
 from runs.report.front import front
-from runs.thoughts import thought_graph
 from tools.recipe import NM, Allocation, Recipe
-from tui.panes.layers import Heading, LayersPane
-from tui.panes.memory import MemoryPane
-from tui.panes.outline import outline
-from tui.panes.pane import OpenCandidate, Pane
-from tui.panes.progress import ProgressPane
-from tui.panes.thoughts import ThoughtsPane
-from tui.view import RunView
-from tui.widgets.bars import bar
-from tui.widgets.flow import flow
-from tui.widgets.pareto import ParetoPlot, Point
+from tui.app.panes.layers import Heading, LayersPane
+from tui.app.panes.memory import MemoryPane
+from tui.app.panes.outline import outline
+from tui.app.panes.pane import OpenCandidate, Pane
+from tui.app.panes.progress import ProgressPane
+from tui.app.panes.thoughts import ThoughtsPane
+from tui.app.view import RunView
+from tui.app.widgets.bars import bar
+from tui.app.widgets.flow import flow
+from tui.app.widgets.pareto import ParetoPlot, Point
 
 SIZES = [(40, 20), (100, 40)]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from runs.events import CandidateMeasured, Event, Note, Progress, Stage
+from runs.fold.tally import Tally, short_time
 from runs.goal import Budget, Goal
-from tui.plain import Plain
-from tui.tally import Tally, short_time
+from tui.text.plain import Plain
 
 
 @pytest.fixture

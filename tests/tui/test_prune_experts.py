@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.tools.mixtures import mixture
-from tools.architecture import weight
-from tools.checkpoint import open_model
+from tools.model.architecture import weight
+from tools.model.checkpoint import open_model
 from tui.cli import run
 
 SMALL = ["--windows", "4", "--length", "64", "--threads", "1"]

@@ -20,9 +20,9 @@ from agent.reproduce import judged
 from runs.goal import Evaluation, Goal, Part
 from runs.reproduction import load
 from runs.run import Run, create, list_runs
+from tools.model.sample import TINY
 from tools.recipe import Calibration, Request, Structured
-from tools.sample import TINY
-from tools.sources import read
+from tools.text.sources import read
 from tui.cli import run
 
 SMALL = ["--windows", "2", "--length", "64", "--threads", "1"]

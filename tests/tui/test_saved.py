@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tools.compress import PACKED
-from tools.finetune import read_masks
+from tools.deliver.keep_zeros import read_masks
+from tools.model.packed import PACKED
 from tui.cli import run
 
 SMALL = ["--length", "64", "--threads", "1"]
@@ -83,7 +83,7 @@ def test_a_packed_result_opens_is_restored_and_recovers(tmp_path: Path, capsys: 
 
 
 def test_folders_that_hold_nothing_to_work_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tools.sample import TINY
+    from tools.model.sample import TINY
 
     home = ["--home", str(tmp_path / "home")]
     for arguments, says in (

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.errors import UsageError
-from tui.settings import Values, load
+from agent.session.settings import Values, load
+from tools.io.errors import UsageError
 
 
 @pytest.fixture(autouse=True)

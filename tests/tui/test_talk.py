@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeListChatModel
 
+from agent.session.goal import build
+from agent.session.settings import load
+from agent.session.start import carry_out, start
+from agent.session.talk import Talk
 from runs.events import Replied, RunFinished, RunStarted, Said
 from runs.run import Run, Status, list_runs
-from tui.comparison import comparison
-from tui.goal import build
-from tui.settings import load
-from tui.talk import Talk
-from tui.working import carry_out, start
+from tui.text.comparison import comparison
 
 SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runs.report import summary
+from runs.fold.summary import summary
 from runs.run import Status, list_runs
 from tests.tui.terminal import Terminal
 

@@ -16,12 +16,12 @@ from runs.events import (
     Thought,
     ToolUsed,
 )
-from tui.commands import COMMANDS, matching, parse
-from tui.details import candidate_text
-from tui.doing import Doing
-from tui.panes.candidates import COLUMNS, rows
-from tui.view import Card, RunView, Speech, ToolLine, Words
-from tui.widgets.status import parts
+from tui.app.actions import Doing
+from tui.app.commands import COMMANDS, matching, parse
+from tui.app.panes.candidates import COLUMNS, rows
+from tui.app.screens import candidate_text
+from tui.app.view import Card, RunView, Speech, ToolLine, Words
+from tui.app.widgets.status import parts
 
 
 def seen(events: list[Any]) -> RunView:

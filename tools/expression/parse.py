@@ -14,10 +14,10 @@ import warnings
 from collections.abc import Iterable
 from typing import NoReturn
 
-from tools.errors import UsageError
 from tools.expression.nodes import Call, Constant, Node, Terminal, depth, size
 from tools.expression.operators import MAX_EXPONENT, METRIC, Language
 from tools.expression.text import format_number
+from tools.io.errors import UsageError
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9_\s.,+\-*/()]")
 _BRACKETS = 64

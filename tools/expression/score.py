@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tools.errors import SecateurError
 from tools.expression.nodes import Call, Constant, Node, Terminal
 from tools.expression.operators import ALLOCATION, EXPERTS, METRIC, Language
 from tools.expression.text import format_expression
+from tools.io.errors import SecateurError
 
 if TYPE_CHECKING:
     import torch

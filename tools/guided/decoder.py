@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from tools.edges import reason
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
+from tools.io.files import reason
 
 if TYPE_CHECKING:
     from torch import Tensor

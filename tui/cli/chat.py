@@ -11,7 +11,7 @@ import typer
 
 from runs.plain import plain
 from tui.cli import options
-from tui.cli.edge import settings, use_threads
+from tui.cli.edge import settings
 
 if TYPE_CHECKING:
     from runs.events import Event
@@ -46,9 +46,9 @@ def chat(
         device=device,
         threads=threads,
     )
-    from tui.talk import HELP, Talk, listener
+    from agent.session.talk import HELP, Talk, listener
 
-    use_threads(found)
+    found.use_threads()
     lines = _Lines()
     talk = Talk(found, lines.carry, model=model, yes=yes)
     talk.listener = listener(found)
@@ -82,11 +82,11 @@ class _Lines:
 
     def carry(self, run: Run) -> str:
         """Work on a run, shown as it goes; a terminal's lines are handed to it. Returns its table."""
-        from agent.talk import rules
-        from agent.talk.intents import Stop
-        from tui.comparison import comparison
-        from tui.plain import Plain
-        from tui.working import carry_out
+        from agent.session import rules
+        from agent.session.intents import Stop
+        from agent.session.start import carry_out
+        from tui.text.comparison import comparison
+        from tui.text.plain import Plain
 
         with Plain() as printer:
             printer.recall(run.journal.read())

@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.errors import SecateurError
+from tools.io.errors import SecateurError
 from tui.cli import options
 from tui.cli.edge import print_json, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tui.settings import Settings
+    from agent.session.settings import Settings
 
 _PACKAGES = (
     "secateur",
@@ -112,8 +112,8 @@ def _memories(home: Path) -> int | str:
 
 
 def _samples(found: Settings) -> dict[str, str]:
-    from tools.gguf import converted
-    from tools.sample import SAMPLES
+    from tools.model.gguf import converted
+    from tools.model.sample import SAMPLES
 
     state = {}
     for name, sample in SAMPLES.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import math
@@ -13,15 +12,13 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from tools.errors import SecateurError, UsageError
+from agent.session.told import DEBUG_VARIABLE, one_line, told
+from tools.io.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tools.checkpoint import Model
-    from tui.settings import Settings
-
-DEBUG_VARIABLE = "SECATEUR_DEBUG"
+    from agent.session.settings import Settings
 
 
 def hush() -> None:
@@ -47,52 +44,19 @@ class _Told(logging.Handler):
     """Shows what was set aside because it was damaged, where no run notes it; what libraries log is not for people."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == "tools.kept":
+        if record.name == "tools.io.shelf":
             complain(record.getMessage())
 
 
 def complain(message: str) -> None:
     """Write the one line of an error to stderr."""
-    print(f"secateur: {_one_line(message)}", file=sys.stderr)
+    print(f"secateur: {one_line(message)}", file=sys.stderr)
 
 
 def exit_code(error: Exception) -> int:
     """Write what went wrong as one line; returns the exit code that goes with it."""
     complain(told(error))
     return 2 if isinstance(error, UsageError) else 1
-
-
-def told(error: Exception) -> str:
-    """What went wrong, as one line without secrets; with $SECATEUR_DEBUG the error itself is raised."""
-    if os.environ.get(DEBUG_VARIABLE):
-        raise error
-    match error:
-        case SecateurError():
-            return _one_line(str(error))
-        case OSError():
-            return _one_line(_about_file(error))
-        case MemoryError():
-            return "out of memory: use a smaller model, fewer or shorter windows, or --dtype bfloat16"
-        case _:
-            return _one_line(f"unexpected {type(error).__name__}: {error} ({DEBUG_VARIABLE}=1 shows where)")
-
-
-def _one_line(message: str) -> str:
-    from runs.plain import plain
-    from runs.secrets import scrub
-
-    return scrub(plain(" ".join(message.split())))
-
-
-def _about_file(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return f"{where}the disk is full. Make room, or choose another place with --home."
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"{where}no permission to write or read here. Choose another place with --home."
-        case _:
-            return f"{where}{error.strerror or error}"
 
 
 def be_interruptible() -> None:
@@ -126,32 +90,7 @@ def _finite(value: Any) -> Any:
 
 
 def settings(home: Path | None, **given: Any) -> Settings:
-    """What `tui.settings.load` resolves; imported when a command runs, not for `--help`."""
-    from tui.settings import load
+    """What `agent.session.settings.load` resolves; imported when a command runs, not for `--help`."""
+    from agent.session.settings import load
 
     return load(home, given)
-
-
-def use_threads(found: Settings) -> None:
-    """Let torch compute with as many threads as the settings say."""
-    if found.values.threads is not None:
-        import torch
-
-        torch.set_num_threads(found.values.threads)
-
-
-def best_device(found: Settings) -> str:
-    """The torch device to work on."""
-    if found.values.device != "auto":
-        return found.values.device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def opened(name: str, found: Settings) -> Model:
-    """Open a model with the precision and device that the settings say."""
-    from tools.checkpoint import open_model
-
-    use_threads(found)
-    return open_model(name, cache=found.cache, dtype=found.values.dtype, device=best_device(found))

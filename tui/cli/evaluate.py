@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.errors import SecateurError, UsageError
+from tools.io.errors import SecateurError, UsageError
 from tui.cli import options
-from tui.cli.edge import be_interruptible, complain, opened, print_json, settings
+from tui.cli.edge import be_interruptible, complain, print_json, settings
 
 if TYPE_CHECKING:
-    from tools.measurement import Measurement
-    from tools.tasks import TaskPlan
-    from tools.text import Windows
-    from tui.settings import Settings
+    from agent.session.settings import Settings
+    from tools.measure.tasks import TaskPlan
+    from tools.recipe.measurement import Measurement
+    from tools.text.windows import Windows
 
 
 def evaluate(
@@ -101,7 +101,7 @@ def evaluate(
         compared = {"speedup": speed.ratios(timed)} if against is not None else {}
         print_json(timed.model_dump(mode="json") | compared) if json else print(speed.table(timed))
     elif tasks is not None:
-        from tui.goal import task_plan
+        from agent.session.goal import task_plan
 
         asked = task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data, chat=chat)
         assert asked is not None
@@ -228,8 +228,8 @@ def measure_both(model: str, against: str, text: str, found: Settings) -> tuple[
 
 def _test_windows(model: str, text: str, found: Settings) -> Windows:
     """What is measured on, cut before any weights are read; what is unusual about it is told at once."""
-    from tools.checkpoint import open_reader
-    from tools.text import windows
+    from tools.model.checkpoint import open_reader
+    from tools.text.windows import windows
 
     values = found.values
     cut = windows(
@@ -241,6 +241,6 @@ def _test_windows(model: str, text: str, found: Settings) -> Windows:
 
 
 def _perplexity(model: str, text: Windows, found: Settings) -> Measurement:
-    from tools.evaluate import perplexity
+    from tools.measure.perplexity import perplexity
 
-    return perplexity(opened(model, found), text)
+    return perplexity(found.opened(model), text)

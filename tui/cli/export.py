@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tools.edges import expanded
+from tools.io.files import expanded
 from tui.cli import options
 from tui.cli.edge import be_interruptible, print_json
 
 if TYPE_CHECKING:
-    from tools.export import Verdict
+    from tools.deliver.export import Verdict
 
 
 def export(
@@ -30,7 +30,7 @@ def export(
 ) -> None:
     """Say whether transformers, vLLM or llama.cpp can load a model, and write what they need."""
     from runs.plain import plain
-    from tools.export import export as work
+    from tools.deliver.export import export as work
 
     be_interruptible()
     verdict = work(expanded(folder), target, output=output, dtype=dtype)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runs.plain import plain
-from tui.cli.edge import opened
 
 if TYPE_CHECKING:
-    from tools.continuation import Continuation, ContinuationProtocol
-    from tui.settings import Settings
+    from agent.session.settings import Settings
+    from tools.measure.continuation import Continuation, ContinuationProtocol
 
 NEW = 64
 """Tokens that are written after each prompt, unless --new says otherwise."""
@@ -35,9 +34,9 @@ class Written:
 def written(model: str, against: str | None, file: Path, new: int | None, found: Settings) -> list[Written]:
     """Continue the prompts of a file with one model or two, one after the other, so that one is held at a time. What
     either cannot read is told before any weights are read."""
-    from tools.checkpoint import open_reader
-    from tools.evaluate.generate import prompt_tokens
-    from tools.prompts import read_prompts
+    from tools.measure.generate import prompt_tokens
+    from tools.model.checkpoint import open_reader
+    from tools.text.prompts import read_prompts
 
     prompts, names = read_prompts(file), [name for name in (model, against) if name is not None]
     for name in names:
@@ -46,9 +45,9 @@ def written(model: str, against: str | None, file: Path, new: int | None, found:
 
 
 def _written(name: str, prompts: Sequence[str], new: int, found: Settings) -> Written:
-    from tools.evaluate.generate import continuations, protocol
+    from tools.measure.generate import continuations, protocol
 
-    model = opened(name, found)
+    model = found.opened(name)
 
     def begin(number: int) -> None:
         print(f"{name}: prompt {number} of {len(prompts)}", file=sys.stderr)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.errors import UsageError
+from tools.io.errors import UsageError
 from tui.cli import options
-from tui.cli.edge import be_interruptible, complain, print_json, settings, use_threads
+from tui.cli.edge import be_interruptible, complain, print_json, settings
 
 if TYPE_CHECKING:
     from runs.run import Run
@@ -125,9 +125,9 @@ def prune(
         threads=threads,
         task_data=None if task_data is None else str(task_data),
     )
+    from agent.session.goal import build, task_plan
+    from agent.session.start import start
     from tools.recipe import Recipe
-    from tui.goal import build, task_plan
-    from tui.working import start
 
     goal = build(
         found,
@@ -148,7 +148,7 @@ def prune(
         tasks=task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data),
         judge=judge,
     )
-    use_threads(found)
+    found.use_threads()
     carry_to_end(start(found, goal), json=json)
 
 
@@ -165,15 +165,15 @@ def resume(
     found = settings(home, threads=threads)
     from runs.run import open_run
 
-    use_threads(found)
+    found.use_threads()
     carry_to_end(open_run(found.home, run), json=json)
 
 
 def carry_to_end(run: Run, *, json: bool) -> None:
     """Work on a run, show it, and print what came out."""
-    from tui.comparison import comparison
-    from tui.plain import Plain
-    from tui.working import carry_out
+    from agent.session.start import carry_out
+    from tui.text.comparison import comparison
+    from tui.text.plain import Plain
 
     be_interruptible()
     try:

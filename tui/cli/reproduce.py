@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runs.plain import plain
-from tools.edges import expanded
+from tools.io.files import expanded
 from tui.cli import options
 from tui.cli.edge import be_interruptible, complain, print_json, settings
 
@@ -35,7 +35,6 @@ def reproduce(
     found = settings(home, device=device, threads=threads)
     from agent.reproduce import reproduce as again
     from runs.reproduction import load
-    from tui.cli.edge import best_device
 
     asked = load(expanded(file))
     be_interruptible()
@@ -43,7 +42,7 @@ def reproduce(
         done = again(
             asked,
             cache=found.cache,
-            device=None if device is None else best_device(found),
+            device=None if device is None else found.device,
             threads=threads,
             listen=lambda then, now: print(_progress(asked, then, now), file=sys.stderr),
         )

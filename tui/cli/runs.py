@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.errors import SecateurError, UsageError
+from tools.io.errors import SecateurError, UsageError
 from tui.cli import options
-from tui.cli.edge import complain, print_json, settings, use_threads
+from tui.cli.edge import complain, print_json, settings
 
 if TYPE_CHECKING:
     from runs.events import Event
@@ -73,8 +73,8 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show the goal of a run, its state and what came out; or its thoughts; or its prompts."""
-    from runs.report import summary
-    from tui.comparison import comparison
+    from runs.fold.summary import summary
+    from tui.text.comparison import comparison
 
     found = _open(run, home)
     events = _read(found)
@@ -94,8 +94,8 @@ def show(
 
 
 def _drawn(events: Sequence[Event], drawing: Drawing) -> str:
+    from runs.fold.thoughts import thought_graph
     from runs.report.graph import dot, listing, mermaid
-    from runs.thoughts import thought_graph
 
     draw = {Drawing.TEXT: listing, Drawing.DOT: dot, Drawing.MERMAID: mermaid}[drawing]
     return draw(thought_graph(events))
@@ -110,8 +110,8 @@ def _spoken(events: Sequence[Event]) -> str:
 @app.command()
 def compare(runs: RunNames, home: options.Home = None, json: options.Json = False) -> None:
     """Put the results of several runs side by side."""
-    from runs.report import summary
-    from tui.comparison import side_by_side
+    from runs.fold.summary import summary
+    from tui.text.comparison import side_by_side
 
     if len(runs) < 2:
         raise UsageError("compare needs at least two runs; `secateur runs` lists them")
@@ -152,7 +152,7 @@ def replay(
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
     # Whatever ended the search then, a limit or a person: it ends after as many candidates now.
     budget = Budget(candidates=max(1, Ledger(old.goal.budget, events).spent.candidates))
-    use_threads(found)
+    found.use_threads()
     new = create(found.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
     # Memory knows more by now, times would be others, and another model or text would not come to the same end.
     for known in [event for event in events if isinstance(event, SurveyDone | Timed | Recalled)]:

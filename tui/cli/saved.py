@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.edges import expanded
+from tools.io.files import expanded
 from tui.cli import options
-from tui.cli.edge import be_interruptible, opened, print_json, settings
+from tui.cli.edge import be_interruptible, print_json, settings
 
 if TYPE_CHECKING:
-    from tools.recover import Recovered
+    from tools.deliver.recover import Recovered
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `secateur prune` saved.")]
 REPORTS = 10
@@ -29,7 +29,7 @@ def restore(
 
     Every restored file has to have the SHA-256 of its original.
     """
-    from tools.compress import restore_folder
+    from tools.model.packed import restore_folder
 
     be_interruptible()
     sizes = restore_folder(expanded(folder), expanded(output).resolve())
@@ -68,12 +68,12 @@ def recover(
     tenth. The result is saved, loaded again in a fresh process and compared.
     """
     found = settings(home, length=length, seed=seed, dtype=dtype, device=device, threads=threads)
-    from tools import recover as recovery
+    from tools.deliver import recover as recovery
 
     be_interruptible()
     recovery.check_peft()
     folder = expanded(folder).resolve()
-    model = opened(str(folder), found)
+    model = found.opened(str(folder))
     place = folder.with_name(f"{folder.name}-recovered") if output is None else expanded(output).resolve()
     recovery.check(model, place)
     values = found.values

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.errors import UsageError
+from tools.io.errors import UsageError
 from tui.cli import options
 from tui.cli.edge import settings
 
@@ -26,7 +26,7 @@ def fits() -> bool:
 def full(home: Path | None, **given: Any) -> None:
     """Open the app."""
     found = settings(home, **given)
-    from tui.app import SecateurApp
+    from tui.app.app import SecateurApp
 
     SecateurApp(found).run()
 
@@ -47,15 +47,15 @@ def watch(
     if plain or not fits():
         _print(chosen)
         return
-    from tui.app import SecateurApp
+    from tui.app.app import SecateurApp
 
     SecateurApp(found, watch=chosen).run()
 
 
 def _print(run: Run) -> None:
-    from runs.report import summary
-    from tui.comparison import comparison
-    from tui.plain import Plain
+    from runs.fold.summary import summary
+    from tui.text.comparison import comparison
+    from tui.text.plain import Plain
 
     with Plain() as printer:
         for event in run.follow():

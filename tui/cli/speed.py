@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from tools.errors import UsageError
-from tui.cli.edge import opened
+from tools.io.errors import UsageError
 
 if TYPE_CHECKING:
-    from tools.evaluate.speed import Latency, Plan, Speed, Spread, Times
-    from tui.settings import Settings
+    from agent.session.settings import Settings
+    from tools.measure.speed import Latency, Plan, Speed, Spread, Times
 
 COLUMN, CELL = 24, 26
 """Widths of the names of rows, and of what stands in them per model."""
@@ -23,7 +22,7 @@ def planned(batch: str | None, **given: int | None) -> Plan:
     Raises:
         UsageError: the batch sizes are no whole numbers above 0.
     """
-    from tools.evaluate.speed import Plan
+    from tools.measure.speed import Plan
 
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return Plan(**asked) if batch is None else Plan(**asked, batches=_sizes(batch))
@@ -41,9 +40,9 @@ def _sizes(batch: str) -> tuple[int, ...]:
 
 def timed(model: str, against: str | None, plan: Plan, found: Settings) -> Latency:
     """Open one model or two and measure their speed in turn, telling on stderr where it is."""
-    from tools.evaluate import measure_latency
+    from tools.measure.latency import measure_latency
 
-    models = [opened(name, found) for name in (model, against) if name is not None]
+    models = [found.opened(name) for name in (model, against) if name is not None]
 
     def begin(batch: int) -> None:
         print(f"batch {batch}: {plan.repeats + 1} rounds of {plan.prompt}+{plan.new} tokens", file=sys.stderr)

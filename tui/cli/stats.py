@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from tui.cli import options
-from tui.cli.edge import opened, print_json, settings
+from tui.cli.edge import print_json, settings
 
 if TYPE_CHECKING:
-    from tools.layers import LayerRow
-    from tools.text import Windows
-    from tui.settings import Settings
+    from agent.session.settings import Settings
+    from tools.statistics.layers import LayerRow
+    from tools.text.windows import Windows
 
 _COLUMNS = ("skew", "kurtosis", "outliers", "redundancy", "score_mean", "input_norm", "input_max")
 
@@ -68,13 +68,13 @@ def _lines(rows: list[LayerRow]) -> list[str]:
 
 def survey(model: str, found: Settings) -> tuple[Windows, str, list[LayerRow]]:
     """Calibration text, the model's fingerprint, and a row for every prunable linear."""
-    from tools.architecture import weight
-    from tools.layers import LayerStatistics
-    from tools.statistics import collect
-    from tools.text import windows
+    from tools.model.architecture import weight
+    from tools.statistics.collect import collect
+    from tools.statistics.layers import LayerStatistics
+    from tools.text.windows import windows
 
     values = found.values
-    opening = opened(model, found)
+    opening = found.opened(model)
     text = windows(
         values.calibration,
         opening,

@@ -13,17 +13,16 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from runs.plain import plain
-from tools.edges import expanded, file_aside
-from tools.errors import UsageError
-from tools.tasks import Harness, Price, TaskPlan, evaluate, price, subject_of
-from tools.tasks.words import minutes
-from tui.cli.edge import best_device, use_threads
+from tools.io.errors import UsageError
+from tools.io.files import expanded, file_aside
+from tools.measure.tasks import Harness, Price, TaskPlan, evaluate, price, subject_of
+from tools.measure.tasks.words import minutes
 
 if TYPE_CHECKING:
+    from agent.session.settings import Settings
     from runs.report.tasks import TaskTable
-    from tools.tasks import TaskScores
-    from tools.tasks.evaluate import Progress
-    from tui.settings import Settings
+    from tools.measure.tasks import TaskScores
+    from tools.measure.tasks.evaluate import Progress
 
 Answered = tuple[str, "TaskScores"]
 _SHARES = 10
@@ -32,8 +31,8 @@ _SHARES = 10
 
 def answered(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[Answered]:
     """Have the models answer, one after the other; each is opened only if something is left to be answered."""
-    use_threads(found)
-    device = best_device(found)
+    found.use_threads()
+    device = found.device
     subjects = [subject_of(name, cache=found.cache, dtype=found.values.dtype, device=device) for name in models]
     with Harness(plan) as harness:
         scores = []
@@ -52,8 +51,8 @@ def short_names(models: Sequence[str]) -> list[str]:
 
 def priced(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[tuple[str, Price]]:
     """What it would cost."""
-    use_threads(found)
-    device = best_device(found)
+    found.use_threads()
+    device = found.device
     subjects = [subject_of(name, cache=found.cache, dtype=found.values.dtype, device=device) for name in models]
     with Harness(plan) as harness:
         return [(name, price(harness, of, cache=found.cache)) for name, of in zip(models, subjects, strict=True)]

@@ -1,0 +1,1 @@
+"""The tools of a designer that is a language model."""

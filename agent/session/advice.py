@@ -1,0 +1,98 @@
+"""Answers to questions, from what was measured and nothing else; every answer names the candidates it rests on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from memory.remembered import Remembered
+from runs.candidate import Candidate
+from runs.events import Event
+from runs.fold.history import History
+from runs.fold.summary import describe, number, summary
+from runs.fold.thoughts import ThoughtGraph, thought_graph
+
+BEST = 5
+
+
+def answer(question: str, events: Sequence[Event], memories: Sequence[Remembered] = ()) -> str:
+    """The answer, as far as measurements of this run and of others go.
+
+    Args:
+        events: of the run that is talked about. memories: what memory holds.
+    """
+    history = History()
+    for event in events:
+        history.observe(event)
+    graph = thought_graph(events)
+    low = question.lower()
+    if named := re.findall(r"\bc-\d+\b", low):
+        return "\n".join(_about(history, graph, name) for name in dict.fromkeys(named))
+    if found := re.search(r"\b(\d+):(\d+)\b", low):
+        return _about_pattern(found[0], history, memories)
+    if re.search(r"\blesson|\blearn|\bwhy\b.*\b(win|won|best|better)\b|\bprinciple", low):
+        return _lessons(history, graph)
+    return _standing(history, events)
+
+
+def _about(history: History, graph: ThoughtGraph, name: str) -> str:
+    candidate = history.candidates.get(name)
+    if candidate is None:
+        known = f"c-1 to c-{len(history.candidates)}" if history.candidates else "none so far"
+        return f"{name} is not a candidate of this run; they are {known}."
+    parents = f" of {', '.join(candidate.parents)}" if candidate.parents else ""
+    parts = [f"{name} is {describe(candidate.recipe)} ({candidate.operator}{parents})."]
+    parts += [f"It was made because: {candidate.why}."] if candidate.why else []
+    outcome = graph.nodes.get(f"o-{name[2:]}")
+    parts.append(f"Outcome: {outcome.text}." if outcome else "It is not measured.")
+    if name in history.selections:
+        parts.append(f"In its final form: perplexity {number(history.selections[name].value)} on the selection text.")
+    parts += [f"Behind it: {graph.nodes[t].text}" for t in candidate.thoughts if t in graph.nodes]
+    return " ".join(parts)
+
+
+def _about_pattern(pattern: str, history: History, memories: Sequence[Remembered]) -> str:
+    """What is known of an N:M pattern: from this run, else from memory, else that nothing is."""
+    here = [c for c in history.ranked() if str(c.recipe.pattern) == pattern]
+    if here:
+        return f"The best {pattern} candidate is " + _numbers(history, here[0]) + "."
+    found = [m for m in memories if str(m.recipe.pattern) == pattern and m.relative is not None]
+    if not found:
+        return (
+            f"Nothing with {pattern} was measured yet, here or in an earlier run: there is no number to answer with. "
+            f'"prune MODEL to {pattern}" measures it. {pattern} binds every group of weights, so it usually costs more '
+            "perplexity than the same sparsity without a pattern; some GPUs compute 2:4 faster."
+        )
+    lines = [f"Measured with {pattern} in earlier runs:"]
+    for memory in sorted(found, key=lambda m: m.relative or 0.0)[:BEST]:
+        final = "" if memory.perplexity is None else f", perplexity {number(memory.perplexity)}"
+        dense = "" if memory.dense_perplexity is None else f" (dense {number(memory.dense_perplexity)})"
+        lines.append(f"  {memory.id} on {memory.model}: {describe(memory.recipe)}{final}{dense}")
+    return "\n".join(lines)
+
+
+def _lessons(history: History, graph: ThoughtGraph) -> str:
+    lessons = [f"  {node.id}: {node.text}" for node in graph.of_kind("lesson")]
+    ranked = history.ranked()
+    if not ranked:
+        return "Nothing is measured yet, so nothing is learnt."
+    head = f"The best so far is {_numbers(history, ranked[0])}."
+    if not lessons:
+        return f"{head} No feature of the recipes is set apart from chance yet; that takes more candidates."
+    return "\n".join([head, "What goes with fitness:", *lessons])
+
+
+def _standing(history: History, events: Sequence[Event]) -> str:
+    ranked = history.ranked()
+    if not ranked:
+        return "Nothing is measured yet."
+    lines = [f"{len(ranked)} candidates are measured. The best:"]
+    lines += [f"  {_numbers(history, c)}" for c in ranked[:BEST]]
+    found = summary(events)
+    return "\n".join([*lines, found.verdict] if found.winner else lines)
+
+
+def _numbers(history: History, candidate: Candidate) -> str:
+    measured = history.divergences[candidate.id]
+    tokens = max(measured)
+    return f"{candidate.id}: KL {number(measured[tokens].value)} over {tokens:,} tokens, {describe(candidate.recipe)}"

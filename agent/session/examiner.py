@@ -1,0 +1,125 @@
+"""Tasks in conversation: what they would cost is told first, then the result of the run answers them.
+
+The work is done by `secateur evaluate` in a process of its own, so that the screen stays free and what is answered is
+kept where the command line finds it, too.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.session.intents import Evaluate
+from agent.session.settings import Settings
+from runs.events import Event
+from runs.fold.summary import summary
+from runs.run import Run
+from tools.io.errors import SecateurError
+from tools.measure.tasks.plan import task_names
+from tools.measure.tasks.scores import TaskScores, compare
+from tools.measure.tasks.words import conclusion, gap, minutes, shown
+
+SAMPLES = 200
+"""Of every task, where nobody says how many."""
+
+
+class Examiner:
+    """Asks one model, beside another where there is one."""
+
+    def __init__(self, found: Settings, asked: Evaluate, run: Run | None, named: str = "") -> None:
+        """
+        Raises:
+            UsageError: no task is named.
+        """
+        self._settings = found
+        self.names = task_names(",".join(asked.tasks))
+        self.samples = None if asked.all_samples else asked.samples or SAMPLES
+        self._run = run
+        self._model = asked.model or named
+
+    def known(self, events: Sequence[Event]) -> str:
+        """What the run's own table says of its result on these tasks, where it holds them all; else nothing, nor where
+        a model is named, which may be another than the result."""
+        found = summary(events) if events else None
+        if found is None or found.winner is None or self._model:
+            return ""
+        scores = {row.role: dict(found.answered).get(row.name) for row in found.table}
+        ours, theirs = scores.get("result"), scores.get("dense")
+        if ours is None or theirs is None or not set(self.names) <= ours.tasks.keys():
+            return ""
+        ours, theirs = (self._of_these(of) for of in (ours, theirs))
+        beside = compare(ours, theirs)
+        lines = []
+        for name, score in ours.tasks.items():
+            told = [f"{shown(score)}, dense {shown(theirs.tasks[name])}", gap(score, beside.tasks[name])]
+            lines.append(f"  {name} ({score.metric}, {score.samples} samples): {'; '.join(told)}")
+        return "\n".join([*lines, conclusion(ours.tasks, beside, found.winner.name, "the dense model")])
+
+    def _of_these(self, scores: TaskScores) -> TaskScores:
+        return scores.model_copy(update={"tasks": {name: scores.tasks[name] for name in self.names}})
+
+    @property
+    def models(self) -> list[str]:
+        """Who is asked: the model that was named, or the result of the run beside the model that it came from."""
+        if self._model:
+            return [self._model]
+        if self._run is None or not self._run.model_folder.exists():
+            raise SecateurError("There is no pruned model yet, and none was named: say which model shall be asked")
+        return [str(self._run.model_folder), self._run.goal.model]
+
+    def plan(self) -> tuple[str, bool]:
+        """What would be asked and what it costs; whether it costs anything."""
+        prices = self._evaluate("--price")["price"]
+        cost = sum(price["minutes"] for price in prices.values())
+        free = not any(price["tokens"] for price in prices.values())
+        many = "all samples" if self.samples is None else f"{self.samples} samples"
+        who = " and ".join(Path(name).name for name in self.models)
+        return f"Plan: {who} answer {many} of {', '.join(self.names)}: {minutes(cost)}.", not free
+
+    def answer(self) -> str:
+        """Have it answered; the table and what can be concluded, in words."""
+        found = self._evaluate()
+        beside = found.get("against")
+        lines = []
+        for name, of in found["tasks"].items():
+            error = "" if of["stderr"] is None else f" ± {_short(of, of['stderr'])}"
+            line = f"  {name} ({of['metric']}, {of['samples']} samples): {_short(of, of['value'])}{error}"
+            if beside is not None:
+                line += f", {Path(beside['model']).name} {_short(of, beside['tasks'][name]['value'])}"
+            lines.append(line)
+        return "\n".join([*lines, *([] if beside is None else [beside["conclusion"]])])
+
+    def _evaluate(self, *more: str) -> Any:
+        """What `secateur evaluate --json` prints.
+
+        Raises:
+            SecateurError: it failed; the line is its own.
+        """
+        model, *others = self.models
+        command = [sys.executable, "-m", "secateur", "evaluate", model, "--tasks", ",".join(self.names)]
+        command += [part for other in others for part in ("--against", other)]
+        command += [] if self.samples is None else ["--limit", str(self.samples)]
+        command += ["--home", str(self._settings.home), "--json", *more, *self._given()]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("secateur: ")]
+            raise SecateurError(lines[-1].removeprefix("secateur: ") if lines else "the tasks could not be answered")
+        return json.loads(done.stdout)
+
+    def _given(self) -> list[str]:
+        """Settings that a child process does not find by itself."""
+        values = self._settings.values
+        given = {"--dtype": values.dtype, "--device": values.device, "--threads": values.threads}
+        given["--task-data"] = values.task_data
+        return [part for name, value in given.items() if value is not None for part in (name, str(value))]
+
+
+def _short(of: dict[str, Any], value: float) -> str:
+    share = of["metric"].startswith(("acc", "exact_match"))
+    return f"{100 * value:.1f} %" if share else f"{value:.4g}"

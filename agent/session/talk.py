@@ -1,0 +1,344 @@
+"""A conversation in plain lines: what a person says is read, planned, confirmed, done and answered.
+
+Nothing here knows where the lines come from: `say` takes one and returns what to print, so a terminal, a pipe and a
+test talk alike.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from agent.session import advice, rules
+from agent.session.examiner import Examiner
+from agent.session.goal import build
+from agent.session.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
+from agent.session.settings import Settings, load
+from agent.session.start import start
+from agent.session.told import told
+from runs.budget import BudgetSpent, Ledger
+from runs.events import Extended, Replied
+from runs.goal import Goal
+from runs.run import UNREADABLE, Run, Status, list_runs
+from tools.io.files import aside, expanded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_core.language_models import BaseChatModel
+
+HELP = """You can say, for example:
+  prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
+  why not 2:4?      explain c-12        what did you learn?
+  go on for ten more minutes            continue what we did on smollm2 yesterday
+  how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
+  export it to ./pruned                 stop      bye"""
+
+Carry = Callable[[Run], str]
+"""Works on a run, or lets it be worked on; returns what to say of it. Raises KeyboardInterrupt where the person breaks
+it off."""
+
+
+class Talk:
+    """The state of one conversation: the run it is about, and what waits for a word."""
+
+    def __init__(self, found: Settings, carry: Carry, *, model: str = "", yes: bool = False) -> None:
+        self.settings = found
+        self.over = False
+        self.run: Run | None = None
+        self._carry = carry
+        self._yes = yes
+        self._named = model
+        self._waiting: Prune | None = None
+        self._plan: Callable[[], str] | None = None
+        self._before: list[str] = []
+        self.listener: BaseChatModel | None = None
+        self._unheard = ""
+        """Why the language model did not read the last line."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a plan waits for a yes."""
+        return self._plan is not None
+
+    def say(self, text: str) -> str:
+        """Take one line; returns the answer."""
+        try:
+            reply = self._answer(text)
+        except Exception as error:  # a conversation goes on, and no traceback shows what is in memory
+            reply = told(error)
+        self._before.append(text)
+        self._remember(text, reply)
+        return reply
+
+    def _answer(self, text: str) -> str:
+        if self._plan is not None:
+            plan, self._plan = self._plan, None
+            if text.strip().lower() in ("y", "yes", "ok", "go", "sure", "do it"):
+                return self._do(plan)
+            if text.strip().lower() in ("n", "no"):
+                return "Nothing was started."
+        intent, problem = self._read(text)
+        news, self._unheard = problem and problem != self._unheard, problem
+        reply = self._act(intent, text)
+        return f"({problem}: rules read what you say)\n{reply}" if news else reply
+
+    def _do(self, plan: Callable[[], str]) -> str:
+        try:
+            return plan()
+        except KeyboardInterrupt:
+            return "Interrupted. What is done is kept: the same words go on from there."
+
+    def _read(self, text: str) -> tuple[Intent, str]:
+        """What is meant, and why a language model could not tell where one listens."""
+        if self.listener is None:
+            return rules.read(text), ""
+        from agent.session import language
+
+        return language.read(text, self._before, self.listener)
+
+    def _act(self, intent: Intent, text: str) -> str:
+        if self.run is not None and self.run.engine is not None and not isinstance(intent, Leave):
+            return self._beside(self.run, intent, text)
+        match intent:
+            case Prune():
+                return self._prune(intent)
+            case GoOn():
+                return self._go_on(intent)
+            case Resume():
+                return self._resume(intent)
+            case Question():
+                return self._about(intent.text)
+            case Evaluate():
+                return self._evaluate(intent)
+            case Export():
+                return self._export(intent)
+            case Stop():
+                return "Nothing is running."
+            case Leave():
+                self.over = True
+                return "Bye." + (f" `secateur chat --run {self.run.id}` takes this up again." if self.run else "")
+            case _:
+                return self._completed(text) or HELP
+
+    def _beside(self, run: Run, intent: Intent, text: str) -> str:
+        """A word while an engine works: it goes to the designer, and a question is answered from what is measured."""
+        if isinstance(intent, Stop):
+            run.stop()
+            return "It ends after this step and concludes with the best so far."
+        run.say(text)
+        match intent:
+            case Question():
+                return self._about(intent.text)
+            case Evaluate():
+                known = Examiner(self.settings, intent, run).known(run.journal.read())
+                return known or "That is measured when the run is over: two at a time would take each other's cores."
+            case _:
+                return "The designer hears it at its next step."
+
+    def _completed(self, text: str) -> str | None:
+        """A bare word answers the question for the model."""
+        if self._waiting is not None and not self._waiting.model and len(text.split()) == 1:
+            return self._prune(Prune(model=text.strip()))
+        return None
+
+    def _prune(self, said: Prune) -> str:
+        wanted = _joined(self._waiting, said)
+        model = wanted.model or self._named or (self.run.goal.model if self.run and self._waiting is None else "")
+        wanted = wanted.model_copy(update={"model": model})
+        self._waiting = wanted
+        if not model:
+            return "Which model? A folder, a GGUF file, a hub id, or the sample smollm2-135m."
+        says_how_much = wanted.sparsity or wanted.speedup or re.fullmatch(r"\d+:\d+", wanted.pattern or "")
+        if not says_how_much:
+            return "How much of it shall go? For example 50 %, the pattern 2:4, or 1.4 times faster."
+        self._waiting = None
+        goal = self._goal(wanted)
+        return self._confirm(self._planned(goal), lambda: self._begin(goal))
+
+    def _goal(self, wanted: Prune) -> Goal:
+        given = {"candidates": wanted.candidates, "minutes": wanted.minutes}
+        spoken = load(self.settings.home, self._given() | {k: v for k, v in given.items() if v is not None})
+        return build(
+            spoken,
+            model=wanted.model,
+            sparsity=wanted.sparsity,
+            pattern=wanted.pattern,
+            speedup=wanted.speedup,
+            max_perplexity=wanted.max_perplexity,
+            max_rise=wanted.max_rise,
+        )
+
+    def _given(self) -> dict[str, object]:
+        """What the command line said."""
+        values, sources = self.settings.values, self.settings.sources
+        return {name: getattr(values, name) for name in type(values).model_fields if sources[name] == "command line"}
+
+    def _planned(self, goal: Goal) -> str:
+        """The plan and what it costs, as far as earlier runs tell."""
+        budget = goal.budget
+        parts = [f"{budget.candidates} candidates"] if budget.candidates else []
+        parts += [f"{budget.minutes:g} minutes"] if budget.minutes else []
+        lines = [
+            f"Plan: {goal}, designer {goal.designer}, at most {' or '.join(parts)}{self._estimate(goal)}.",
+            self._reaching(goal),
+            "The model itself is not touched; the result goes into a folder of its own.",
+        ]
+        if goal.max_perplexity or goal.max_perplexity_rise:
+            lines.append(
+                "Whether the perplexity that you ask for holds is measured at the end, on text nothing else saw."
+            )
+        return "\n".join(lines)
+
+    def _reaching(self, goal: Goal) -> str:
+        from tools.prune.reach import foreseen
+
+        reach = foreseen(goal.model, self.settings.cache, goal.pattern)
+        if reach is None:
+            return "How much of the model that can reach is told once it is opened."
+        return reach.warning(goal.pattern, goal.sparsity) or f"It reaches {reach}."
+
+    def _estimate(self, goal: Goal) -> str:
+        from runs.fold.summary import summary
+
+        for run in reversed(_readable(self.settings.home)):
+            if run.goal.model == goal.model and run.goal.searches and goal.budget.candidates:
+                events = run.read()
+                if run.status(events) is Status.FINISHED and (tried := (found := summary(events)).spent.candidates):
+                    minutes = found.spent.minutes / tried * goal.budget.candidates
+                    return f" (about {max(1, round(minutes))} minutes, judged by run {run.id})"
+        return " (no earlier run tells how long)"
+
+    def _confirm(self, plan: str, do: Callable[[], str]) -> str:
+        if self._yes:
+            return f"{plan}\n{do()}"
+        self._plan = do
+        return f"{plan}\nStart? yes or no"
+
+    def _begin(self, goal: Goal) -> str:
+        self.run = start(self.settings, goal)
+        return self._work(self.run)
+
+    def _work(self, run: Run) -> str:
+        try:
+            return self._carry(run)
+        except KeyboardInterrupt:
+            return f'Interrupted. "resume {run.id}" goes on where it stopped.'
+
+    def _go_on(self, said: GoOn) -> str:
+        run = self.run
+        if run is None:
+            return 'There is no run to go on with: "continue what we did on MODEL" takes one up.'
+        if run.status() is not Status.FINISHED:
+            return self._confirm(f"Run {run.id} is not finished; it goes on where it stopped.", lambda: self._work(run))
+        if not run.goal.searches:
+            return (
+                f'Run {run.id} applies a recipe, nothing is searched: "prune {run.goal.model} to 50 %" starts a search.'
+            )
+        try:
+            Ledger(run.goal.budget, run.journal.read()).check(("tokens", "money"))
+        except BudgetSpent as spent:
+            return f"{spent}: start a run with a larger one."
+        minutes = said.minutes if said.minutes or said.candidates else 10.0
+        parts = [f"{minutes:g} minutes"] if minutes else []
+        parts += [f"{said.candidates} candidates"] if said.candidates else []
+        more = " and ".join(parts)
+
+        def extend() -> str:
+            run.journal.append(Extended(candidates=said.candidates, minutes=minutes))
+            return self._work(run)
+
+        warning = "The test text will be read again for a new winner, which the report tells."
+        return self._confirm(f"Plan: run {run.id} goes on for {more} more. {warning}", extend)
+
+    def _resume(self, said: Resume) -> str:
+        run = self._found(said)
+        if run is None:
+            return "No run fits that. `secateur runs` lists them."
+        self.run = run
+        events = run.read()
+        status = run.status(events)
+        told = f"Run {run.id}: {run.goal}, {status}.\n{advice.answer('how does it stand', events)}"
+        if status in (Status.INTERRUPTED, Status.FAILED, Status.NEW):
+            return self._confirm(told, lambda: self._work(run))
+        return f'{told}\nSay "go on for ten minutes" to search further.'
+
+    def _found(self, said: Resume) -> Run | None:
+        """The newest run that the words and the day fit: an id, or words of the goal."""
+        days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
+        words = said.words.lower().split()
+        for run in reversed(_readable(self.settings.home)):
+            text = f"{run.id} {run.goal}".lower().replace("-", " ") + f" {run.id} {run.goal}".lower()
+            when = date.fromtimestamp(run.created)
+            if all(word in text for word in words) and (said.day == "any" or when == days[said.day]):
+                return run
+        return None
+
+    def _about(self, question: str) -> str:
+        from memory.index import Memory
+
+        events = [] if self.run is None else self.run.journal.read()
+        return advice.answer(question, events, Memory(self.settings.home).all())
+
+    def _evaluate(self, asked: Evaluate) -> str:
+        """How good a model is on tasks: known, or for a price that is told first."""
+        examiner = Examiner(self.settings, asked, self.run, self._named if self.run is None else "")
+        if self.run is not None and (known := examiner.known(self.run.journal.read())):
+            return known
+        plan, costs = examiner.plan()
+        return self._confirm(plan, examiner.answer) if costs else examiner.answer()
+
+    def _export(self, said: Export) -> str:
+        if self.run is None or not self.run.model_folder.exists():
+            return "There is no pruned model yet."
+        source = self.run.model_folder
+        if said.folder is None:
+            if self.run.goal.compress:
+                return f"The model is in {source}, packed: `secateur restore {source} --output DIR` unpacks it."
+            return f"The model is in {source}: an ordinary Hugging Face folder that transformers and vLLM load."
+        place = expanded(said.folder).resolve()
+        if place.exists():
+            return f"{place} is there already. Name another folder."
+        with aside(place) as partial:
+            shutil.copytree(source, partial, dirs_exist_ok=True)
+        return f"The model is in {place}."
+
+    def _remember(self, text: str, reply: str) -> None:
+        """Keep both with the run, so that the conversation can be read and taken up again."""
+        if self.run is None or self.run.engine is not None or self.run.status() is Status.NEW:
+            return
+        self.run.say(text)
+        for said in self.run.unheard(self.run.journal.read()):
+            self.run.journal.append(said)
+        self.run.journal.append(Replied(text=reply))
+
+
+def _readable(home: Path) -> list[Run]:
+    """The runs that can be talked about; the list of runs tells of the others."""
+    return [run for run in list_runs(home) if run.glance()[0] != UNREADABLE]
+
+
+def listener(found: Settings) -> BaseChatModel | None:
+    """The language model that reads what is said, where the designer is one behind an endpoint.
+
+    Raises:
+        UsageError: the designer is not known, or what it needs is not there.
+    """
+    name = found.values.designer
+    if ":" not in name or name.startswith(("local:", "replay:")):
+        return None
+    from agent.designers.choose import chat_model, check
+
+    check(name)
+    return chat_model(Goal(model="-", sparsity=0.5, designer=name), found.home)
+
+
+def _joined(before: Prune | None, now: Prune) -> Prune:
+    """What was said before, with what is said now."""
+    if before is None:
+        return now
+    said = {name: value for name, value in now.model_dump().items() if value}
+    return before.model_copy(update=said)

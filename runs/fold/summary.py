@@ -1,0 +1,411 @@
+"""The summary of a run: the comparison table, the winner, the way there.
+
+A fold over the journal. It works at any moment; before the end the table is empty and there is no winner.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from runs.budget import Ledger, Spent
+from runs.candidate import Candidate
+from runs.events import (
+    CandidateMeasured,
+    CandidateProposed,
+    CandidateRejected,
+    Continued,
+    Event,
+    FinalMeasured,
+    ReferenceMeasured,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    Saved,
+    Selected,
+    SpeedMeasured,
+    SurveyDone,
+    TasksAnswered,
+)
+from runs.goal import Budget, Goal
+from tools.io.errors import SecateurError
+from tools.measure.continuation import Continuation
+from tools.measure.tasks.scores import TaskScores
+from tools.measure.tasks.words import conclusion
+from tools.prune.reach import Reach
+from tools.recipe import Experts, Recipe, Structured, Unstructured
+from tools.recipe.measurement import Measurement, Protocol
+
+if TYPE_CHECKING:
+    from runs.report.tasks import TaskTable
+
+Role = Literal["dense", "reference", "result"]
+SAME = "same size and same speed"
+_ANCESTORS = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison on the held-out text."""
+
+    name: str
+    role: Role
+    perplexity: float
+    sparsity: float
+    """Measured share of zeros in the prunable weights."""
+    description: str
+    """The recipe in a few words; nothing for the dense model."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A measured candidate and its number over the most tokens it got."""
+
+    candidate: Candidate
+    value: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did and what came out of it."""
+
+    run: str
+    goal: Goal
+    state: str
+    """`finished`, `not finished`, or `failed: ` and the reason."""
+    table: tuple[Row, ...]
+    """Dense model, references, winner; everything was measured under `protocol`."""
+    recipe: Recipe | None
+    """The winner's."""
+    protocol: Protocol | None
+    tokens: int
+    """Predicted tokens behind each perplexity of the table."""
+    lineage: tuple[Candidate, ...]
+    """The winner, where it is a candidate, and its ancestors, youngest first."""
+    trials: tuple[Trial, ...]
+    """Divergences, in the order of their first measurement."""
+    finalists: tuple[Trial, ...]
+    """Perplexities on the selection text, of final forms, best first."""
+    references: dict[str, float]
+    """Divergence of each reference under the protocol of the most faithful trials."""
+    rejected: tuple[tuple[str, str], ...]
+    """Candidate and reason."""
+    winners: int
+    """Candidates that were measured on the held-out text: more than one where a run was extended."""
+    sparsities: dict[str, float]
+    """Measured share of zeros of every projection of the winner, in forward order."""
+    survey: SurveyDone | None
+    versions: dict[str, str]
+    spent: Spent
+    speed: SpeedMeasured | None
+    """Of the saved model, where it was measured."""
+    answered: tuple[tuple[str, TaskScores], ...]
+    """What the lines of the table answered, in its order; nothing where no tasks were asked."""
+    judged: dict[str, TaskScores]
+    """What finalists answered of the judging part."""
+    sides: tuple[tuple[Continuation, Continuation], ...]
+    """What the dense model and the result wrote after each of a few prompts."""
+    output: str | None
+    verified: str | None
+
+    @property
+    def winner(self) -> Row | None:
+        return next((row for row in self.table if row.role == "result"), None)
+
+    @property
+    def dense(self) -> Row | None:
+        return next((row for row in self.table if row.role == "dense"), None)
+
+    @property
+    def best_reference(self) -> Row | None:
+        rows = [row for row in self.table if row.role == "reference"]
+        return min(rows, key=lambda row: row.perplexity, default=None)
+
+    @property
+    def verdict(self) -> str:
+        """One or two sentences: did it win, and does what was asked hold."""
+        winner, dense, rival = self.winner, self.dense, self.best_reference
+        if winner is None:
+            return f"Nothing was measured on the held-out text: the run is {self.state}."
+        own = f"perplexity {number(winner.perplexity)}"
+        beside = f" (dense {number(dense.perplexity)})" if dense else ""
+        if rival is None:
+            first = f"{winner.name}: {own}{beside}."
+        elif winner.perplexity < rival.perplexity:
+            first = f"{winner.name} beats every reference: {own} against {number(rival.perplexity)} of {rival.name}"
+            first += f"{beside}."
+        else:
+            first = f"{winner.name} does not beat {rival.name}: {own} against {number(rival.perplexity)}{beside}."
+        again = [f"The held-out text was read for {self.winners} winners in turn."] if self.winners > 1 else []
+        return " ".join([first, *self._limit_held(winner, dense), *again])
+
+    @property
+    def on_tasks(self) -> str:
+        """What can be said of the winner's answers beside the dense model's; empty where no tasks were asked."""
+        winner = self.winner
+        if self.tasks is None or winner is None or self.answered[-1][0] != winner.name:
+            return ""
+        line = self.tasks.lines[-1]
+        return "" if line.beside is None else conclusion(line.scores.tasks, line.beside, winner.name, "the dense model")
+
+    @cached_property
+    def tasks(self) -> TaskTable | None:
+        """The table of tasks, compared once: ten thousand draws for every line; None where no tasks were asked."""
+        from runs.report.tasks import TaskTable
+
+        return TaskTable.of_run(self)
+
+    def _limit_held(self, winner: Row, dense: Row | None) -> list[str]:
+        most, allowed = self.goal.max_perplexity, self.goal.max_perplexity_rise
+        if most is not None:
+            held = "stays under" if winner.perplexity < most else "does not stay under"
+            return [f"It {held} the {number(most)} that were asked for."]
+        if allowed is None or dense is None:
+            return []
+        rise = winner.perplexity / dense.perplexity - 1
+        held = "stays within" if rise <= allowed else "breaks"
+        return [f"A rise of {100 * rise:.3g} % {held} the {100 * allowed:.3g} % that were asked for."]
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether structures fall, so that the saved model is smaller."""
+        return isinstance((self.recipe or self.goal).pattern, Structured | Experts)
+
+    @property
+    def reach(self) -> Reach | None:
+        """How much of the model the pattern can remove, where that was noted."""
+        return None if self.survey is None else self.survey.reach
+
+    @property
+    def removed(self) -> float | None:
+        """Share of all weights of the model that is zero or gone in the result."""
+        return None if self.winner is None or self.reach is None else self.reach.of_model(self.winner.sparsity)
+
+    @property
+    def extent(self) -> str:
+        """What the sparsity is a share of, as a sentence; empty where that was not noted."""
+        if self.reach is None or self.removed is None:
+            return ""
+        what = "gone" if self.shrinks else "zero"
+        return f"The sparsity is of {self.reach}; {100 * self.removed:.2g} % of all weights are {what}."
+
+    @property
+    def gain(self) -> str:
+        """What the result gains in size and speed, in half a sentence."""
+        if self.speed is not None:
+            times = f"{self.speed.speedup:.2f} times as fast as the dense model"
+            asked = "" if self.goal.speedup is None else f", {self.goal.speedup:.2f} asked"
+            return f"{times}{asked} ({self.speed.request}; {self.speed.hardware}, {self.speed.threads} threads)."
+        if isinstance((self.recipe or self.goal).pattern, Experts):
+            return "smaller; a token goes through as many experts as before, so speed hardly changes."
+        if self.shrinks:
+            return "smaller and faster: `secateur evaluate FOLDER --latency --against MODEL` says how much."
+        same = "smaller on disk, same size and same speed once opened" if self.goal.compress else SAME
+        return f"{same}: {pattern_word(self.recipe or self.goal)} zeros alone make nothing faster."
+
+    def as_json(self) -> dict[str, Any]:
+        """What `prune --json` prints; a number that is not finite becomes null."""
+        winner, dense = self.winner, self.dense
+        references = {row.name: _finite(row.perplexity) for row in self.table if row.role == "reference"}
+        return {
+            "run": self.run,
+            "recipe": None if self.recipe is None else self.recipe.model_dump(mode="json"),
+            "metric": None if self.recipe is None else self.recipe.metric,
+            "pattern": pattern_word(self.goal if self.recipe is None else self.recipe),
+            "sparsity": None if winner is None else winner.sparsity,
+            "reach": None if self.reach is None else self.reach.share,
+            "removed": self.removed,
+            "perplexity": {
+                "dense": None if dense is None else _finite(dense.perplexity),
+                "result": None if winner is None else _finite(winner.perplexity),
+                "references": references,
+            },
+            "tasks": {name: _scores_as_json(scores) for name, scores in self.answered},
+            "protocol": None if self.protocol is None else self.protocol.model_dump(mode="json"),
+            "speedup": None if self.speed is None else self.speed.speedup,
+            "candidates": len(self.trials),
+            "seconds": round(60 * self.spent.minutes, 3),
+            "output": self.output,
+        }
+
+
+def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
+    """Sum up a run from its journal.
+
+    Args:
+        best: name of the winner where the journal does not tell it yet.
+
+    Raises:
+        SecateurError: the journal does not even tell that the run started.
+    """
+    journal = list(events)
+    started = [event for event in journal if isinstance(event, RunStarted)]
+    if not started:
+        raise SecateurError("this run has not started yet: there is nothing to report. `secateur resume` starts it.")
+    finals = _finals(journal)
+    best = best or _best_name(journal)
+    won = finals.get(best) if best is not None else None
+    basis = won or next(iter(finals.values()), None)
+    saved = next((event for event in reversed(journal) if isinstance(event, Saved)), None)
+    candidates = {event.candidate.id: event.candidate for event in journal if isinstance(event, CandidateProposed)}
+    trials = _trials(journal, candidates, "divergence")
+    return Summary(
+        run=started[-1].run,
+        goal=started[-1].goal,
+        state=_state(journal),
+        table=_table(finals, best),
+        recipe=None if won is None else won.recipe,
+        protocol=None if basis is None else basis.measurement.protocol,
+        tokens=0 if basis is None else basis.measurement.tokens,
+        lineage=_lineage(candidates, best),
+        trials=trials,
+        finalists=tuple(sorted(_trials(journal, candidates, "perplexity"), key=lambda trial: trial.value)),
+        references=_references(journal, max((trial.tokens for trial in trials), default=0)),
+        rejected=tuple((event.candidate_id, event.reason) for event in journal if isinstance(event, CandidateRejected)),
+        winners=sum(_is_candidate(name) for name in finals),
+        sparsities={} if won is None else won.sparsities,
+        survey=next((event for event in reversed(journal) if isinstance(event, SurveyDone)), None),
+        versions=started[-1].versions,
+        spent=Ledger(Budget(), journal).spent,
+        answered=_answered(journal, _table(finals, best)),
+        judged={e.name: e.scores for e in journal if isinstance(e, TasksAnswered) and _judges(e)},
+        speed=next((event for event in reversed(journal) if isinstance(event, SpeedMeasured)), None),
+        sides=_sides(journal, best),
+        output=None if saved is None else saved.folder,
+        verified=None if saved is None else saved.verified,
+    )
+
+
+def number(value: float) -> str:
+    """Three digits that matter, never in scientific notation: 0.412, 22.8, 297, 12,345."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else str(value)
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{decimals}f}"
+
+
+def pattern_word(of: Goal | Recipe) -> str:
+    """The pattern as `--pattern` takes it."""
+    if not isinstance(of.pattern, Unstructured):
+        return str(of.pattern)
+    return "unstructured" if of.pattern.group == "row" else f"unstructured/{of.pattern.group}"
+
+
+def describe(recipe: Recipe) -> str:
+    """Metric, allocation and compensation in a few words."""
+    allocation = "" if recipe.allocation.uniform else f", {recipe.allocation} allocation"
+    compensation = "" if recipe.compensation.kind == "none" else f", {recipe.compensation}"
+    return f"{recipe.metric}{allocation}{compensation}"
+
+
+def _scores_as_json(scores: TaskScores) -> dict[str, Any]:
+    fields = {"metric", "value", "samples"}
+    tasks = {name: of.model_dump(include=fields) | {"stderr": of.stderr} for name, of in scores.tasks.items()}
+    return {"tasks": tasks, "mean": scores.mean, "part": scores.protocol.plan.part}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _finals(journal: Sequence[Event]) -> dict[str, FinalMeasured]:
+    """Final perplexities by name; a resumed run may have measured one again, which then counts."""
+    return {
+        event.name: event
+        for event in journal
+        if isinstance(event, FinalMeasured) and event.measurement.kind == "perplexity"
+    }
+
+
+def _best_name(journal: Sequence[Event]) -> str | None:
+    for event in reversed(journal):
+        if isinstance(event, RunFinished | Selected) and event.best is not None:
+            return event.best
+    return None
+
+
+def _answered(journal: Sequence[Event], table: Sequence[Row]) -> tuple[tuple[str, TaskScores], ...]:
+    found = {e.name: e.scores for e in journal if isinstance(e, TasksAnswered) and not _judges(e)}
+    return tuple((row.name, found[row.name]) for row in table if row.name in found)
+
+
+def _judges(event: TasksAnswered) -> bool:
+    return event.scores.protocol.plan.part == "judge"
+
+
+def _state(journal: Sequence[Event]) -> str:
+    state = "not finished"
+    for event in journal:
+        match event:
+            case RunStarted():
+                state = "not finished"
+            case RunFinished():
+                state = "finished"
+            case RunFailed(reason=reason):
+                state = f"failed: {reason}"
+            case _:
+                pass
+    return state
+
+
+def _table(finals: dict[str, FinalMeasured], best: str | None) -> tuple[Row, ...]:
+    # The winner before a run was extended is no reference.
+    shown = {name: event for name, event in finals.items() if name == best or not _is_candidate(name)}
+    rows = [_row(event, "result" if name == best else "reference") for name, event in shown.items()]
+    order = {"dense": 0, "reference": 1, "result": 2}
+    return tuple(sorted(rows, key=lambda row: order[row.role]))
+
+
+def _sides(journal: Sequence[Event], best: str | None) -> tuple[tuple[Continuation, Continuation], ...]:
+    written = {event.name: event.continuations for event in journal if isinstance(event, Continued)}
+    return tuple(zip(written.get("dense", ()), written.get(best or "", ()), strict=False))
+
+
+def _is_candidate(name: str) -> bool:
+    return re.fullmatch(r"c-\d+", name) is not None
+
+
+def _row(event: FinalMeasured, role: Role) -> Row:
+    measured = event.measurement
+    if event.recipe is None:
+        return Row(event.name, "dense", measured.value, measured.sparsity, "")
+    return Row(event.name, role, measured.value, measured.sparsity, describe(event.recipe))
+
+
+def _lineage(candidates: Mapping[str, Candidate], winner: str | None) -> tuple[Candidate, ...]:
+    queue = [] if winner is None else [winner]
+    line: dict[str, Candidate] = {}
+    while queue and len(line) < _ANCESTORS:
+        name = queue.pop(0)
+        if name in candidates and name not in line:
+            line[name] = candidates[name]
+            queue.extend(candidates[name].parents)
+    return tuple(line.values())
+
+
+def _trials(journal: Sequence[Event], candidates: Mapping[str, Candidate], kind: str) -> tuple[Trial, ...]:
+    best: dict[str, Measurement] = {}
+    for event in journal:
+        if not isinstance(event, CandidateMeasured) or event.measurement.kind != kind:
+            continue
+        if event.candidate_id in candidates:
+            known = best.get(event.candidate_id)
+            if known is None or event.measurement.tokens >= known.tokens:
+                best[event.candidate_id] = event.measurement
+    return tuple(Trial(candidates[name], measured.value, measured.tokens) for name, measured in best.items())
+
+
+def _references(journal: Sequence[Event], tokens: int) -> dict[str, float]:
+    return {
+        event.name: event.measurement.value
+        for event in journal
+        if isinstance(event, ReferenceMeasured)
+        and event.recipe is not None
+        and event.measurement.kind == "divergence"
+        and event.measurement.tokens == tokens
+    }

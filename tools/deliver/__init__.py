@@ -1,0 +1,1 @@
+"""A result as others take it: saved, read back, packed, fine-tuned, exported."""

@@ -1,0 +1,1 @@
+"""Numbers about a model: perplexity, divergence from the dense model, speed, what it writes, and tasks."""

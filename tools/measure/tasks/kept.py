@@ -1,0 +1,129 @@
+"""What models answered, on disk: a folder for each model and way of asking, a file for each task, a line for a batch.
+
+A line is there whole or not at all, so an evaluation that was killed goes on after its last batch. Answers are never
+shared between lists of requests: a batch of other requests rounds otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tools.io.errors import SecateurError
+from tools.io.files import reason
+from tools.io.shelf import Kept, logger
+from tools.recipe import Frozen
+
+
+class Folder:
+    """Everything that one model answered in one way; a folder of None keeps nothing."""
+
+    def __init__(self, cache: Path | None, identity: Mapping[str, Any]) -> None:
+        """`identity`: all that answers depend on beside the requests."""
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+        self.path = None if cache is None else cache / "answers" / key
+        self._how = Kept(self.path or Path(), "how.json")
+        self._identity = identity
+        self._batch_tokens = 0
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """Tokens that go through the model together, once that was found out: other batches would round otherwise."""
+        if not self._batch_tokens and self.path is not None:
+            found = self._how.read_model(How)
+            self._batch_tokens = 0 if found is None else found.batch_tokens
+        return self._batch_tokens or None
+
+    def begin(self, batch_tokens: int) -> None:
+        """Say it, before anything is answered."""
+        self._batch_tokens = batch_tokens
+        if self.path is not None:
+            self._how.keep_model(How(batch_tokens=batch_tokens, identity=dict(self._identity)))
+
+    def record(self, kind: str, requests: Sequence[Any]) -> Record:
+        """The answers to one list of requests."""
+        if self.path is None or self.batch_tokens is None:
+            return Record(None, len(requests))
+        key = hashlib.sha256(json.dumps([kind, self.batch_tokens, requests]).encode()).hexdigest()[:24]
+        return Record(self.path / f"{key}.jsonl", len(requests))
+
+
+class How(Frozen):
+    """How a folder's answers came about."""
+
+    batch_tokens: int = Field(ge=1)
+    identity: dict[str, Any]
+
+
+class Record:
+    """The answers to one list of requests by one model."""
+
+    def __init__(self, path: Path | None, size: int) -> None:
+        self.answers: list[Any] = [None] * size
+        self._path = path
+        self._read()
+
+    @property
+    def complete(self) -> bool:
+        return all(answer is not None for answer in self.answers)
+
+    def keep(self, places: Sequence[int], answers: Sequence[Any]) -> None:
+        """Write down the answers of one batch; they are on the disk when this returns."""
+        for place, answer in zip(places, answers, strict=True):
+            self.answers[place] = answer
+        self._append({"places": list(places), "answers": list(answers)})
+
+    def _read(self) -> None:
+        if self._path is None or not self._path.exists():
+            return
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        except (OSError, UnicodeDecodeError) as error:
+            self._drop(reason(error))
+            return
+        for number, line in enumerate(lines):
+            found = _whole(line)
+            if found is None and number < len(lines) - 1:
+                self._drop("its checksum is wrong")
+                return
+            if found is None:  # it was killed while it wrote
+                self._path.write_text("".join(lines[:number]), encoding="utf-8")
+            else:
+                for place, answer in zip(found["places"], found["answers"], strict=True):
+                    self.answers[place] = answer
+
+    def _drop(self, why: str) -> None:
+        assert self._path is not None
+        logger.warning("%s was damaged (%s): it is made anew", self._path, why)
+        self._path.unlink(missing_ok=True)
+        self.answers = [None] * len(self.answers)
+
+    def _append(self, found: dict[str, Any]) -> None:
+        if self._path is None:
+            return
+        text = json.dumps(found)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{_sum(text)} {text}\n")
+        except OSError as error:
+            raise SecateurError(
+                f"{self._path}: cannot be written ({reason(error)}). Make room or give access."
+            ) from error
+
+
+def _whole(line: str) -> dict[str, Any] | None:
+    digest, _, text = line.rstrip("\n").partition(" ")
+    if not line.endswith("\n") or digest != _sum(text):
+        return None
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,200 @@
+"""What layers cost on this machine: seconds of an attention by its head groups, of an MLP by its neurons.
+
+A parameter count says little of speed: attention over a long prompt costs what its weights do not show, and a narrow
+matrix is not as much faster as it is smaller. So a few widths are timed, each in a block of its own that is built like
+the model's, with weights at random; widths between them are interpolated.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tools.io.errors import SecateurError
+from tools.io.hardware import hardware_of
+from tools.io.shelf import Kept
+from tools.measure.latency import measure_latency, synchroniser, time_calls
+from tools.measure.speed import Plan as Timing
+from tools.measure.speed import Spread
+from tools.model.architecture import family_of
+from tools.model.blocks import calls_of, trunk_of
+from tools.prune.structures.anatomy import Layer
+from tools.prune.structures.shrink import module_of, plain_class, pruned_class, shorten
+from tools.recipe import Frozen, Request
+from tools.recipe.measurement import libraries
+
+if TYPE_CHECKING:
+    from tools.model.checkpoint import Model
+
+WIDTHS = 7
+"""Widths of a sublayer that are timed."""
+REPEATS = 5
+DECODED = 16
+"""Tokens that are decoded for the time of one; the request may ask for many more."""
+
+
+class Prices(Frozen):
+    """Seconds of one request on one machine."""
+
+    request: Request
+    attention: dict[int, float]
+    """Head groups -> seconds of one attention, with its part of the block's norms and residuals."""
+    mlp: dict[int, float]
+    """Neurons -> seconds of one MLP, likewise."""
+    whole: float
+    """Seconds of the dense model."""
+
+    def price(self, layer: Layer, units: int) -> float:
+        """Seconds of a layer with so many units; grows with their number."""
+        return _interpolated(self.attention if layer.sublayer == "attention" else self.mlp, units)
+
+    def of_blocks(self, layers: Sequence[Layer], share: float) -> float:
+        """Which share of the blocks' time has to fall so that `share` of the whole model's time does.
+
+        Raises:
+            SecateurError: the blocks do not take that much.
+        """
+        blocks = sum(self.price(layer, layer.units) for layer in layers)
+        found = share * self.whole / blocks
+        if found >= 1:
+            fastest = 1 / max(1e-9, 1 - blocks / self.whole)
+            raise SecateurError(
+                f"{1 / (1 - share):.3g} times faster cannot be reached: without any block the model would be "
+                f"{fastest:.3g} times faster on this machine. Ask for less."
+            )
+        return found
+
+
+def _interpolated(table: Mapping[int, float], units: int) -> float:
+    """Piecewise linear between the widths that were timed; below the smallest in proportion."""
+    known = sorted(table)
+    place = bisect_left(known, units)
+    if place == 0:
+        return table[known[0]] * units / known[0]
+    if place == len(known):
+        return table[known[-1]] * units / known[-1]
+    low, high = known[place - 1], known[place]
+    return table[low] + (table[high] - table[low]) * (units - low) / (high - low)
+
+
+def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Path | None) -> Prices:
+    """Measure, or read what was measured on this machine before.
+
+    Args:
+        model: dense. cache: folder of what is kept; None keeps nothing.
+
+    Raises:
+        SecateurError: the family's blocks cannot be built without attention or MLP, or differ from each other.
+    """
+    place = None if cache is None else _place(model, request, cache)
+    if place is not None and (known := place.read_model(Prices)) is not None:
+        return known
+    found = _measured(model, layers, request)
+    if place is not None:
+        place.keep_model(found)
+    return found
+
+
+def _place(model: Model, request: Request, cache: Path) -> Kept:
+    key = [
+        model.fingerprint,
+        model.dtype,
+        hardware_of(model.device),
+        torch.get_num_threads(),
+        request.model_dump(),
+        libraries(),
+    ]
+    return Kept(cache / "prices", f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json")
+
+
+def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Prices:
+    widths = {sublayer: _widths([of for of in layers if of.sublayer == sublayer]) for sublayer in ("attention", "mlp")}
+    queries = next((of.queries for of in layers if of.sublayer == "attention"), 0)
+    timing = Timing(batches=(request.batch,), prompt=request.prompt, new=max(1, min(request.new, DECODED)), repeats=3)
+    times = measure_latency([model], timing).models[0].times[0]  # first, as it refuses what no model can read
+    seconds = _time_blocks(model, widths["attention"], widths["mlp"], queries, request)
+    bare, rest = seconds[0], seconds[1:]
+    attention = _rising(dict(zip(widths["attention"], (t - bare / 2 for t in rest), strict=False)))
+    mlp = _rising(dict(zip(widths["mlp"], (t - bare / 2 for t in rest[len(attention) :]), strict=True)))
+    whole = times.prefill.median + request.new * times.decode.median
+    return Prices(request=request, attention=attention, mlp=mlp, whole=whole)
+
+
+def _widths(alike: Sequence[Layer]) -> list[int]:
+    """Numbers of units to time, the dense one among them."""
+    sizes = {of.units for of in alike}
+    if len(sizes) > 1:
+        raise SecateurError("the model's blocks differ from each other, so that no table of their times can be made")
+    most = sizes.pop()
+    return sorted({max(1, round(most * i / WIDTHS)) for i in range(1, WIDTHS + 1)})
+
+
+def _rising(table: dict[int, float]) -> dict[int, float]:
+    """The same with every wider layer dearer by at least a thousandth of the dearest: times are noisy, those of tiny
+    layers all noise."""
+    least = max(1e-9, max(table.values()) / 1000)
+    found: dict[int, float] = {}
+    before = 0.0
+    for units in sorted(table):
+        before = found[units] = max(table[units], before + least)
+    return found
+
+
+def _time_blocks(
+    model: Model, attentions: Sequence[int], mlps: Sequence[int], queries: int, request: Request
+) -> list[float]:
+    """Seconds of a request in a block with nothing, in blocks with only an attention, in blocks with only an MLP."""
+    family = family_of(model.architecture)
+    assert family is not None
+    if not (module_of(family.attention) and module_of(family.mlp)):
+        raise SecateurError(f"blocks of {model.architecture.family} cannot be timed in parts: give --sparsity")
+    sizes: list[dict[str, Any]] = [{"skip": ["attention", "mlp"]}]
+    for groups in attentions:
+        heads = {"num_attention_heads": groups * queries, "num_key_value_heads": groups} if queries else {}
+        sizes.append(heads | {"skip": ["mlp"]})
+    sizes += [{family.neurons: neurons, "skip": ["attention"]} for neurons in mlps]
+    trial = _network(model, sizes)
+    ids = torch.randint(trial.get_input_embeddings().weight.shape[0], (request.batch, request.prompt))
+    blocks = list(trial.get_submodule(family.blocks))
+    trunk = trunk_of(trial, family.blocks)
+    read = calls_of(trunk, blocks, ids.to(model.device))
+    with torch.inference_mode():
+        cache = trial(ids.to(model.device), use_cache=True, logits_to_keep=1).past_key_values
+    # What a cache holds of one layer; an update puts other tensors in the place of these.
+    states = [dict(vars(layer)) for layer in cache.layers]
+    single = calls_of(trunk, blocks, ids[:, -1:].to(model.device), cache)
+    write = [partial(_again, *of) for of in zip(single, cache.layers, states, strict=True)]
+    taken = time_calls([*read, *write], REPEATS, synchroniser(model.device))
+    medians = [Spread.of(seconds).median for seconds in taken]
+    return [r + request.new * w for r, w in zip(medians, medians[len(blocks) :], strict=False)]
+
+
+def _network(model: Model, sizes: Sequence[Mapping[str, Any]]) -> Any:
+    """A network of the family with one block of each of these sizes and hardly any vocabulary."""
+    family = family_of(model.architecture)
+    assert family is not None
+    config = copy.deepcopy(model.network.config)
+    text = config.get_text_config()
+    shorten(text, [0] * len(sizes), model.architecture.n_blocks)
+    text.vocab_size = 64
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(text, name, None)
+    text.allow_global_per_layer_attribute_access = True
+    text.per_layer_config = {index: dict(size) for index, size in enumerate(sizes)}
+    kind = pruned_class(plain_class(type(model.network)), family)
+    network = kind._from_config(config, dtype=model.network.dtype)  # at once: blocks may be large
+    return network.to(model.device).eval().requires_grad_(False)
+
+
+def _again(call: Callable[[], object], layer: Any, state: Mapping[str, Any]) -> None:
+    """The call with the layer's cache as it was: it grows with every call, and an explicit mask does not."""
+    vars(layer).update(state)
+    call()

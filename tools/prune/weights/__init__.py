@@ -1,0 +1,1 @@
+"""Single weights fall, and those that stay may make up for it."""

@@ -1,0 +1,183 @@
+"""What the slash commands do; the app itself stays about looking and talking."""
+
+from __future__ import annotations
+
+import webbrowser
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from agent.session.engines import launch, pause
+from runs.run import Run, Status, remove
+from tools.io.errors import SecateurError, UsageError
+from tools.io.files import expanded
+from tui.app.commands import COMMANDS
+from tui.app.panes.pane import ORDER
+from tui.app.screens import Confirm, Reading
+
+if TYPE_CHECKING:
+    from tui.app.app import SecateurApp
+
+KEYS = """Keys
+  Enter        send; on an empty line the example, or yes to a plan
+  Esc          close what lies over the conversation, else stop the run softly
+  Ctrl+C       copy what is selected; twice: leave (a run goes on)
+  F2 … F7      panes, also Alt+1 … Alt+6; Tab and Shift+Tab walk through everything
+  ↑ ↓ Enter c  in the conversation: move, open, copy       End: follow again
+  Ctrl+P       palette
+"""
+
+
+class Doing:
+    """One method for each command of `tui.app.commands`.
+
+    Raises:
+        SecateurError: from any of them; the app tells the person.
+    """
+
+    def __init__(self, app: SecateurApp) -> None:
+        self._app = app
+
+    def command_pause(self) -> None:
+        pause(self._app.named(None))
+        self._app.tell("note", "pausing after what is running now")
+
+    def command_resume(self, name: str | None = None) -> None:
+        run = self._app.named(name)
+        if run.status() is Status.FINISHED:
+            self._app.attach(run)
+            self._app.notify(f'{run.id} is finished: say "go on for ten minutes" to search further', timeout=6)
+        elif run.engine is None:
+            self._app.attach(run, engine=launch(run, self._app.settings.values.threads))
+        else:
+            self._app.attach(run)
+
+    def command_open(self, name: str) -> None:
+        self._app.attach(self._app.named(name))
+
+    def command_watch(self, name: str) -> None:
+        self._app.attach(self._app.named(name), watching=True)
+
+    def command_stop(self) -> None:
+        run = self._app.named(None)
+        if run.engine is None:
+            raise SecateurError(f"nobody works on run {run.id} now")
+        run.stop()
+        self._app.tell("note", "it ends after this step and concludes with the best so far")
+
+    def command_new(self) -> None:
+        self._app.run_worker(self._app.leave_run())
+
+    def _pane(self, kind: str) -> None:
+        self._app.action_pane(1 + ORDER.index(kind))
+
+    def command_candidates(self) -> None:
+        self._pane("candidates")
+
+    def command_layers(self) -> None:
+        self._pane("layers")
+
+    def command_thoughts(self) -> None:
+        self._pane("thoughts")
+
+    def command_progress(self) -> None:
+        self._pane("progress")
+
+    def command_runs(self) -> None:
+        self._pane("runs")
+
+    def command_memory(self, *words: str) -> None:
+        from textual.widgets import Input
+
+        self._pane("memory")
+        if words and self._app.pane is not None:
+            self._app.pane.query_one(Input).value = " ".join(words)
+
+    def command_show(self, name: str) -> None:
+        self._app.show_candidate(name)
+
+    def command_compare(self, *names: str) -> None:
+        if len(names) < 2:
+            raise UsageError("compare needs at least two runs; /runs marks them with space")
+        runs = [self._app.named(name) for name in names]
+        self._app.run_worker(lambda: self._compare(runs), thread=True)
+
+    def _compare(self, runs: list[Run]) -> None:
+        from runs.fold.summary import summary
+        from tui.text.comparison import side_by_side
+
+        text = side_by_side([summary(run.read()) for run in runs])
+        self._app.call_from_thread(self._app.push_screen, Reading("runs side by side", text))
+
+    def command_report(self) -> None:
+        run = self._app.named(None)
+        self._app.run_worker(lambda: self._report(run), thread=True)
+
+    def _report(self, run: Run) -> None:
+        """Written anew, since a run at work has come further."""
+        from runs.report import write
+
+        try:
+            write(run)
+        except SecateurError as error:
+            self._app.call_from_thread(self._app.tell, "error", str(error))
+            return
+        opened = webbrowser.open(run.report_html.as_uri())
+        more = "" if opened else "; no browser was found here"
+        self._app.call_from_thread(self._app.tell, "note", f"report: {run.report_html}{more}")
+
+    def command_export(self, folder: str) -> None:
+        self._app.say(f"export it to {folder}")
+
+    def command_copy(self, *what: str) -> None:
+        names = [word for word in what if word != "recipe"] or [self._app.view.leader or ""]
+        candidate = self._app.view.history.candidates.get(names[0])
+        if candidate is None:
+            raise UsageError("name a candidate of this run, as c-3")
+        recipe = candidate.recipe
+        self._app.copy_to_clipboard(recipe.yaml if "recipe" in what else recipe.metric)
+        self._app.notify(f"copied {'the recipe' if 'recipe' in what else 'the formula'} of {candidate.id}", timeout=3)
+
+    def command_remove(self, name: str) -> None:
+        run = self._app.named(name)
+        size = sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
+        question = f"Delete run {run.id} ({run.goal}) with everything in it, {size / 2**20:,.0f} MiB?"
+
+        def answered(yes: bool | None) -> None:
+            if not yes:
+                return
+            try:
+                remove(run)
+            except SecateurError as error:
+                self._app.tell("error", str(error))
+                return
+            if self._app.attached is not None and self._app.attached.run.id == run.id:
+                self.command_new()
+            self._app.notify(f"removed {run.id}", timeout=3)
+
+        self._app.push_screen(Confirm(question), answered)
+
+    def command_theme(self, name: str | None = None) -> None:
+        if name is None:
+            self._app.action_change_theme()
+        elif name not in self._app.available_themes:
+            raise UsageError(f"{name} is not a theme: {', '.join(sorted(self._app.available_themes))}")
+        else:
+            self._app.theme = name
+
+    def command_screenshot(self, file: str | None = None) -> None:
+        place = expanded(file or f"secateur-{datetime.now():%Y%m%d-%H%M%S}.svg").resolve()
+        try:
+            place.write_text(self._app.export_screenshot(), encoding="utf-8")
+        except OSError as error:
+            raise SecateurError(f"{place}: cannot be written ({error.strerror}); name another file") from error
+        self._app.notify(f"saved {place}", timeout=4, markup=False)
+
+    def command_help(self) -> None:
+        from agent.session.talk import HELP
+
+        width = max(len(c.usage) for c in COMMANDS)
+        commands = "\n".join(f"  {c.usage:<{width}}  {c.does}" for c in COMMANDS)
+        self._app.push_screen(Reading("help", f"{HELP}\n\n{KEYS}\nCommands\n{commands}"))
+
+    def command_quit(self) -> None:
+        self._app.exit()

@@ -1,0 +1,179 @@
+"""The table of candidates, with the references always in it, and the curve of the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import DataTable, Sparkline, Static
+
+from runs.fold.summary import number
+from tools.recipe import Recipe
+from tui.app.panes.pane import OpenCandidate, Pane
+from tui.app.view import RunView
+
+COLUMNS = ("#", "KL", "select", "test", "metric", "allocation", "with")
+"""KL on the search text, and perplexities of final forms on two others: a column holds numbers of one text."""
+SORTABLE = 4
+"""The first columns."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    leads: bool
+    divergence: float | None
+    tokens: int
+    most: bool
+    """Whether it was measured on as many tokens as any; a number over fewer is put in brackets."""
+    selection: float | None
+    """Perplexity on the text that selects among finalists."""
+    test: float | None
+    """Perplexity on the held-out text."""
+    recipe: Recipe | None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        recipe = self.recipe
+        return (
+            f"{'★' if self.leads else ' '} {self.name}",
+            _shown(self.divergence, rough=not self.most),
+            _shown(self.selection),
+            _shown(self.test),
+            "" if recipe is None else recipe.metric,
+            "" if recipe is None else _allocation(recipe),
+            "" if recipe is None or recipe.compensation.kind == "none" else str(recipe.compensation),
+        )
+
+    def key(self, column: int) -> tuple[bool, int, float]:
+        """Sorts by a column: numbers over more tokens before those over fewer, rows without a number last."""
+        if column == 0:
+            return False, 0, int(self.name[2:]) if self.name[2:].isdigit() else -1
+        value = (self.divergence, self.selection, self.test)[column - 1]
+        if value is None:
+            return True, 0, 0.0
+        return False, -self.tokens if column == 1 else 0, value
+
+
+def _shown(value: float | None, rough: bool = False) -> str:
+    text = "·" if value is None else number(value)
+    return f"{f'({text})' if rough else f'{text} ':>7}"
+
+
+def _allocation(recipe: Recipe) -> str:
+    return "uniform" if recipe.allocation.uniform else str(recipe.allocation)
+
+
+def rows(view: RunView) -> list[Row]:
+    """Candidates that have a number, of whatever kind, and the references."""
+    history = view.history
+    most = max((max(found) for found in history.divergences.values()), default=0)
+    found = []
+    for name, candidate in history.candidates.items():
+        measured = history.divergences.get(name, {})
+        tokens = max(measured, default=0)
+        kl = measured[tokens].value if measured else None
+        selection = history.selections[name].value if name in history.selections else None
+        test = history.finals[name].measurement.value if name in history.finals else None
+        if (kl, selection, test) != (None, None, None):
+            leads = view.leader == name
+            found.append(Row(name, leads, kl, tokens, tokens in (0, most), selection, test, candidate.recipe))
+    return [*found, *_references(view)]
+
+
+def _references(view: RunView) -> list[Row]:
+    divergences: dict[str, tuple[int, float]] = {}
+    for (name, tokens), measured in view.history.references.items():
+        if measured.kind == "divergence" and tokens >= divergences.get(name, (0, 0.0))[0]:
+            divergences[name] = (tokens, measured.value)
+    finals = {name: e for name, e in view.history.finals.items() if name not in view.history.candidates}
+    found = []
+    for name in dict.fromkeys([*divergences, *finals]):
+        tokens, value = divergences.get(name, (0, None))
+        recipe = finals[name].recipe if name in finals else None
+        test = finals[name].measurement.value if name in finals else None
+        kl = 0.0 if name == "dense" else value
+        found.append(Row(name, view.leader == name, kl, tokens or 10**9, True, None, test, recipe))
+    return found
+
+
+class CandidatesPane(Pane):
+    """`s` sorts by the next column, Enter opens a candidate."""
+
+    NAME = "Candidates"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "sort", "Sort", id="candidates.sort")]
+    DEFAULT_CSS = """
+    CandidatesPane DataTable { height: 1fr; }
+    CandidatesPane #curve { height: 2; margin: 0 1; }
+    CandidatesPane #caption { height: 1; color: $text-muted; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._column = 1
+        self._rows: list[Row] = []
+        self._drawn = 0
+        """Points of the curve."""
+
+    def compose(self) -> ComposeResult:
+        yield DataTable(cursor_type="row", zebra_stripes=True, fixed_columns=1)
+        yield Static(id="caption", markup=False)
+        yield Sparkline([], summary_function=min, id="curve")
+
+    def on_mount(self) -> None:
+        self.query_one(DataTable).add_columns(*COLUMNS)
+
+    def show(self, view: RunView) -> None:
+        found = sorted(rows(view), key=lambda row: row.key(self._column))
+        if found != self._rows:
+            self._fill(found)
+        curve = view.best
+        if len(curve) != self._drawn:
+            self._drawn = len(curve)
+            self.query_one("#curve", Sparkline).data = list(curve)
+        last = f"best KL {number(curve[0])} → {number(curve[-1])}" if curve else "nothing is measured yet"
+        sort = f"sorted by {COLUMNS[self._column]} (s)"
+        self.query_one("#caption", Static).update(
+            Content(f"{last}   {sort}, (rough)   rejected {len(view.history.rejected)}")
+        )
+        self._view = view
+
+    _view: RunView | None = None
+
+    def _fill(self, found: list[Row]) -> None:
+        """Fill the table anew; the cursor stays on its candidate."""
+        table = self.query_one(DataTable)
+        at = self._rows[table.cursor_row].name if 0 <= table.cursor_row < len(self._rows) else ""
+        table.clear()
+        for row in found:
+            table.add_row(*(Text(cell) for cell in row.cells), key=row.name)
+        self._rows = found
+        names = [row.name for row in found]
+        if at in names:
+            table.move_cursor(row=names.index(at), scroll=False)
+
+    def action_sort(self) -> None:
+        self._sort_by((self._column + 1) % SORTABLE)
+
+    @on(DataTable.HeaderSelected)
+    def _header(self, event: DataTable.HeaderSelected) -> None:
+        self._sort_by(min(event.column_index, SORTABLE - 1))
+
+    def _sort_by(self, column: int) -> None:
+        self._column = column
+        if self._view is not None:
+            self.show(self._view)
+
+    @on(DataTable.RowSelected)
+    def _open(self, event: DataTable.RowSelected) -> None:
+        event.stop()
+        name = str(event.row_key.value)
+        if self._view is not None and name in self._view.history.candidates:
+            self.post_message(OpenCandidate(name))

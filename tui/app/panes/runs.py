@@ -1,0 +1,135 @@
+"""All runs of the home: open, resume, compare, remove."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable, Static
+
+from agent.session.settings import Settings
+from runs.fold.summary import number, summary
+from runs.run import Run, list_runs
+from tui.app.panes.pane import Pane, Wanted
+from tui.app.view import RunView
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the list shows of a run."""
+
+    id: str
+    when: str
+    status: str
+    goal: str
+    dense: str
+    result: str
+    read: str
+    """The text behind the two: rows with different ones do not compare."""
+
+
+def known(run: Run) -> Known:
+    """Read a run for the list.
+
+    Raises:
+        SecateurError: its files are damaged.
+    """
+    events = run.read()
+    found = summary(events) if events else None
+    values = [None, None] if found is None else [found.dense, found.winner]
+    dense, result = ("·" if row is None else number(row.perplexity) for row in values)
+    when = datetime.fromtimestamp(run.created).strftime("%m-%d %H:%M")
+    protocol = None if found is None else found.protocol
+    read = "" if protocol is None else f"{protocol.text} {protocol.windows}x{protocol.length}"
+    return Known(run.id, when, str(run.status(events)), str(run.goal), dense, result, read)
+
+
+class RunsPane(Pane):
+    """Space marks runs to compare."""
+
+    NAME = "Runs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "ask('resume')", "Resume", id="runs.resume"),
+        Binding("space", "mark", "Mark", id="runs.mark"),
+        Binding("c", "compare", "Compare marked", id="runs.compare"),
+        Binding("delete", "ask('remove')", "Remove", id="runs.remove"),
+    ]
+    DEFAULT_CSS = """
+    RunsPane DataTable { height: 1fr; }
+    RunsPane #told { height: auto; color: $text-muted; padding: 0 1; }
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._home = settings.home
+        self._marked: set[str] = set()
+        self._known: dict[tuple[str, float], Known] = {}
+        self._shown: tuple[list[Known], set[str]] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Static("Enter opens, r resumes, space marks, c compares what is marked, Delete removes", id="told")
+
+    def on_mount(self) -> None:
+        self.query_one(DataTable).add_columns("", "run", "when", "status", "dense", "result", "read", "goal")
+
+    def show(self, view: RunView) -> None:
+        self._read()
+
+    @work(thread=True, exclusive=True)
+    def _read(self) -> None:
+        """Read what changed; a finished run is read once."""
+        found = []
+        for run in reversed(list_runs(self._home)):
+            try:
+                key = (run.id, run.journal.path.stat().st_mtime if run.journal.path.exists() else 0.0)
+                if key not in self._known or self._known[key].status == "working":
+                    self._known[key] = known(run)
+                found.append(self._known[key])
+            except Exception as error:  # a damaged run is told of and can still be removed
+                found.append(Known(run.id, "", "damaged", " ".join(str(error).split()), "·", "·", ""))
+        self.app.call_from_thread(self._fill, found)
+
+    def _fill(self, found: list[Known]) -> None:
+        """Fill the table anew where anything differs: it is asked twice a second."""
+        if (shown := (found, set(self._marked))) == self._shown:
+            return
+        self._shown = shown
+        table = self.query_one(DataTable)
+        at = self._at
+        table.clear()
+        for one in found:
+            cells = ("✓" if one.id in self._marked else " ", one.id, one.when, one.status)
+            numbers = (f"{one.dense:>7}", f"{one.result:>7}")
+            table.add_row(*(Text(cell) for cell in (*cells, *numbers, one.read, one.goal)), key=one.id)
+        if at and any(one.id == at for one in found):
+            table.move_cursor(row=table.get_row_index(at))
+
+    @property
+    def _at(self) -> str | None:
+        table = self.query_one(DataTable)
+        if not table.row_count:
+            return None
+        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+
+    @on(DataTable.RowSelected)
+    def _open(self, event: DataTable.RowSelected) -> None:
+        event.stop()
+        self.post_message(Wanted("open", [str(event.row_key.value)]))
+
+    def action_ask(self, command: str) -> None:
+        if (at := self._at) is not None:
+            self.post_message(Wanted(command, [at]))
+
+    def action_mark(self) -> None:
+        if (at := self._at) is not None:
+            self._marked ^= {at}
+            self._read()
+
+    def action_compare(self) -> None:
+        self.post_message(Wanted("compare", sorted(self._marked)))

@@ -1,0 +1,323 @@
+"""What a screen shows of a run: a fold over its events. It knows no widgets, so it is tested without a terminal.
+
+The conversation is a list of entries that only grows; an entry may still change (a reply being spoken, a candidate
+being measured). `drain` says which entries changed since it was asked last.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from runs.budget import Ledger, Spent
+from runs.candidate import Candidate
+from runs.events import (
+    Answered,
+    Asked,
+    CandidateMeasured,
+    CandidateProposed,
+    CandidateRejected,
+    Event,
+    FinalMeasured,
+    Note,
+    Replied,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    Said,
+    Saved,
+    Selected,
+    SpeedMeasured,
+    Spoke,
+    Stage,
+    TasksAnswered,
+    Thought,
+    ToolUsed,
+)
+from runs.fold.history import History
+from runs.fold.summary import number
+from runs.fold.tally import Step, Tally
+from runs.goal import Budget
+from tools.measure.tasks.words import shown
+
+DOING = {"model": "opening", "statistics": "surveying", "times": "timing", "memory": "recalling", "search": "measuring"}
+"""What is said of a stage while it runs; the others are called by their names."""
+
+
+@dataclass
+class Words:
+    """A line or a few: of the person, of the program, or a fact."""
+
+    label: str
+    """`you`, `secateur`, `note`, `error`, a kind of thought, or the name of a stage."""
+    text: str
+    source: str = ""
+    """Id of the thought that it tells, if it does."""
+
+
+@dataclass
+class Speech:
+    """What the designer's LLM says in one call, while it says it."""
+
+    call: str
+    thinking: str = ""
+    """Reasoning beside the answer."""
+    text: str = ""
+    done: bool = False
+
+
+@dataclass
+class ToolLine:
+    """One use of a tool."""
+
+    name: str
+    arguments: str
+    """JSON."""
+    result: str
+    seconds: float
+
+    @property
+    def call(self) -> str:
+        """As a person would write it: `layer_statistics(name="skew")`."""
+        try:
+            given = json.loads(self.arguments)
+        except ValueError:
+            return f"{self.name}(…)"
+        return f"{self.name}({', '.join(f'{key}={json.dumps(value)}' for key, value in given.items())})"
+
+
+@dataclass
+class Card:
+    """A candidate; its numbers are in the view's history."""
+
+    candidate: Candidate
+
+
+Entry = Words | Speech | ToolLine | Card
+
+
+@dataclass
+class RunView:
+    """Everything a screen knows of one run."""
+
+    tally: Tally = field(default_factory=Tally)
+    history: History = field(default_factory=History)
+    events: list[Event] = field(default_factory=list)
+    """All but the pieces of speech, which the answers hold again."""
+    entries: list[Entry] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)
+    """Lowest divergence after each measured candidate."""
+    state: str = "new"
+    """`new`, `working`, `finished`, `failed` or `interrupted`, as the journal tells."""
+    winner: str | None = None
+    """Of a run that came to its end."""
+    asking: bool = False
+    """Whether an LLM is thinking now."""
+    last: datetime | None = None
+    _ledger: Ledger = field(default_factory=lambda: Ledger(Budget(), []))
+    _changed: set[int] = field(default_factory=set)
+    _speech: dict[str, int] = field(default_factory=dict)
+    _cards: dict[str, int] = field(default_factory=dict)
+    _echoed: list[str] = field(default_factory=list)
+
+    @property
+    def run(self) -> str:
+        return self.tally.run
+
+    @property
+    def spent(self) -> Spent:
+        return self._ledger.spent
+
+    @property
+    def budget(self) -> Budget:
+        """What may be spent on the whole, with what a person allowed since."""
+        return self._ledger.budget
+
+    def died(self) -> None:
+        """The engine is gone and had no time to say so."""
+        self.state, self.asking = "interrupted", False
+        self._ledger.stand_still()
+
+    @property
+    def over(self) -> bool:
+        """Whether the run came to an end of its own."""
+        return self.state in ("finished", "failed")
+
+    @property
+    def leader(self) -> str | None:
+        """The winner, or who leads the search."""
+        return self.winner or self.tally.best
+
+    @property
+    def generation(self) -> int:
+        return max(self.history.selected, default=-1) + 1
+
+    @property
+    def doing(self) -> str:
+        """What goes on, in a word."""
+        if self.state != "working":
+            return self.state
+        step = self.tally.step
+        name = "starting" if step is None else DOING.get(step.name, step.name)
+        return "designing" if self.asking else name
+
+    def drain(self) -> list[int]:
+        """Entries that are new or changed since the last call, in order."""
+        found, self._changed = sorted(self._changed), set()
+        return found
+
+    def echo(self, words: Words) -> None:
+        """Show words at once; the journal may bring them later, and then they are not shown again."""
+        self._add(words)
+        self._echoed.append(words.text)
+
+    def follow_on(self, other: RunView) -> None:
+        """Begin with what was said before there was a run."""
+        self.entries += other.entries
+        self._echoed += other._echoed
+
+    def observe(self, event: Event) -> None:
+        """Take one event."""
+        self.last = event.at
+        if isinstance(event, Said | Replied) and event.text in self._echoed:
+            self._echoed.remove(event.text)
+            self.history.observe(event)
+            return
+        if isinstance(event, Spoke):
+            self._hear(event)
+            return
+        if isinstance(event, RunStarted) and not self.events:
+            self._ledger.budget = event.goal.budget
+        self.events.append(event)
+        self._ledger.observe(event)
+        self.history.observe(event)
+        if (ended := self.tally.observe(event)) is not None:
+            self._tell(ended)
+        self._follow(event)
+        self._converse(event)
+
+    def _follow(self, event: Event) -> None:
+        """The state of the run."""
+        match event:
+            case RunStarted():
+                self.state, self.asking, self.winner = "working", False, None
+            case RunFinished(best=best):
+                self.state, self.winner = "finished", best
+                for name in self._cards:
+                    self._touch(name)
+            case RunFailed():
+                self.state = "failed"
+            case RunInterrupted():
+                self.state = "interrupted"
+            case Asked():
+                self.asking = True
+            case Answered() | Stage():
+                self.asking = False
+            case _:
+                pass
+
+    def _converse(self, event: Event) -> None:
+        match event:
+            case Said(text=text):
+                self._add(Words("you", text))
+            case Replied(text=text):
+                self._add(Words("secateur", text))
+            case Note(text=text):
+                self._add(Words("note", text))
+            case Thought(kind=kind, text=text, id=name):
+                self._add(Words(kind, text, source=name))
+            case ToolUsed(name=name, arguments=arguments, result=result, seconds=seconds):
+                self._add(ToolLine(name, arguments, result, seconds))
+            case Answered():
+                self._answered(event)
+            case RunFailed(reason=reason):
+                self._add(Words("error", reason))
+            case RunInterrupted():
+                self._add(Words("note", f"interrupted; /resume {self.run} goes on where it stopped"))
+            case RunFinished(summary=text):
+                self._add(Words("secateur", text))
+            case Saved(folder=folder, verified=verified):
+                self._add(Words("saved", f"{folder}   checked: {verified}"))
+            case SpeedMeasured():
+                self._add(Words("saved", f"{event.speedup:.2f} times as fast as the dense model ({event.request})"))
+            case _:
+                self._judge(event)
+
+    def _judge(self, event: Event) -> None:
+        """Candidates come, are measured, fall, live on."""
+        match event:
+            case CandidateProposed(candidate=candidate):
+                self._cards[candidate.id] = len(self.entries)
+                self._add(Card(candidate))
+            case CandidateMeasured(candidate_id=name, measurement=measured):
+                if measured.kind == "divergence":
+                    self.best.append(min([measured.value, *self.best[-1:]]))
+                self._touch(name)
+            case CandidateRejected(candidate_id=name):
+                self._touch(name)
+            case Selected(generation=generation, population=population, best=best):
+                alive = ", ".join(population)
+                self._add(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
+            case FinalMeasured(name=name):
+                self._touch(name)
+            case TasksAnswered(name=name, scores=scores):
+                told = ", ".join(f"{task} {shown(score)}" for task, score in scores.tasks.items())
+                part = " (judging part)" if scores.protocol.plan.part == "judge" else ""
+                self._add(Words("tasks", f"{name}{part}: {told}"))
+            case _:
+                pass
+
+    def _touch(self, candidate: str) -> None:
+        if candidate in self._cards:
+            self._changed.add(self._cards[candidate])
+
+    def _add(self, entry: Entry) -> None:
+        self._changed.add(len(self.entries))
+        self.entries.append(entry)
+
+    def _tell(self, step: Step) -> None:
+        if step.name not in ("search", "save") and step.text:
+            self._add(Words(step.name, f"{step.text}   {step.seconds or 0.0:.1f} s"))
+
+    def _said(self, call: str) -> Speech:
+        """The speech of a call, which begins with its first word."""
+        if call not in self._speech:
+            self._speech[call] = len(self.entries)
+            self._add(Speech(call))
+        index = self._speech[call]
+        self._changed.add(index)
+        entry = self.entries[index]
+        assert isinstance(entry, Speech)
+        return entry
+
+    def _hear(self, event: Spoke) -> None:
+        speech = self._said(event.call)
+        if speech.done:  # a resumed run is asked again, and speaks again
+            speech.thinking, speech.text, speech.done = "", "", False
+        if event.thinking:
+            speech.thinking += event.text
+        else:
+            speech.text += event.text
+
+    def _answered(self, event: Answered) -> None:
+        """The whole answer replaces its pieces, some of which may not have come."""
+        if event.problem:
+            self._add(Words("error", event.problem))
+        if event.text or event.thinking or event.call in self._speech:
+            speech = self._said(event.call)
+            speech.thinking, speech.text, speech.done = event.thinking, event.text, True
+
+    def outcome(self, name: str) -> str:
+        """What became of a candidate, in a few words."""
+        history = self.history
+        if name in history.rejected:
+            return f"rejected: {history.rejected[name]}"
+        found = history.divergences.get(name, {})
+        parts = [f"KL {number(found[tokens].value)} over {tokens:,} tokens" for tokens in sorted(found)]
+        if name in history.selections:
+            parts.append(f"perplexity {number(history.selections[name].value)} on the selection text")
+        if name in history.finals:
+            parts.append(f"{number(history.finals[name].measurement.value)} on the held-out text")
+        return ", ".join(parts) or ("waits to be measured" if self.state == "working" else "not measured")

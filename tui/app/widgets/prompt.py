@@ -1,0 +1,103 @@
+"""Where a person types: one line, with the commands that a slash may become above it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from tui.app.commands import matching
+
+_SHOWN = 8
+INVITATION = "say what you want, / for commands"
+
+
+class PromptLine(Input):
+    """The input; up and down walk through what was said before, tab completes a command."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "before(-1)", "Earlier", show=False, id="prompt.earlier"),
+        Binding("down", "before(1)", "Later", show=False, id="prompt.later"),
+        Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(placeholder=INVITATION, compact=True, select_on_focus=False)
+        self.said: list[str] = []
+        self._place = 0
+
+    def remember(self, text: str) -> None:
+        self.said = [line for line in self.said if line != text] + [text]
+        self._place = len(self.said)
+
+    def action_before(self, step: int) -> None:
+        self._place = min(max(self._place + step, 0), len(self.said))
+        self.value = self.said[self._place] if self._place < len(self.said) else ""
+        self.cursor_position = len(self.value)
+
+    def action_complete(self) -> None:
+        found = matching(self.value)
+        if not found or " " in self.value:
+            self.screen.focus_next()
+            return
+        self.value = f"/{found[0].name} "
+        self.cursor_position = len(self.value)
+
+
+class Prompt(Vertical):
+    """`›` and the line."""
+
+    DEFAULT_CSS = """
+    Prompt { height: auto; }
+    Prompt #hints { display: none; height: auto; max-height: 9; padding: 0 2; }
+    Prompt #hints { color: $text-muted; background: $surface; }
+    Prompt Horizontal { height: 1; padding: 0 1; background: $surface; }
+    Prompt #sign { width: 2; color: $accent; text-style: bold; }
+    Prompt PromptLine { width: 1fr; background: $surface; }
+    """
+
+    class Sent(Message):
+        """The person pressed Enter."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="hints")
+        with Horizontal():
+            yield Static("›", id="sign")
+            yield PromptLine()
+
+    @property
+    def line(self) -> PromptLine:
+        return self.query_one(PromptLine)
+
+    def offer(self, text: str) -> None:
+        """What Enter on an empty line would do, if anything."""
+        self.line.placeholder = text or INVITATION
+
+    @on(Input.Changed)
+    def _hint(self, event: Input.Changed) -> None:
+        hints, found = self.query_one("#hints", Static), matching(event.value)
+        hints.display = bool(found)
+        if found:
+            width = max(len(c.usage) for c in found[:_SHOWN])
+            lines = [f"{c.usage:<{width}}  {c.does}" for c in found[:_SHOWN]]
+            more = [f"… {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+            hints.update(Content("\n".join([*lines, *more])))
+
+    @on(Input.Submitted)
+    def _send(self, event: Input.Submitted) -> None:
+        event.stop()
+        text = event.value.strip()
+        if text:
+            self.line.remember(text)
+        self.line.value = ""
+        self.post_message(self.Sent(text))

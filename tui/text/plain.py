@@ -1,0 +1,119 @@
+"""A run as plain text on stderr, from its events alone: live on a terminal, one line per finished thing elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
+from rich.text import Text
+
+from runs.events import CandidateMeasured, CandidateRejected, Event, Note, RunFailed, RunStarted
+from runs.fold.tally import Step, Tally, shown
+
+LABEL = 11
+"""Width of the first column."""
+
+
+class _Seconds(ProgressColumn):
+    """Seconds that a stage took or has been running."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.fields.get("seconds")
+        elapsed = task.elapsed or 0.0
+        return Text(f"{elapsed if seconds is None else seconds:8.1f} s")
+
+
+class Plain:
+    """Prints a run while it works; a context manager, called with every event."""
+
+    def __init__(self, stream: TextIO | None = None, *, terminal: bool | None = None) -> None:
+        """`stream`: where to print, stderr by default; `terminal`: None asks the stream."""
+        self._console = Console(
+            file=stream, stderr=stream is None, force_terminal=terminal, highlight=False, markup=False, soft_wrap=True
+        )
+        self._tally = Tally()
+        self._task: TaskID | None = None
+        self._title: str | None = None
+        """Held back until something is finished: a model that cannot be opened is told of in one line, not in three."""
+        self._bars: Bars | None = None
+        if self._console.is_terminal:
+            self._bars = Bars(
+                TextColumn(f"  {{task.fields[name]:<{LABEL}}}", markup=False),
+                TextColumn("{task.fields[text]}", markup=False, table_column=Column(ratio=1)),
+                BarColumn(bar_width=18),
+                _Seconds(),
+                console=self._console,
+                expand=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Take what happened before, without printing it: a resumed run knows its best."""
+        for event in events:
+            self._tally.observe(event)
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        ended = self._tally.observe(event)
+        if ended is not None and not isinstance(event, RunFailed):
+            self._finish(ended)
+        match event:
+            case RunStarted(run=run, goal=goal):
+                self._title = f"{goal}   run {run}"
+            case Note(text=text):
+                self._line(f"  {'note':<{LABEL}} {text}")
+            case CandidateRejected(candidate_id=name, stage="measure", reason=reason):
+                self._line(f"  {name:<{LABEL}} failed: {reason}")
+            case CandidateMeasured(candidate_id=name, measurement=measurement) if self._bars is None:
+                searching = measurement.kind == "divergence"
+                standing = self._tally.search if searching else "perplexity on the selection text"
+                self._line(f"  {name:<{LABEL}} {shown(measurement):<12} {standing}")
+            case _:
+                pass
+        self._refresh()
+
+    def _line(self, text: str) -> None:
+        self._show_title()
+        self._console.print(text)
+
+    def _show_title(self) -> None:
+        if self._title is not None:
+            self._console.print(self._title)
+            self._title = None
+
+    def _finish(self, step: Step) -> None:
+        if self._bars is None:
+            self._line(f"  {step.name:<{LABEL}} {step.text:<60} {step.seconds or 0.0:8.1f} s")
+        elif self._task is not None:
+            total = step.total or 1
+            self._bars.update(self._task, text=step.text, total=total, completed=total, seconds=step.seconds)
+            self._bars.stop_task(self._task)
+            self._task = None
+
+    def _refresh(self) -> None:
+        """Bring the live line of the running stage up to date."""
+        step = self._tally.step
+        if self._bars is None or step is None:
+            return
+        self._show_title()
+        text, done, total = step.text, step.done, step.total
+        if step.name == "search":
+            text, done, total = self._tally.search, len(self._tally.measured), self._tally.wanted or step.total
+        if self._task is None:
+            self._task = self._bars.add_task("", total=total, name=step.name, text=text, seconds=None)
+        self._bars.update(self._task, text=text, completed=done, total=total)
