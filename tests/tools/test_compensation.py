@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.io.errors import SecateurError
+from tools.prune.weights import obs as compensation
 from tools.prune.weights.obs import compensate, hessian, obs_factor
-from tools.prune.weights.way.weights import obs as compensation
 
 OUT, TOKENS = 7, 400
 

@@ -9,11 +9,11 @@ from tests.tools.conftest import random_windows
 from tools.model.blocks import passes
 from tools.model.checkpoint import Model
 from tools.prune.bench import Workbench
+from tools.prune.structures import cut as cutting
+from tools.prune.structures import way as applying
 from tools.prune.structures.anatomy import layers_of
 from tools.prune.structures.cut import least_squares
 from tools.prune.structures.stream import DenseStream, adds_up, next_points
-from tools.prune.weights.way.structures import cut as cutting
-from tools.prune.weights.way.structures import way as applying
 from tools.recipe import Allocation, Compensation, Recipe, Structured
 from tools.statistics.collect import InputStatistics
 from tools.text.windows import windows

@@ -145,7 +145,7 @@ def test_what_cannot_be_continued_is_one_line_before_anything_is_opened(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delattr(generate, "opened")
+    monkeypatch.delattr(Settings, "opened")
     save_random("short", max_position_embeddings=16)
     Path("bad.jsonl").write_text('{"prompt": "a"}\nb\n')
     assert run(["evaluate", "tiny", *arguments]) == code
