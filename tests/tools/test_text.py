@@ -18,8 +18,9 @@ from tools.measure.perplexity import perplexity
 from tools.model.checkpoint import Model, Reader, open_reader
 from tools.model.sample import TINY
 from tools.recipe import Calibration, Recipe
+from tools.text import sources
 from tools.text.sources import Part
-from tools.text.windows import Wanted, Windows, dealt, sources, texts, windows
+from tools.text.windows import Wanted, Windows, dealt, texts, windows
 
 PARTS: tuple[Part, ...] = get_args(Part)
 WORDS = " ".join(f"word{i} and what it says;" for i in range(3000))
