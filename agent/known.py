@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tools.io.frozen import Frozen
 from tools.io.hardware import hardware_of
 from tools.io.shelf import Kept
-from tools.recipe import Frozen, Recipe, Structured
+from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement, libraries
 
 if TYPE_CHECKING:
@@ -55,6 +56,6 @@ def treatment_of(bench: Workbench, recipe: Recipe) -> list[str]:
     """What makes a model's weights, beside the model: the recipe, the calibration text, and sizes that differ from
     machine to machine, since a time allows them."""
     found = [recipe.canonical(), bench.calibration.sha256]
-    if isinstance(recipe.pattern, Structured) and recipe.pattern.request is not None:
+    if recipe.pattern.timed is not None:
         found.append(str(bench.ready(recipe).sizes))
     return found

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from runs.candidate import Candidate
 from tools.expression import ALLOCATION, Call, Node, depth, parse, used_terminals
 from tools.expression.nodes import walk
-from tools.recipe import Recipe, Unstructured
+from tools.recipe import Recipe
 
 FEWEST = 8
 """Candidates from which principles are drawn."""
@@ -58,9 +58,7 @@ def features(recipe: Recipe, rates: Sequence[float] = ()) -> dict[str, float]:
     if not allocation.uniform and allocation.expression is not None:
         found |= {f"{name} in the allocation": 1.0 for name in _names(parse(allocation.expression, ALLOCATION))}
     found[f"rates per {allocation.granularity}"] = 0.0 if allocation.uniform else 1.0
-    found["weights compete within the matrix"] = float(
-        isinstance(recipe.pattern, Unstructured) and recipe.pattern.group == "matrix"
-    )
+    found["weights compete within the matrix"] = float(recipe.pattern.comparison == "matrix")
     if len(rates) >= 3:
         third = len(rates) // 3
         found["sparsity of the first block"] = rates[0]

@@ -23,7 +23,7 @@ from runs.fold.history import History
 from runs.fold.thoughts import ThoughtGraph, gain_over_parent, thought_graph
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS
 from tools.prune.allocation import units
-from tools.recipe import NM, Structured
+from tools.recipe import Structured
 
 SHOWN = 6
 """Candidates in a plain history, and lessons in a chain."""
@@ -54,7 +54,7 @@ class Template(StrEnum):
 
 def templates(situation: Situation) -> list[Template]:
     """Those that fit the pattern: N:M leaves nothing to allocate."""
-    return [t for t in Template if t is not Template.ALLOCATE or not isinstance(situation.goal.pattern, NM)]
+    return [t for t in Template if t is not Template.ALLOCATE or situation.goal.pattern.allocates]
 
 
 def template_weights(history: History, choices: Sequence[Template]) -> dict[Template, float]:
@@ -100,7 +100,7 @@ def opening(situation: Situation) -> str:
         layer_terminals={name: stat.meaning for name, stat in ALLOCATION.terminals.items()},
         metrics=situation.pool.named_metrics,
         allocations=NAMED_ALLOCATIONS,
-        allocates=not isinstance(situation.goal.pattern, NM),
+        allocates=situation.goal.pattern.allocates,
         shapes=situation.goal.pattern if isinstance(situation.goal.pattern, Structured) else None,
         compensation=situation.pool.compensation,
         blocks=architecture.n_blocks,

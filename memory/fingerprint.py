@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.recipe import NM, Recipe, Unstructured
+from tools.recipe import Recipe
 
 Vector = NDArray[np.float64]
 
@@ -63,12 +63,11 @@ def recipe_vector(recipe: Recipe) -> Vector:
     Constants of the formulas do not count: recipes that differ only in them are neighbours at distance zero.
     """
     pattern, allocation = recipe.pattern, recipe.allocation
-    kind = pattern.group if isinstance(pattern, Unstructured) else pattern.kind
+    kind, *ratio = pattern.features
     form = "uniform" if allocation.uniform else "vector" if allocation.vector is not None else "expression"
     scalars = [
         *_one_hot(kind, ("row", "matrix", "block", "n:m", "width", "depth", "width+depth")),
-        pattern.n / pattern.m if isinstance(pattern, NM) else 0.0,
-        np.log2(pattern.m) / 5 if isinstance(pattern, NM) else 0.0,
+        *ratio,
         2 * recipe.sparsity,
         *_one_hot(form, ("uniform", "vector", "expression")),
         *_one_hot("" if form == "uniform" else allocation.granularity, ("block", "layer", "projection")),

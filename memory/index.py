@@ -26,8 +26,9 @@ from runs.run import Run, list_runs
 from tools.io import shelf as kept
 from tools.io.errors import SecateurError, UsageError
 from tools.io.files import file_aside, reason
+from tools.io.frozen import first_problem
 from tools.io.shelf import Damaged, set_aside
-from tools.recipe import Pattern, first_problem
+from tools.recipe import Pattern
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection

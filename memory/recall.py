@@ -12,7 +12,7 @@ import numpy as np
 
 from memory.fingerprint import Vector, cosine, recipe_vector
 from memory.remembered import Remembered
-from tools.recipe import Experts, Pattern, Structured
+from tools.recipe import Pattern
 
 _SAME_RECIPE = 0.999
 _UNPROVEN = 1.5
@@ -41,7 +41,7 @@ def rank(
     Args:
         model: `model_vector` of the model at hand.
     """
-    memories = [memory for memory in memories if _felled(memory.recipe.pattern) == _felled(pattern)]
+    memories = [memory for memory in memories if memory.recipe.pattern.fells == pattern.fells]
     if not memories:
         return []
     nearness = cosine(np.array([memory.model_vector for memory in memories]), model).clip(0.0, 1.0)
@@ -51,11 +51,6 @@ def rank(
     ]
     found.sort(key=lambda item: (-_worth(item), item.memory.id))
     return _distinct(found, k)
-
-
-def _felled(pattern: Pattern) -> str:
-    """What falls."""
-    return pattern.kind if isinstance(pattern, Experts) else "layers" if isinstance(pattern, Structured) else "weights"
 
 
 def _pattern_factor(memory: Remembered, pattern: Pattern) -> float:

@@ -18,7 +18,8 @@ from runs.events import (
     RunStarted,
     SurveyDone,
 )
-from tools.recipe import Frozen, Recipe
+from tools.io.frozen import Frozen
+from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement
 
 

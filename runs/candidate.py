@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from runs.plain import plain
-from tools.recipe import Frozen, Recipe
+from tools.io.frozen import Frozen
+from tools.recipe import Recipe
 
 # Terminals and models hand on broken characters as lone surrogates, which a line of the journal cannot carry; control
 # characters would act on the terminal of whoever reads the journal.

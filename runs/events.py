@@ -15,10 +15,11 @@ from pydantic_core import to_json
 from runs.candidate import Candidate, Text
 from runs.goal import Goal
 from runs.plain import plain
+from tools.io.frozen import Frozen
 from tools.measure.continuation import Continuation
 from tools.measure.tasks.scores import TaskScores
 from tools.prune.reach import Reach
-from tools.recipe import Frozen, Recipe, Request
+from tools.recipe import Recipe, Request
 from tools.recipe.measurement import Measurement
 
 

@@ -7,19 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from tools.io.errors import UsageError
+from tools.io.frozen import Frozen, first_problem
 from tools.measure.tasks.plan import Part as TaskPart
 from tools.measure.tasks.plan import TaskPlan
-from tools.recipe import (
-    NM,
-    Calibration,
-    Frozen,
-    Pattern,
-    Recipe,
-    Structured,
-    Unstructured,
-    check_sparsity,
-    first_problem,
-)
+from tools.recipe import Calibration, Pattern, Recipe, Unstructured, check_sparsity
 
 PACKS = 0.1
 """Sparsity from which packing surely pays: its masks take a bit per weight, 1/16 of weights of half precision."""
@@ -156,8 +147,9 @@ class Goal(Frozen):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Goal:
-        if isinstance(self.pattern, NM) and abs(self.pattern.sparsity - self.sparsity) > 1e-9:
-            means = f"{self.pattern.sparsity:g}"
+        own = self.pattern.prescribed
+        if own is not None and abs(own - self.sparsity) > 1e-9:
+            means = f"{own:g}"
             raise UsageError(f"pattern {self.pattern} means sparsity {means}, not {self.sparsity:g}: give {means}")
         self._check_zeros()
         if self.judge == "tasks" and (self.tasks is None or not self.searches):
@@ -169,7 +161,7 @@ class Goal(Frozen):
     def _check_zeros(self) -> None:
         """Refuse before anything is done what needs zeros where there will be none, or too few."""
         for option, asked in (("--compress", self.compress), ("--masks", self.masks)):
-            if asked and self.pattern.kind not in ("unstructured", "n:m"):
+            if asked and not self.pattern.zeros:
                 raise UsageError(f"{option} is for zeros among the weights, and pattern {self.pattern} leaves none")
         if self.compress and self.sparsity < PACKS:
             raise UsageError(f"--compress saves nothing at sparsity {self.sparsity:g}: it pays from {PACKS:g} on")
@@ -177,8 +169,7 @@ class Goal(Frozen):
     @property
     def speedup(self) -> float | None:
         """How many times faster the result shall be, where the goal counts time."""
-        timed = isinstance(self.pattern, Structured) and self.pattern.request is not None
-        return 1 / (1 - self.sparsity) if timed else None
+        return None if self.pattern.timed is None else 1 / (1 - self.sparsity)
 
     @property
     def table_tasks(self) -> TaskPlan | None:
@@ -215,7 +206,6 @@ class Goal(Frozen):
             raise UsageError(first_problem(error)) from error
 
     def __str__(self) -> str:
-        pattern = "unstructured" if isinstance(self.pattern, Unstructured) else str(self.pattern)
         if self.speedup is not None:
-            return f"{self.model} → {self.speedup:.3g} times faster, {pattern}"
-        return f"{self.model} → {100 * self.sparsity:.3g} % {pattern}"
+            return f"{self.model} → {self.speedup:.3g} times faster, {self.pattern.title}"
+        return f"{self.model} → {100 * self.sparsity:.3g} % {self.pattern.title}"

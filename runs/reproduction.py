@@ -13,8 +13,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from tools.io.errors import SecateurError
+from tools.io.frozen import Frozen, first_problem
 from tools.measure.tasks.plan import TaskPlan
-from tools.recipe import Frozen, Recipe, Request, Structured, first_problem
+from tools.recipe import Recipe, Request
 
 FORMAT = 1
 NAME = "reproduce.yaml"
@@ -136,9 +137,9 @@ class Reproduction(Frozen):
             raise ValueError("two rows have one name")
         known = None if self.times is None else self.times.request
         for row in self.rows:
-            pattern = None if row.recipe is None else row.recipe.pattern
-            if isinstance(pattern, Structured) and pattern.request not in (None, known):
-                raise ValueError(f"{row.name} counts the time of {pattern.request}, and times holds none of it")
+            timed = None if row.recipe is None else row.recipe.pattern.timed
+            if timed not in (None, known):
+                raise ValueError(f"{row.name} counts the time of {timed}, and times holds none of it")
         return self
 
     @property

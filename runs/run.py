@@ -26,7 +26,7 @@ from runs.goal import Goal
 from runs.journal import Journal
 from runs.lock import Holder, Locked, hold, holder
 from tools.io.errors import SecateurError, UsageError
-from tools.recipe import first_problem
+from tools.io.frozen import first_problem
 
 STOP = "stop"
 """What `Run.stop` says, whatever words a person used."""

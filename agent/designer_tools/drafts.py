@@ -14,17 +14,8 @@ from agent.breeding.genes import Child, Parent
 from runs.goal import Goal
 from tools.expression import ALLOCATION, Language, format_expression, parse, simplify, used_terminals
 from tools.io.errors import UsageError
-from tools.recipe import (
-    NM,
-    Allocation,
-    Compensation,
-    Granularity,
-    Group,
-    Pattern,
-    Recipe,
-    Unstructured,
-    first_problem,
-)
+from tools.io.frozen import first_problem
+from tools.recipe import Allocation, Compensation, Granularity, Group, Pattern, Recipe
 
 
 def written(text: str, language: Language, readable: frozenset[str] | None = None) -> str:
@@ -75,7 +66,7 @@ def allocation(
     Raises:
         UsageError: the pattern leaves nothing to allocate, or what is asked is malformed.
     """
-    if isinstance(goal.pattern, NM):
+    if not goal.pattern.allocates:
         raise UsageError(f"{goal.pattern} leaves nothing to allocate: propose a metric instead")
     try:
         if not isinstance(asked, str):
@@ -149,9 +140,7 @@ def nudged(parent: Parent, rates: Mapping[int, float], why: str) -> Child:
 
 def grouped(recipe: Recipe, group: Group | None) -> Pattern:
     """The recipe's pattern, with another comparison group where one is named and the pattern has any."""
-    if group is None or not isinstance(recipe.pattern, Unstructured):
-        return recipe.pattern
-    return Unstructured(group=group)
+    return recipe.pattern if group is None else recipe.pattern.within(group) or recipe.pattern
 
 
 def compensated(allowed: bool, kind: str | None, recipe: Recipe) -> Compensation:

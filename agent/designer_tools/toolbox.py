@@ -26,7 +26,7 @@ from runs.events import ToolUsed
 from tools.expression import METRIC
 from tools.io.errors import SecateurError, UsageError
 from tools.prune.allocation import units
-from tools.recipe import NM, Allocation, Granularity
+from tools.recipe import Allocation, Granularity
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -79,7 +79,7 @@ class Toolbox:
     def designing(self) -> list[BaseTool]:
         """Tools of the design step; where the pattern prescribes the rates, none that changes them."""
         found = [*self.looking(), self._tool("propose_metric", asking.ProposeMetric, self._propose_metric)]
-        if not isinstance(self._situation.goal.pattern, NM):
+        if self._situation.goal.pattern.allocates:
             found += [
                 self._tool("propose_allocation", asking.ProposeAllocation, self._propose_allocation),
                 self._tool("propose_rates", asking.ProposeRates, self._propose_rates),

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tools.io.errors import UsageError
-from tools.recipe import Frozen, first_problem
+from tools.io.frozen import Frozen, first_problem
 
 FILE = "prices.toml"
 

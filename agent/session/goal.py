@@ -14,11 +14,11 @@ from runs.workers.open import check as check_workers
 from tools.expression import ALLOCATION, parse
 from tools.io.errors import UsageError
 from tools.io.files import expanded
+from tools.io.frozen import first_problem
 from tools.measure.tasks.local import local_file, read_samples
 from tools.measure.tasks.plan import TaskPlan, task_names
 from tools.model.checkpoint import check_device
 from tools.recipe import (
-    NM,
     Calibration,
     Pattern,
     Recipe,
@@ -26,7 +26,6 @@ from tools.recipe import (
     Structured,
     Unstructured,
     check_sparsity,
-    first_problem,
     parse_pattern,
 )
 from tools.recipe.methods import method as named_method
@@ -65,8 +64,8 @@ def build(
         form = recipe.pattern
     if speedup is not None or request is not None:
         sparsity, form = _timed(speedup, request, sparsity, form)
-    if form is not None and method is None:
-        form = _in_multiples(form, multiple)
+    if form is not None and method is None and multiple is not None:
+        form = form.in_multiples(multiple)
     asked = None if recipe is None else _adapted(recipe, sparsity, form, settings)
     if asked is not None:
         _read_formulas(asked)
@@ -153,18 +152,9 @@ def _calibration(settings: Settings) -> Calibration:
     )
 
 
-def _in_multiples(form: Pattern, multiple: int | None) -> Pattern:
-    """The pattern with the multiple that neurons are kept in."""
-    if multiple is None:
-        return form
-    if not isinstance(form, Structured):
-        raise UsageError(f"--multiple is for neurons: it goes with --pattern width or width+depth, not with {form}")
-    return Structured.model_validate(form.model_dump() | {"multiple": multiple})
-
-
 def _timed(
     speedup: float | None, request: str | None, sparsity: float | None, form: Pattern | None
-) -> tuple[float, Structured]:
+) -> tuple[float, Pattern]:
     """Share of the time that has to fall, and the pattern that counts it."""
     if speedup is None:
         raise UsageError("--request says what has to get faster: give --speedup with it, for example --speedup 1.4")
@@ -172,12 +162,9 @@ def _timed(
         raise UsageError("--speedup and --sparsity both say how much falls: give one of them")
     if not (math.isfinite(speedup) and speedup > 1):
         raise UsageError(f"--speedup {speedup:g}: give how many times faster, more than 1, for example 1.4")
-    if form is None:
-        form = Structured(kind="width+depth")
-    if not isinstance(form, Structured):
-        raise UsageError(f"{form} makes nothing faster: give --speedup with --pattern width, depth or width+depth")
-    asked = form.request if request is None and form.request is not None else _request(request)
-    return 1 - 1 / speedup, Structured.model_validate(form.model_dump() | {"request": asked})
+    form = form or Structured(kind="width+depth")
+    asked = form.timed if request is None and form.timed is not None else _request(request)
+    return 1 - 1 / speedup, form.counting(asked)
 
 
 def _request(text: str | None) -> Request:
@@ -197,8 +184,8 @@ def _what(
         return {"sparsity": recipe.sparsity, "pattern": recipe.pattern}
     if sparsity is not None:
         share = check_sparsity(sparsity)
-    elif isinstance(form, NM):
-        share = form.sparsity
+    elif form is not None and form.prescribed is not None:
+        share = form.prescribed
     else:
         raise UsageError("--sparsity is missing: give the share of weights to remove, for example --sparsity 0.5")
     return {"sparsity": share, "pattern": _own_pattern(method, share, form, multiple)}
@@ -207,7 +194,7 @@ def _what(
 def _own_pattern(method: str | None, sparsity: float, form: Pattern | None, multiple: int | None) -> Pattern:
     """What a method compares with what where nobody says otherwise; a method for structures keeps to its own."""
     own = (form or Unstructured()) if method is None else named_method(method, sparsity, form).pattern
-    return _in_multiples(own, multiple)
+    return own if multiple is None else own.in_multiples(multiple)
 
 
 def _adapted(recipe: Recipe, sparsity: float | None, form: Pattern | None, settings: Settings) -> Recipe:
@@ -215,7 +202,7 @@ def _adapted(recipe: Recipe, sparsity: float | None, form: Pattern | None, setti
     data = recipe.model_dump()
     if form is not None:
         data["pattern"] = form.model_dump()
-        data["sparsity"] = form.sparsity if isinstance(form, NM) else recipe.sparsity
+        data["sparsity"] = recipe.sparsity if form.prescribed is None else form.prescribed
     if sparsity is not None:
         data["sparsity"] = check_sparsity(sparsity)
     spoken = {

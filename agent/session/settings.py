@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError
 from runs.goal import Evaluation, ExecutorName, Part, Workers
 from tools.io.errors import UsageError
 from tools.io.files import expanded
-from tools.recipe import Calibration, Frozen, first_problem
+from tools.io.frozen import Frozen, first_problem
+from tools.recipe import Calibration
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model

@@ -37,7 +37,7 @@ from tools.measure.continuation import Continuation
 from tools.measure.tasks.scores import TaskScores
 from tools.measure.tasks.words import conclusion
 from tools.prune.reach import Reach
-from tools.recipe import Experts, Recipe, Structured, Unstructured
+from tools.recipe import Experts, Recipe, Structured
 from tools.recipe.measurement import Measurement, Protocol
 
 if TYPE_CHECKING:
@@ -291,9 +291,7 @@ def number(value: float) -> str:
 
 def pattern_word(of: Goal | Recipe) -> str:
     """The pattern as `--pattern` takes it."""
-    if not isinstance(of.pattern, Unstructured):
-        return str(of.pattern)
-    return "unstructured" if of.pattern.group == "row" else f"unstructured/{of.pattern.group}"
+    return of.pattern.option
 
 
 def describe(recipe: Recipe) -> str:

@@ -10,8 +10,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.io.frozen import Frozen
 from tools.io.shelf import Kept
-from tools.recipe import Frozen, Recipe
+from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement
 
 

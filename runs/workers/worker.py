@@ -12,8 +12,9 @@ from runs.workers import Bench, Measured, Outcome
 from runs.workers.in_process import try_out
 from runs.workers.results import Results
 from tools.io.errors import SecateurError
+from tools.io.frozen import Frozen
 from tools.prune.structures.seconds import Prices
-from tools.recipe import Calibration, Frozen
+from tools.recipe import Calibration
 
 
 class Builder(Protocol):

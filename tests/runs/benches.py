@@ -10,7 +10,8 @@ from pathlib import Path
 
 from runs.workers.results import Results
 from tools.io.errors import SecateurError
-from tools.recipe import Frozen, Recipe
+from tools.io.frozen import Frozen
+from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement
 
 

@@ -38,7 +38,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     uniform = isinstance(pattern, NM)
     return Recipe(
         pattern=pattern if uniform else Unstructured(group=pattern),
-        sparsity=pattern.sparsity if uniform else draw(st.floats(0.001, 0.999)),
+        sparsity=pattern.prescribed if uniform else draw(st.floats(0.001, 0.999)),
         metric=draw(st.sampled_from(("W", "W * X", "sqr(W) / D"))),
         allocation=Allocation() if uniform else draw(st.one_of(expressions, vectors)),
         compensation=draw(st.builds(Compensation, kind=st.sampled_from(("none", "obs")), damping=st.floats(0.001, 1))),

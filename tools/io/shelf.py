@@ -23,7 +23,7 @@ from pydantic_core import to_json
 
 from tools.io.errors import SecateurError
 from tools.io.files import file_aside, reason, sha256
-from tools.recipe import first_problem
+from tools.io.frozen import first_problem
 
 logger = logging.getLogger(__name__)
 

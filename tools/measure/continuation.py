@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tools.recipe import Frozen
+from tools.io.frozen import Frozen
 
 
 class Continuation(Frozen):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tools.recipe import Frozen
+from tools.io.frozen import Frozen
 
 ON_CUDA = "largest allocation of prefill and decoding, less what other models hold"
 ELSEWHERE = "parameters, buffers and key-value cache; temporary tensors are not counted"

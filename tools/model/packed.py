@@ -31,11 +31,11 @@ from safetensors import SafetensorError, safe_open
 
 from tools.io.errors import SecateurError
 from tools.io.files import aside, locked, reason, require_room, sha256
+from tools.io.frozen import Frozen
 from tools.io.shelf import is_whole, seal
 from tools.model.companions import belongs
 from tools.model.gguf import converted
 from tools.model.hub import missing_shards
-from tools.recipe import Frozen
 
 PLAIN, PACKED = ".safetensors", ".packed.safetensors"
 INDEX = "model{}.index.json"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.io.errors import SecateurError
-from tools.recipe import Experts, Frozen, Pattern
+from tools.io.frozen import Frozen
+from tools.recipe import Experts, Pattern
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model

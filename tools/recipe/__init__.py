@@ -1,23 +1,17 @@
 """What to do to a model, complete and portable, as data: patterns, allocations, recipes; and what was measured."""
 
-from tools.recipe.recipe import (
+from tools.recipe.allocation import Allocation, Granularity
+from tools.recipe.pattern import (
     NM,
-    Allocation,
-    Calibration,
-    Compensation,
     Experts,
-    Frozen,
-    Granularity,
     Group,
     Pattern,
-    Recipe,
     Request,
     Structured,
     Unstructured,
-    check_sparsity,
-    first_problem,
     parse_pattern,
 )
+from tools.recipe.recipe import Calibration, Compensation, Recipe, check_sparsity
 
 __all__ = [
     "NM",
@@ -25,7 +19,6 @@ __all__ = [
     "Calibration",
     "Compensation",
     "Experts",
-    "Frozen",
     "Granularity",
     "Group",
     "Pattern",
@@ -34,6 +27,5 @@ __all__ = [
     "Structured",
     "Unstructured",
     "check_sparsity",
-    "first_problem",
     "parse_pattern",
 ]

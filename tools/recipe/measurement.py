@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tools.recipe import Frozen
+from tools.io.frozen import Frozen
 
 Kind = Literal["perplexity", "divergence"]
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 import torch
 from pydantic import Field
 
+from tools.io.frozen import Frozen
 from tools.model.architecture import Projection
 from tools.model.checkpoint import Model
 from tools.prune.allocation import Unit, units
-from tools.recipe import Frozen, Granularity
+from tools.recipe import Granularity
 from tools.statistics.collect import Statistics, moments
 
 OUTLIER_THRESHOLD = 5.0

@@ -17,12 +17,12 @@ from pydantic import Field, ValidationError
 from tools.deliver.export.verdict import Cannot
 from tools.io.errors import SecateurError
 from tools.io.files import reason
+from tools.io.frozen import Frozen
 from tools.model import hub
 from tools.model.architecture import FAMILIES, GATED_MLP, SPLIT_ATTENTION
 from tools.model.companions import TOKENIZERS
 from tools.model.packed import is_packed
 from tools.model.pruned.marks import differs, native
-from tools.recipe import Frozen
 
 PER_LAYER = "per_layer_config"
 """The key of config.json under which the blocks that differ from the others say how."""

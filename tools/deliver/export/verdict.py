@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from tools.recipe import Frozen
+from tools.io.frozen import Frozen
 
 Target = Literal["hf", "vllm", "llama.cpp"]
 TARGETS: tuple[Target, ...] = get_args(Target)

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.io.frozen import Frozen
 from tools.measure.tasks.kept import Folder, Record
 from tools.measure.tasks.process import Harness, Requests
 from tools.measure.tasks.scores import TaskProtocol, TaskScores
-from tools.recipe import Frozen
 from tools.recipe.measurement import libraries
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from tools.io.errors import SecateurError
 from tools.io.files import reason
+from tools.io.frozen import Frozen
 from tools.io.shelf import Kept, logger
-from tools.recipe import Frozen
 
 
 class Folder:

@@ -14,8 +14,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tools.io.errors import SecateurError, UsageError
 from tools.io.files import expanded, reason, sha256
+from tools.io.frozen import Frozen, first_problem
 from tools.measure.tasks.plan import COMMONSENSE
-from tools.recipe import Frozen, first_problem
 
 _ANSWERED = ("boolq", "piqa", "arc_easy", "arc_challenge")
 """Tasks whose prompt ends in `Answer:`."""

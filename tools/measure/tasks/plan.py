@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tools.io.errors import UsageError
-from tools.recipe import Frozen
+from tools.io.frozen import Frozen
 
 Part = Literal["all", "test", "search", "judge"]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from tools.io.errors import SecateurError
+from tools.io.frozen import Frozen
 from tools.measure.tasks.plan import TaskPlan
-from tools.recipe import Frozen
 
 if TYPE_CHECKING:
     import numpy as np

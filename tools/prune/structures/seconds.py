@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tools.io.errors import SecateurError
+from tools.io.frozen import Frozen
 from tools.io.hardware import hardware_of
 from tools.io.shelf import Kept
 from tools.measure.latency import measure_latency, synchroniser, time_calls
@@ -28,7 +29,7 @@ from tools.model.architecture import family_of
 from tools.model.blocks import calls_of, trunk_of
 from tools.prune.structures.anatomy import Layer
 from tools.prune.structures.shrink import module_of, plain_class, pruned_class, shorten
-from tools.recipe import Frozen, Request
+from tools.recipe import Request
 from tools.recipe.measurement import libraries
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from textual.widgets import OptionList, Static
 
 from runs.events import SurveyDone
 from runs.fold.summary import number
-from tools.recipe import NM, Allocation, Experts, Recipe
+from tools.recipe import Allocation, Recipe
 from tui.app.panes.blocks import STATISTICS, Table, statistics
 from tui.app.panes.pane import Pane
 from tui.app.view import RunView
@@ -166,7 +166,7 @@ def _header(view: RunView, name: str | None) -> Content:
 
 def _allocated(recipe: Recipe) -> str:
     """The allocation in words."""
-    if isinstance(recipe.pattern, NM | Experts):
+    if not recipe.pattern.allocates:
         return f"{recipe.pattern} prescribes the rate of every block: {100 * recipe.sparsity:.1f} %"
     allocation: Allocation = recipe.allocation
     meaning = "every block gives the same share" if allocation.uniform else "a higher value keeps more"
