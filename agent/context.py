@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from agent.recorder import Recorder
 from runs.goal import Goal
 from runs.goal import Part as Size
-from tools.recipe import Experts, Recipe
+from tools.recipe import Recipe
 
 if TYPE_CHECKING:
     from agent.designers import Designer
+    from agent.screening import Signatures
     from runs.workers import Executor
     from runs.workers.worker import Blueprint
     from tools.model.checkpoint import Model
-    from tools.prune.bench import Workbench
+    from tools.prune.bench import Bench
     from tools.text.sources import Part
     from tools.text.windows import Windows
 
@@ -38,7 +39,8 @@ class Context:
     home: Path
     designer: Designer
     _model: Model | None = None
-    _bench: Workbench | None = None
+    _bench: Bench | None = None
+    _signatures: Signatures | None = None
     _executor: Executor | None = None
     _parts: dict[Part, Windows] = field(default_factory=dict)
 
@@ -67,9 +69,10 @@ class Context:
     @property
     def goes_block_by_block(self) -> bool:
         """Whether something of this run will be pruned block after block: not experts, nor what reads no inputs."""
-        from tools.prune.weights.way import reads_inputs
+        from tools.prune.way import way_of
 
-        return not isinstance(self.goal.pattern, Experts) and (self.asked is None or reads_inputs(self.asked[1]))
+        recipe = self.reference(self.goal.pattern.references[-1]) if self.asked is None else self.asked[1]
+        return way_of(recipe.pattern).propagates(recipe)
 
     @property
     def cache(self) -> Path:
@@ -102,25 +105,35 @@ class Context:
         return identity(self.model, self._parts)
 
     @property
-    def bench(self) -> Workbench:
+    def bench(self) -> Bench:
         """The resident model with its statistics, collected when first asked for."""
         if self._bench is None:
-            from tools.prune.bench import Workbench
-            from tools.prune.structures.seconds import Prices
+            from tools.prune.bench import Bench
+            from tools.prune.structures.seconds import Seconds
 
             model, timed = self.model, self.recorder.history.timed
-            prices = None if timed is None else Prices.model_validate(timed.model_dump(include={*Prices.model_fields}))
-            self._bench = Workbench(
-                model, self._parts["calibration"], self._parts.get("search"), self.cache, self._needs, prices
+            known = None if timed is None else timed.model_dump(include={*Seconds.model_fields})
+            seconds = None if known is None else Seconds.model_validate(known)
+            self._bench = Bench(
+                model, self._parts["calibration"], self._parts.get("search"), self.cache, self._needs, seconds
             )
         return self._bench
 
     @property
+    def signatures(self) -> Signatures:
+        """Of every recipe that was looked at in this process; a recipe is probed once."""
+        if self._signatures is None:
+            from agent.screening import Signatures
+
+            self._signatures = Signatures(self.bench)
+        return self._signatures
+
+    @property
     def _needs(self) -> frozenset[str]:
         """Optional statistics that candidates will surely ask for."""
-        if isinstance(self.goal.pattern, Experts):
-            return frozenset({"routing"})
-        return frozenset({"gram"} if self.goal.searches and self.goal.compensation_allowed else ())
+        pattern = self.goal.pattern
+        fitted = self.goal.searches and self.goal.compensation_allowed and pattern.compensations
+        return pattern.statistics | ({"gram"} if fitted else set())
 
     @property
     def executor(self) -> Executor:
@@ -152,7 +165,7 @@ class Context:
             calibration=goal.calibration,
             search=goal.evaluation.search,
             needs=self._needs,
-            prices=self.bench.prices(goal.pattern),
+            seconds=None if goal.pattern.timed is None else self.bench.seconds(goal.pattern.timed),
             threads=torch.get_num_threads(),
         )
 

@@ -115,7 +115,7 @@ def _step_through(record: Recorder) -> None:
     from agent.context import Context
     from agent.designers.choose import designer
     from agent.graph import build
-    from agent.nodes.search import place
+    from agent.nodes.select import place
 
     run = record.run
     context = Context(record, run.home, designer(run.goal, record, run.home))

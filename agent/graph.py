@@ -16,10 +16,14 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agent.context import Context, State
-from agent.nodes.conclude import conclude
-from agent.nodes.opening import brief, recall, survey
+from agent.nodes.deliver import conclude
+from agent.nodes.design import design
+from agent.nodes.measure import measure
 from agent.nodes.reason import reason
-from agent.nodes.search import design, measure, screen, select
+from agent.nodes.recall import recall
+from agent.nodes.screen import screen
+from agent.nodes.select import select
+from agent.nodes.survey import brief, survey
 
 
 def _after_survey(state: State, runtime: Runtime[Context]) -> str:

@@ -20,7 +20,7 @@ from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement, libraries
 
 if TYPE_CHECKING:
-    from tools.prune.bench import Workbench
+    from tools.prune.bench import Bench
     from tools.text.windows import Windows
 
 
@@ -31,7 +31,7 @@ class Known(Frozen):
     sparsities: dict[str, float]
 
 
-def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe | None) -> Kept:
+def known_place(cache: Path, bench: Bench, windows: Windows, recipe: Recipe | None) -> Kept:
     """The place of a reference (None: the dense model) on these windows, under the bench's protocol."""
     model = bench.model
     treatment = None if recipe is None else treatment_of(bench, recipe)
@@ -52,10 +52,9 @@ def known_place(cache: Path, bench: Workbench, windows: Windows, recipe: Recipe 
     return Kept(cache / "references", f"{name}.json")
 
 
-def treatment_of(bench: Workbench, recipe: Recipe) -> list[str]:
+def treatment_of(bench: Bench, recipe: Recipe) -> list[str]:
     """What makes a model's weights, beside the model: the recipe, the calibration text, and sizes that differ from
     machine to machine, since a time allows them."""
     found = [recipe.canonical(), bench.calibration.sha256]
-    if recipe.pattern.timed is not None:
-        found.append(str(bench.ready(recipe).sizes))
-    return found
+    here = "" if recipe.pattern.timed is None else bench.prepare(recipe).of_this_machine
+    return [*found, here] if here else found

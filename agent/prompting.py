@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from agent.chain import Chain, chain
 from agent.designer_tools.looks import divergences
-from agent.designers import Situation
+from agent.situation import Situation
 from runs.candidate import Candidate
 from runs.events import PastCandidate
 from runs.fold.history import History

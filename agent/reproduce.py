@@ -1,7 +1,7 @@
 """Measure again what a reproduction file says, and compare.
 
 No run, no journal and no number or statistic that was kept: everything is computed from the model and the texts, in the
-way of the end of a run (`agent.nodes.conclude`). Where one of the two is not what it was, nothing is measured.
+way of the end of a run (`agent.nodes.deliver`). Where one of the two is not what it was, nothing is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tools.model.hub import tokenizer_sha256
 if TYPE_CHECKING:
     from tools.measure.tasks.process import Harness
     from tools.model.checkpoint import Model, Reader
-    from tools.prune.bench import Workbench
+    from tools.prune.bench import Bench
     from tools.text.sources import Part
     from tools.text.windows import Windows
 
@@ -138,7 +138,7 @@ def _examined(asked: Asked | None) -> Iterator[Harness | None]:
         yield harness
 
 
-def _scores(row: Measured, bench: Workbench, harness: Harness, asked: Asked) -> dict[str, float]:
+def _scores(row: Measured, bench: Bench, harness: Harness, asked: Asked) -> dict[str, float]:
     """What the resident model, in the form of a row, answers now."""
     from tools.measure.tasks.evaluate import evaluate, resident
 
@@ -209,21 +209,21 @@ def _version(name: str) -> str:
         return "none"
 
 
-def _bench(file: Reproduction, model: Model, calibration: Windows) -> Workbench:
-    from tools.prune.bench import Workbench
-    from tools.prune.structures.seconds import Prices
-    from tools.prune.weights.way import needs_of
+def _bench(file: Reproduction, model: Model, calibration: Windows) -> Bench:
+    from tools.prune.bench import Bench
+    from tools.prune.metric import needs_of
+    from tools.prune.structures.seconds import Seconds
 
     needs: frozenset[str] = frozenset()
     for row in file.rows:
         if row.recipe is not None:
             with _named(row):
                 needs |= needs_of(row.recipe)
-    prices = None if file.times is None else Prices.model_validate(file.times.model_dump())
-    return Workbench(model, calibration, None, None, needs, prices)
+    seconds = None if file.times is None else Seconds.model_validate(file.times.model_dump())
+    return Bench(model, calibration, None, None, needs, seconds)
 
 
-def _measured(row: Measured, bench: Workbench, test: Windows) -> Measured:
+def _measured(row: Measured, bench: Bench, test: Windows) -> Measured:
     with _named(row):
         if row.recipe is None:
             bench.restore()

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from runs.candidate import Candidate
 from tools.io.errors import SecateurError
-from tools.recipe import Experts, Recipe, Structured
+from tools.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
 
-    from tools.prune.bench import Workbench
+    from tools.prune.bench import Bench
 
 SAME_RANKING = 0.9999
 """Rank correlation from which two metrics count as one."""
@@ -26,12 +26,15 @@ SAME_RATES = 1e-3
 
 
 @dataclass(frozen=True)
-class _Signature:
+class Signature:
+    """What a recipe does to the model, as far as two can be told apart before they are measured."""
+
     treatment: tuple[str, str]
     rates: torch.Tensor
     probe: torch.Tensor
 
-    def same(self, other: _Signature) -> bool:
+    def same(self, other: Signature) -> bool:
+        """Whether both would choose the same."""
         import torch
 
         if self.treatment != other.treatment or float((self.rates - other.rates).abs().max()) > SAME_RATES:
@@ -40,26 +43,54 @@ class _Signature:
         return float(torch.corrcoef(both)[0, 1]) > SAME_RANKING
 
 
-class Screen:
-    """Remembers the signatures of all candidates of a run."""
+class Signatures:
+    """Those of all recipes that were looked at in a run; each is probed once."""
 
-    def __init__(self, bench: Workbench, known: Iterable[Candidate]) -> None:
-        """`known`: the candidates that new ones must differ from."""
+    def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._known: dict[str, _Signature] = {}
+        self._known: dict[str, Signature | str] = {}
+
+    def of(self, recipe: Recipe) -> Signature | str:
+        """The signature, or the line that says why the recipe cannot be used."""
+        if recipe.id not in self._known:
+            self._known[recipe.id] = self._taken(recipe)
+        return self._known[recipe.id]
+
+    def screen(self, known: Iterable[Candidate]) -> Screen:
+        """A screen for what has to differ from these."""
+        return Screen(self, known)
+
+    def _taken(self, recipe: Recipe) -> Signature | str:
+        import torch
+
+        try:
+            rates = torch.tensor(list(self._bench.prepare(recipe).sparsity.values()))
+            probe = self._bench.probe(recipe)
+        except SecateurError as error:
+            return str(error)
+        return Signature((str(recipe.pattern), recipe.compensation.kind), rates, probe)
+
+
+class Screen:
+    """What new candidates must differ from."""
+
+    def __init__(self, signatures: Signatures, known: Iterable[Candidate]) -> None:
+        self._signatures = signatures
+        self._known: dict[str, Signature] = {}
         for candidate in known:
             self.admit(candidate.id, candidate.recipe)
 
     def admit(self, name: str, recipe: Recipe) -> None:
-        """Take a candidate into account; one that cannot be planned is not comparable to anything."""
-        if name not in self._known and (signature := self._try(recipe)[0]) is not None:
+        """Take a candidate into account; one that cannot be prepared is not comparable to anything."""
+        signature = self._signatures.of(recipe)
+        if name not in self._known and isinstance(signature, Signature):
             self._known[name] = signature
 
     def objection(self, recipe: Recipe, name: str = "") -> str | None:
         """Why a recipe must not be measured: what is wrong with it, or which other candidate it repeats."""
-        signature, problem = self._try(recipe)
-        if signature is None:
-            return problem
+        signature = self._signatures.of(recipe)
+        if isinstance(signature, str):
+            return signature
         for known, other in self._known.items():
             if known != name and signature.same(other):
                 return f"chooses the same weights as {known}"
@@ -76,17 +107,3 @@ class Screen:
         others = {k: s for k, s in self._known.items() if k != name and s.treatment[0] == one.treatment[0]}
         found = {k: float(torch.corrcoef(torch.stack([one.probe, s.probe]))[0, 1]) for k, s in others.items()}
         return {k: value for k, value in found.items() if value <= SAME_RANKING}
-
-    def _try(self, recipe: Recipe) -> tuple[_Signature | None, str]:
-        import torch
-
-        try:
-            ready = self._bench.ready(recipe)
-            if isinstance(recipe.pattern, Structured | Experts):
-                probe = self._bench.probe_structures(recipe)
-            else:
-                probe = self._bench.probe(recipe.metric, getattr(recipe.pattern, "group", "row"))
-        except SecateurError as error:
-            return None, str(error)
-        rates = torch.tensor(list(ready.sparsity.values()))
-        return _Signature((str(recipe.pattern), recipe.compensation.kind), rates, probe), ""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.context import Context
-    from agent.designers import Situation
     from agent.recorder import Recorder
+    from agent.situation import Situation
     from runs.candidate import Candidate
     from tools.measure.tasks.plan import TaskPlan
     from tools.measure.tasks.scores import TaskScores

@@ -24,15 +24,11 @@ from tools.expression import (
     used_terminals,
 )
 from tools.recipe import (
-    NM,
     Allocation,
     Compensation,
     Granularity,
     Group,
-    Pattern,
     Recipe,
-    Structured,
-    Unstructured,
 )
 
 GRANULARITIES: tuple[Granularity, ...] = ("block", "layer", "projection")
@@ -98,16 +94,9 @@ def child_of(parent: Parent, operator: str, why: str, other: Parent | None = Non
     return Child(Recipe.model_validate(recipe.model_dump()), operator, why, ids)
 
 
-def _group(recipe: Recipe) -> Group:
-    """The comparison group as far as simplifying goes: structures compare sums over whole matrices."""
-    if isinstance(recipe.pattern, Unstructured):
-        return recipe.pattern.group
-    return "matrix" if isinstance(recipe.pattern, Structured) else "row"
-
-
 def _tidy(text: str, language: Language, recipe: Recipe) -> str:
     """The simplified formula: opposing operations, constants and what cannot change a ranking are gone."""
-    return format_expression(simplify(parse(text, language), language, _group(recipe)))
+    return format_expression(simplify(parse(text, language), language, recipe.pattern.comparison))
 
 
 def mutate_metric(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -130,7 +119,7 @@ def cross_metric(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Chil
 
 def mix(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
     """The other's allocation with this one's metric."""
-    if other.recipe.allocation == parent.recipe.allocation or isinstance(parent.recipe.pattern, NM):
+    if other.recipe.allocation == parent.recipe.allocation or not parent.recipe.pattern.allocates:
         return None
     why = f"metric of {parent.id} with the allocation of {other.id} ({other.recipe.allocation})"
     return child_of(parent, "cross recipes", why, other, allocation=other.recipe.allocation)
@@ -139,12 +128,12 @@ def mix(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
 def _shaped(recipe: Recipe) -> Allocation | None:
     """The recipe's allocation if it is an expression with a width."""
     a = recipe.allocation
-    return None if a.uniform or a.expression is None or isinstance(recipe.pattern, NM) else a
+    return None if a.uniform or a.expression is None else a
 
 
 def mutate_allocation(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
     """Change the allocation's tree; a uniform one becomes a simple expression first."""
-    if isinstance(parent.recipe.pattern, NM):
+    if not parent.recipe.pattern.allocates:
         return None
     old = _shaped(parent.recipe)
     start = (
@@ -208,10 +197,11 @@ def nudge_rates(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child
 
 def change_group(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
     """Weights compete within a row or within the matrix."""
-    if isinstance(parent.recipe.pattern, NM):
+    group: Group = "matrix" if parent.recipe.pattern.comparison == "row" else "row"
+    pattern = parent.recipe.pattern.within(group)
+    if pattern is None:
         return None
-    group: Group = "matrix" if _group(parent.recipe) == "row" else "row"
-    return child_of(parent, "change group", f"weights compete within the {group}", pattern=Unstructured(group=group))
+    return child_of(parent, "change group", f"weights compete within the {group}", pattern=pattern)
 
 
 def change_compensation(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
@@ -240,16 +230,9 @@ OPERATORS: Sequence[tuple[Operator, float]] = (
 )
 
 
-def breed(parent: Parent, other: Parent, pool: Pool, rng: Random) -> Child | None:
+def breed(
+    parent: Parent, other: Parent, pool: Pool, rng: Random, operators: Sequence[tuple[Operator, float]] = OPERATORS
+) -> Child | None:
     """One child by an operator drawn by weight."""
-    operators = _operators(parent.recipe.pattern, pool)
     operator = rng.choices([o for o, _ in operators], [weight for _, weight in operators])[0]
     return operator(parent, other, pool, rng)
-
-
-def _operators(pattern: Pattern, pool: Pool) -> Sequence[tuple[Operator, float]]:
-    from agent.breeding.shapes import SHAPES
-
-    if not isinstance(pattern, Structured):
-        return OPERATORS
-    return (*SHAPES, (mix, 2.0), (mutate_metric, 1.0)) if pattern.width and pool.metrics else SHAPES

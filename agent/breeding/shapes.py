@@ -38,8 +38,6 @@ def allocation_of(rates: Sequence[float]) -> Allocation:
 
 def mostly_blocks(recipe: Recipe) -> bool:
     """Whether at least half of what falls are whole blocks, or attentions or MLPs as a whole; by their number."""
-    if not isinstance(recipe.pattern, Structured):
-        return False
     rates = recipe.allocation.vector or (0.0,)
     return recipe.pattern.kind == "depth" or sum(r >= NEARLY for r in rates) >= recipe.sparsity / 2 * len(rates)
 

@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 from tools.io.errors import UsageError
 
 if TYPE_CHECKING:
-    from agent.designers import Situation
+    import torch
+
+    from agent.situation import Situation
     from runs.fold.history import History
-    from tools.prune.bench import Workbench
+    from tools.prune.bench import Bench
 
 RECALLED = 6
 
 
-def over_blocks(bench: Workbench, name: str) -> str:
+def over_blocks(bench: Bench, name: str) -> str:
     """One value per block, first to last."""
     values = bench.layers.terminals(frozenset({name}), "block")[name].tolist()
     return f"{name} by block: " + ", ".join(f"{block}: {value:.3g}" for block, value in enumerate(values))
 
 
-def blocks(bench: Workbench, wanted: Sequence[int]) -> str:
+def blocks(bench: Bench, wanted: Sequence[int]) -> str:
     """One line per linear of the wanted blocks.
 
     Raises:
@@ -50,17 +52,23 @@ def metric_effect(situation: Situation, metric: str) -> str:
     import torch
 
     bench, goal = situation.bench, situation.goal
-    mine = bench.probe(metric)
+    mine = bench.ranks(metric)
     lines = [f"{metric}: rank correlation within rows, on a fixed probe of the dense weights"]
     for name, formula in situation.pool.named_metrics.items():
-        both = torch.stack([mine, bench.probe(formula)])
+        both = torch.stack([_flat(mine), _flat(bench.ranks(formula))])
         lines.append(f"  {name} ({formula}): {float(torch.corrcoef(both)[0, 1]):.4f}")
     lines.append(f"share of the weights pruned at sparsity {goal.sparsity:g} that Wanda would keep, by matrix:")
-    wanda = bench.probe_ranks("W * X")
-    for name, ranks in bench.probe_ranks(metric).items():
+    wanda = bench.ranks("W * X")
+    for name, ranks in mine.items():
         gone, kept = ranks < goal.sparsity, wanda[name] >= goal.sparsity
         lines.append(f"  {name}: {100 * float((gone & kept).sum()) / max(1, int(gone.sum())):.1f} %")
     return "\n".join(lines)
+
+
+def _flat(ranks: dict[str, torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    return torch.cat([values.flatten() for values in ranks.values()])
 
 
 def memories(home: Path, words: str) -> str:

@@ -19,9 +19,11 @@ from agent.breeding.genes import Child, Parent
 from agent.designer_tools import arguments as asking
 from agent.designer_tools import drafts as drafting
 from agent.designer_tools import looks as looking
-from agent.designers import Reason, Situation, parent_of
+from agent.designers import Reason
+from agent.kinds import parent_of
 from agent.recorder import Recorder
 from agent.screening import Screen
+from agent.situation import Situation
 from runs.events import ToolUsed
 from tools.expression import METRIC
 from tools.io.errors import SecateurError, UsageError

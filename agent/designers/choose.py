@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.breeding.genes import ALLOCATION_TERMINALS
-from agent.designers import Designer, pool_of
+from agent.designers import Designer
 from agent.designers.builtin import Builtin
+from agent.kinds import kind_of
 from agent.recorder import Recorder
+from agent.situation import pool_of
 from runs.events import Answered, Note
 from runs.goal import Goal
 from tools.io.errors import SecateurError, UsageError
 from tools.io.files import reason
-from tools.recipe import Experts
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -33,8 +34,8 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
     Raises:
         UsageError: it is not known, or what it needs is not there.
     """
-    if isinstance(goal.pattern, Experts) and goal.designer != "builtin":
-        record(Note(text=f"{goal.designer} is not asked: for experts the published methods are compared"))
+    if not kind_of(goal.pattern).designed and goal.designer != "builtin":
+        record(Note(text=f"{goal.designer} is not asked: for {goal.pattern} the published methods are compared"))
         return Builtin()
     if goal.designer == "builtin":
         return Builtin()

@@ -8,12 +8,10 @@ mutation and crossover, over Wanda-sp's scores and without compensation; the fin
 from __future__ import annotations
 
 from agent.breeding.genes import Child, Pool
-from agent.designers import Situation
 from agent.designers.builtin import Builtin
-from agent.designers.random import POPULATION, draw
-from tools.recipe import Compensation, Structured
-
-RATES_ONLY = Pool(frozenset(), compensation=False, metrics=False)
+from agent.designers.random import POPULATION
+from agent.kinds import kind_of
+from agent.situation import Situation
 
 
 class Evolution(Builtin):
@@ -22,14 +20,8 @@ class Evolution(Builtin):
     name = "evolution"
 
     def seeds(self, situation: Situation) -> list[Child]:
-        return [self._start(situation) for _ in range(POPULATION)]
+        kind = kind_of(situation.goal.pattern)
+        return [kind.start(situation) for _ in range(POPULATION)]
 
     def pool(self, situation: Situation) -> Pool:
-        return RATES_ONLY if isinstance(situation.goal.pattern, Structured) else situation.pool
-
-    def _start(self, situation: Situation) -> Child:
-        child = draw(situation, situation.rng)
-        if not isinstance(situation.goal.pattern, Structured):
-            return child
-        plain = child.recipe.model_copy(update={"metric": "W * X", "compensation": Compensation()})
-        return Child(plain, child.operator, child.why, (), designer=self.name)
+        return kind_of(situation.goal.pattern).control_pool(situation)

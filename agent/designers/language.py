@@ -20,11 +20,11 @@ from langchain_core.tools import BaseTool
 
 from agent.breeding.genes import Child
 from agent.designer_tools.toolbox import Toolbox
-from agent.designers import Reason, Situation
+from agent.designers import Reason
 from agent.designers.builtin import Builtin
 from agent.llm.journalled import Line, Recorded, Unusable
 from agent.prompting import Style, draw_template, opening, prompt
-from agent.screening import Screen
+from agent.situation import Situation
 from runs.budget import BudgetSpent
 from runs.events import Note
 
@@ -106,7 +106,7 @@ class LanguageModel:
         return replace(child, designer=self.name, template=template, thoughts=own)
 
     def _box(self, situation: Situation, wanted: int) -> Toolbox:
-        screen = Screen(situation.bench, situation.history.alive_before(situation.generation))
+        screen = situation.signatures.screen(situation.history.alive_before(situation.generation))
         return Toolbox(situation, screen, self._line.record, self._home, wanted)
 
     def _given_up(self, situation: Situation) -> bool:

@@ -12,7 +12,8 @@ from langgraph.runtime import Runtime
 
 from agent.context import Context, State
 from agent.designers import Reason
-from agent.nodes.search import rungs, situation
+from agent.nodes.design import situation
+from agent.nodes.measure import rungs
 from agent.principles import Principle, principles
 from runs.candidate import Candidate
 from runs.events import Thought

@@ -32,7 +32,7 @@ Outcomes = Generator[Outcome, None, None]
 """Outcomes as they come. Closing it early gives up what was not measured yet."""
 
 
-class Bench(Protocol):
+class Gauge(Protocol):
     """A resident model that a recipe can be tried on."""
 
     def divergence(self, recipe: Recipe, tokens: int) -> Measurement:

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 
 from runs.candidate import Candidate
-from runs.workers import Bench, Failed, Measured, Outcome, Outcomes
+from runs.workers import Failed, Gauge, Measured, Outcome, Outcomes
 from tools.io.errors import SecateurError
 
 
 class InProcess:
     """An executor around one bench; outcomes come in the order of the candidates."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Gauge) -> None:
         self.bench = bench
 
     def measure(self, candidates: Sequence[Candidate], tokens: int) -> Outcomes:
@@ -24,7 +24,7 @@ class InProcess:
         """The bench belongs to whoever made it."""
 
 
-def try_out(bench: Bench, candidate: Candidate, tokens: int) -> Outcome:
+def try_out(bench: Gauge, candidate: Candidate, tokens: int) -> Outcome:
     """Measure one candidate on a bench."""
     try:
         measurement = bench.divergence(candidate.recipe, tokens)

@@ -25,7 +25,7 @@ TRIES = 3
 
 
 class Worker(Protocol):
-    """A `Seat` somewhere else; its futures raise one of the backend's `deaths` when it is no more."""
+    """A `Worker` somewhere else; its futures raise one of the backend's `deaths` when it is no more."""
 
     def open(self) -> Future[str]: ...
 

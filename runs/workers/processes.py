@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from runs.candidate import Candidate
 from runs.workers import Outcome
 from runs.workers.results import Results
-from runs.workers.worker import Builder, Seat
+from runs.workers.worker import Builder, Worker
 
-_seat: Seat
+_seat: Worker
 """In a worker: its seat."""
 
 
@@ -42,7 +42,7 @@ class _Process:
         context = get_context("spawn")
         theirs, self._lifeline = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
-            1, mp_context=context, initializer=_enter, initargs=(theirs, Seat(builder, results))
+            1, mp_context=context, initializer=_enter, initargs=(theirs, Worker(builder, results))
         )
 
     def open(self) -> Future[str]:
@@ -56,7 +56,7 @@ class _Process:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _enter(lifeline: Connection, seat: Seat) -> None:
+def _enter(lifeline: Connection, seat: Worker) -> None:
     global _seat
     _seat = seat
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the engine decides

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runs.candidate import Candidate
 from runs.workers import Outcome
 from runs.workers.results import Results
-from runs.workers.worker import Builder, Seat
+from runs.workers.worker import Builder, Worker
 from tools.io.errors import SecateurError
 from tools.io.files import reason
 
@@ -52,7 +52,7 @@ class Ray:
             raise SecateurError("Ray is already in use by this process: call ray.shutdown() first")
         self.deaths: tuple[type[Exception], ...] = (RayActorError, OutOfMemoryError, NodeDiedError)
         self._ray = ray
-        self._actor = ray.remote(Seat).options(
+        self._actor = ray.remote(Worker).options(
             num_cpus=cpus, num_gpus=gpus, accelerator_type=wanted.accelerator, max_restarts=0, max_task_retries=0
         )
         _connect(ray, wanted, cpus)
@@ -86,7 +86,7 @@ def fitting(need: dict[str, float], node: dict[str, Any]) -> int:
 
 
 class _Actor:
-    """A `Seat` in an actor."""
+    """A `Worker` in an actor."""
 
     def __init__(self, ray: Any, handle: Any) -> None:
         self._ray = ray

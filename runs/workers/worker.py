@@ -8,19 +8,19 @@ from typing import Protocol
 
 from runs.candidate import Candidate
 from runs.goal import Part
-from runs.workers import Bench, Measured, Outcome
+from runs.workers import Gauge, Measured, Outcome
 from runs.workers.in_process import try_out
 from runs.workers.results import Results
 from tools.io.errors import SecateurError
 from tools.io.frozen import Frozen
-from tools.prune.structures.seconds import Prices
+from tools.prune.structures.seconds import Seconds
 from tools.recipe import Calibration
 
 
 class Builder(Protocol):
     """Small and picklable: travels to a worker and builds the bench there."""
 
-    def build(self) -> Bench:
+    def build(self) -> Gauge:
         """Build it.
 
         Raises:
@@ -44,17 +44,17 @@ class Blueprint(Frozen):
     calibration: Calibration
     search: Part
     needs: frozenset[str]
-    prices: Prices | None = None
-    """What layers cost on the engine's machine, where time counts: a recipe comes to the same shapes everywhere."""
+    seconds: Seconds | None = None
+    """What layers take on the engine's machine, where time counts: a recipe comes to the same shapes everywhere."""
     threads: int
     """CPU threads of the worker."""
 
-    def build(self) -> Bench:
+    def build(self) -> Gauge:
         """Open the model, take its statistics and its dense logits."""
         import torch
 
         from tools.model.checkpoint import open_model
-        from tools.prune.bench import Workbench
+        from tools.prune.bench import Bench
         from tools.text.windows import windows
 
         torch.set_num_threads(self.threads)
@@ -69,18 +69,18 @@ class Blueprint(Frozen):
             if self.texts.get(name, read.sha256) != read.sha256:
                 where = f"{of.source} on host {socket.gethostname()}"
                 raise SecateurError(f"{where} has other {name} tokens than the engine's. Copy text and tokenizer anew.")
-        bench = Workbench(model, calibration, search, self.cache, self.needs, self.prices)
+        bench = Bench(model, calibration, search, self.cache, self.needs, self.seconds)
         _ = bench.logits  # taken now, so that no candidate's seconds hold it
         return bench
 
 
-class Seat:
+class Worker:
     """Builds a bench and measures on it. What it raises is a bug; what it answers is not."""
 
     def __init__(self, builder: Builder, results: Results) -> None:
         self._builder = builder
         self._results = results
-        self._bench: Bench | None = None
+        self._bench: Gauge | None = None
 
     def open(self) -> str:
         """Build the bench; returns why that cannot be done, or nothing."""

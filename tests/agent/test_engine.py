@@ -27,7 +27,7 @@ from agent.context import Context, State
 from agent.designers.builtin import Builtin
 from agent.engine import work
 from agent.graph import build
-from agent.nodes.search import place
+from agent.nodes.select import place
 from agent.recorder import Recorder
 from agent.session.start import carry_out
 from runs.events import (
@@ -120,7 +120,7 @@ def test_what_was_continued_is_not_again_and_a_model_that_cannot_is_said_so(
     def fail(*given: object) -> None:
         raise SecateurError("the cache is odd")
 
-    monkeypatch.setattr("agent.nodes.conclude.continuations", fail)
+    monkeypatch.setattr("agent.nodes.deliver.continuations", fail)
     before = len(finished.journal.read())
     kept, lost = _copied(finished, tmp_path / "kept"), _copied(finished, tmp_path / "lost")
     for run, gone in ((kept, ("run_finished",)), (lost, ("run_finished", "continued"))):
@@ -558,8 +558,7 @@ def test_a_run_counts_with_the_times_that_it_began_with(tmp_path: Path) -> None:
     run = create(tmp_path, goal(pattern=pattern, sparsity=0.25))
     known = Timed(request=pattern.request, attention={1: 1.0, 2: 2.0}, mlp={64: 1.0, 256: 3.0}, whole=9.0)
     run.journal.append(known)
-    found = Context(Recorder(run), tmp_path, Builtin()).bench.prices(pattern)
-    assert found is not None
+    found = Context(Recorder(run), tmp_path, Builtin()).bench.seconds(known.request)
     assert found.model_dump() == known.model_dump(exclude={"at", "event"})
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from agent.designers import Situation, parent_of, pool_of
 from agent.designers.builtin import Builtin
 from agent.designers.choose import designer
+from agent.kinds import parent_of
 from agent.recorder import Recorder
-from agent.screening import Screen
+from agent.screening import Signatures
+from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
 from runs.events import Note, PastCandidate
 from runs.fold.history import History
@@ -17,19 +18,19 @@ from runs.goal import Goal
 from runs.run import create
 from tests.tools.conftest import random_windows
 from tests.tools.mixtures import mixture
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.recipe import Compensation, Experts, Recipe, Structured
 from tools.recipe.methods import method
 
 
 def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     windows = random_windows(4, 32)
-    bench = Workbench(mixture("qwen3_moe"), windows, windows)
+    bench = Bench(mixture("qwen3_moe"), windows, windows)
     goal = Goal(model="qwen3_moe", sparsity=0.5, pattern=Experts())
-    here = Situation(goal, 0, History(), [], bench, [], [], pool_of(goal), Random(0))
+    here = Situation(goal, 0, History(), [], bench, [], [], pool_of(goal), Random(0), Signatures(bench))
     seeds = [child.recipe for child in Builtin().seeds(here)]
     assert seeds == [method("frequency", 0.5), method("reap", 0.5)]
-    screen = Screen(bench, [Candidate(id="c-1", recipe=seeds[0], operator="seed")])
+    screen = Signatures(bench).screen([Candidate(id="c-1", recipe=seeds[0], operator="seed")])
     assert screen.objection(seeds[1]) is None
     assert (
         screen.objection(seeds[0].model_copy(update={"metric": "3 * frequency"})) == "chooses the same weights as c-1"
@@ -37,13 +38,13 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     wrong = Recipe(pattern=Experts(), sparsity=0.7, metric="reap")
     assert "every token goes through 3 of 6 experts" in (screen.objection(wrong) or "")
     parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench, seeds[0].pattern)]
-    later = Situation(goal, 1, History(), [], bench, parents, [], pool_of(goal), Random(0))
+    later = Situation(goal, 1, History(), [], bench, parents, [], pool_of(goal), Random(0), Signatures(bench))
     assert Builtin().propose(later, lambda child: True, 4) == []
 
 
 def test_what_is_remembered_of_structures_is_no_seed_for_weights() -> None:
     windows = random_windows(4, 32)
-    bench = Workbench(mixture("mixtral"), windows, windows)
+    bench = Bench(mixture("mixtral"), windows, windows)
     goal = Goal(model="mixtral", sparsity=0.5)
     past = PastCandidate(id="m", model="mixtral", recipe=method("reap", 0.5), similarity=1.0, relative=None)
     kinds = []
@@ -52,7 +53,7 @@ def test_what_is_remembered_of_structures_is_no_seed_for_weights() -> None:
     )
     of = {name: past.model_copy(update={"recipe": r}) for name, r in (("width", width), ("ria", method("ria", 0.5)))}
     for recalled in ([], [past], [of["width"]], [of["width"], of["ria"]]):
-        here = Situation(goal, 0, History(), [], bench, [], recalled, pool_of(goal), Random(0))
+        here = Situation(goal, 0, History(), [], bench, [], recalled, pool_of(goal), Random(0), Signatures(bench))
         kinds.append([child.operator for child in Builtin().seeds(here)].count("recall"))
     assert kinds == [0, 0, 0, 1]
 

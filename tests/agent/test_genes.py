@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.breeding.genes import OPERATORS, Child, Operator, Parent, Pool, breed, change_compensation, nudge_rates
-from agent.designers import Situation
 from agent.designers.builtin import Builtin
 from agent.designers.random import RandomSearch
+from agent.screening import Signatures
+from agent.situation import Situation
 from runs.fold.history import History
 from runs.goal import Goal
 from tools.expression import ALLOCATION, METRIC, parse, used_terminals
@@ -79,7 +80,7 @@ def situation(pattern: str, compensation: bool) -> Situation:
     goal = Goal.of(model="tiny", sparsity=0.5, pattern=parse_pattern(pattern), compensation_allowed=compensation)
     bench: Any = None  # the builtin operators look at no model
     pool = Pool(POOL.metric_terminals, compensation)
-    return Situation(goal, 0, History(), (), bench, (), (), pool, Random(0))
+    return Situation(goal, 0, History(), (), bench, (), (), pool, Random(0), Signatures(bench))
 
 
 def test_seeds_hold_the_references_and_respect_what_is_allowed() -> None:

@@ -12,7 +12,7 @@ import torch
 from agent.known import Known, known_place
 from tools.io.shelf import Kept
 from tools.model.checkpoint import open_model
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.text.windows import windows
 
 
@@ -32,7 +32,7 @@ def test_what_is_kept_is_read_and_what_was_changed_is_not(tmp_path: Path, story:
 def test_a_reference_that_other_threads_measured_is_another(tmp_path: Path) -> None:
     model = open_model("tiny", cache=tmp_path)
     text = windows("builtin", model, part="test", count=1, length=16)
-    bench, before = Workbench(model, text, None), torch.get_num_threads()
+    bench, before = Bench(model, text, None), torch.get_num_threads()
     try:
         places = []
         for threads in (1, 2, 1):

@@ -16,9 +16,13 @@ from agent.context import Context
 from agent.designers.builtin import Builtin
 from agent.designers.choose import check, designer
 from agent.engine import work
-from agent.nodes.opening import recall, survey
+from agent.nodes.design import design
+from agent.nodes.measure import measure
 from agent.nodes.reason import reason
-from agent.nodes.search import design, measure, screen, select
+from agent.nodes.recall import recall
+from agent.nodes.screen import screen
+from agent.nodes.select import select
+from agent.nodes.survey import survey
 from agent.recorder import Recorder
 from runs.events import Answered, Asked, CandidateMeasured, CandidateProposed, Note, Spoke, Thought, ToolUsed
 from runs.fold.summary import summary
@@ -149,7 +153,7 @@ def test_what_a_good_designer_proposes_becomes_candidates(at_work: Any) -> None:
     rates = made[2].recipe.allocation.vector
     assert rates is not None
     assert (rates[0], rates[4]) == (0.3, 0.6)
-    sparsity = context.bench.ready(made[2].recipe).sparsity
+    sparsity = context.bench.prepare(made[2].recipe).sparsity
     architecture = context.bench.model.architecture
     mean = sum(sparsity[p.name] * p.size for p in architecture.projections) / architecture.size
     assert mean == pytest.approx(0.5, abs=1e-9)

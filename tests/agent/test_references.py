@@ -8,10 +8,11 @@ from random import Random
 import pytest
 
 from agent.context import Context
-from agent.designers import Situation, pool_of
 from agent.designers.builtin import Builtin
-from agent.nodes.search import _control
+from agent.nodes.measure import _control
 from agent.recorder import Recorder
+from agent.screening import Signatures
+from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
 from runs.fold.history import History
 from runs.goal import Goal
@@ -23,7 +24,7 @@ ROW, MATRIX, BLOCK = (Unstructured(group=group) for group in ("row", "matrix", "
 
 
 def seeds_of(goal: Goal) -> list[Candidate]:
-    situation = Situation(goal, 0, History(), [], None, [], [], pool_of(goal), Random(0))  # type: ignore[arg-type]
+    situation = Situation(goal, 0, History(), [], None, [], [], pool_of(goal), Random(0), Signatures(None))  # type: ignore[arg-type]
     children = Builtin().seeds(situation)
     return [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator, why=c.why) for i, c in enumerate(children, 1)]
 

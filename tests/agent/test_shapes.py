@@ -15,13 +15,14 @@ from transformers import AutoModelForCausalLM
 
 from agent.breeding.genes import Operator, Parent, Pool, breed
 from agent.breeding.shapes import GONE, SHAPES, allocation_of, levelled, mostly_blocks, needed, spare
-from agent.designers import Situation, parent_of, pool_of
 from agent.designers.builtin import Builtin
 from agent.designers.evolution import Evolution
 from agent.designers.random import RandomSearch
-from agent.designers.shapes import allows, drawn, structured_seeds
 from agent.engine import work
-from agent.screening import Screen
+from agent.kinds import parent_of
+from agent.kinds.structures import allows, drawn, structured_seeds
+from agent.screening import Signatures
+from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
 from runs.events import PastCandidate, Stage
 from runs.fold.history import History
@@ -29,7 +30,7 @@ from runs.fold.summary import summary
 from runs.goal import Budget, Evaluation, Goal, Part
 from runs.run import create
 from tools.model.checkpoint import open_model
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.prune.structures.anatomy import layers_of
 from tools.recipe import Calibration, Compensation, Recipe, Request, Structured
 from tools.text.windows import windows
@@ -136,7 +137,7 @@ def test_blocks_that_are_missed_little_are_taken_and_the_others_come_back() -> N
     assert max(evenly.values()) < 1.3 * min(evenly.values())
 
 
-def test_builtin_measures_what_blocks_are_missed_and_the_conventional_algorithm_does_not(bench: Workbench) -> None:
+def test_builtin_measures_what_blocks_are_missed_and_the_conventional_algorithm_does_not(bench: Bench) -> None:
     here = situation(bench, Structured(kind="depth"))
     losses = bench.layers.terminals(frozenset({"loss"}), "block")["loss"].tolist()
     assert Builtin().pool(here).losses == tuple(losses)
@@ -145,27 +146,27 @@ def test_builtin_measures_what_blocks_are_missed_and_the_conventional_algorithm_
     assert Builtin().pool(situation(bench, Structured(kind="width"))).losses == ()
 
 
-def test_controls_begin_with_draws(bench: Workbench) -> None:
+def test_controls_begin_with_draws(bench: Bench) -> None:
     """The seeds for structures are mostly recipes of this program's own."""
     here = situation(bench, Structured(kind="width+depth"))
     for control in (RandomSearch(), Evolution()):
         assert {child.operator for child in control.seeds(here)} == {"draw"}
 
 
-def test_draws_for_depth_take_any_block(bench: Workbench) -> None:
+def test_draws_for_depth_take_any_block(bench: Bench) -> None:
     """Where the share is no whole number of blocks, one more falls than was drawn."""
     here = situation(bench, Structured(kind="depth"))
     blocks = bench.model.architecture.n_blocks
     here = replace(here, goal=here.goal.model_copy(update={"sparsity": 1.5 / blocks}))
     layers, fallen = layers_of(bench.model), []
     for seed in range(60):
-        sizes = bench.ready(drawn(here, Structured(kind="depth"), Random(seed), "random").recipe).sizes
+        sizes = bench.prepare(drawn(here, Structured(kind="depth"), Random(seed), "random").recipe).sizes
         fallen.append({layer.block for layer, size in zip(layers, sizes, strict=True) if not size})
     assert {len(gone) for gone in fallen} == {2}
     assert all(10 < sum(block in gone for gone in fallen) < 50 for block in range(blocks))
 
 
-def test_masks_alone_leave_biases_alone(bench: Workbench) -> None:
+def test_masks_alone_leave_biases_alone(bench: Bench) -> None:
     free = Structured(kind="width", shapes="free")
     here = situation(bench, free)
     kinds = {child.recipe.compensation.kind for child in structured_seeds(here, free)}
@@ -185,23 +186,27 @@ def test_levelling_leaves_what_is_gone_and_hits_the_mean() -> None:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     model = open_model("tiny", cache=tmp_path_factory.mktemp("cache"))
     calibration = windows("builtin", model, part="calibration", count=4, length=64)
-    return Workbench(model, calibration, windows("builtin", model, part="search", count=2, length=64))
+    return Bench(model, calibration, windows("builtin", model, part="search", count=2, length=64))
 
 
-def situation(bench: Workbench, pattern: Structured, generation: int = 0, seed: int = 0) -> Situation:
+def situation(bench: Bench, pattern: Structured, generation: int = 0, seed: int = 0) -> Situation:
     goal = Goal(model="tiny", sparsity=0.4, pattern=pattern)
     history = History()
-    seeds = structured_seeds(Situation(goal, 0, history, [], bench, [], [], pool_of(goal), Random(seed)), pattern)
+    seeds = structured_seeds(
+        Situation(goal, 0, history, [], bench, [], [], pool_of(goal), Random(seed), Signatures(bench)), pattern
+    )
     candidates = [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator) for i, c in enumerate(seeds, 1)]
     population = [parent_of(candidate, bench, pattern) for candidate in candidates]
-    return Situation(goal, generation, history, [], bench, population, [], pool_of(goal), Random(seed))
+    return Situation(
+        goal, generation, history, [], bench, population, [], pool_of(goal), Random(seed), Signatures(bench)
+    )
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_seeds_can_be_measured_and_are_what_was_asked_for(pattern: Structured, bench: Workbench) -> None:
+def test_seeds_can_be_measured_and_are_what_was_asked_for(pattern: Structured, bench: Bench) -> None:
     seeds = structured_seeds(situation(bench, pattern), pattern)
     assert len({child.recipe.id for child in seeds}) == len(seeds) >= 3
     for child in seeds:
@@ -210,7 +215,7 @@ def test_seeds_can_be_measured_and_are_what_was_asked_for(pattern: Structured, b
         assert bench.divergence(child.recipe, 64).sparsity >= 0.4 - 1e-3
 
 
-def test_what_worked_before_comes_back_at_this_sparsity_where_it_fits(bench: Workbench) -> None:
+def test_what_worked_before_comes_back_at_this_sparsity_where_it_fits(bench: Bench) -> None:
     asked = Structured(kind="width+depth", multiple=16)
     here = situation(bench, asked)
     rates = [GONE, GONE] + [0.1] * (len(here.population[0].layers) - 2)
@@ -233,9 +238,9 @@ def test_what_worked_before_comes_back_at_this_sparsity_where_it_fits(bench: Wor
 
 @pytest.mark.parametrize("designer", [Builtin(), RandomSearch()], ids=lambda d: d.name)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_proposals_are_new_and_can_be_measured(designer: Builtin, pattern: Structured, bench: Workbench) -> None:
+def test_proposals_are_new_and_can_be_measured(designer: Builtin, pattern: Structured, bench: Bench) -> None:
     here = situation(bench, pattern, generation=1)
-    screen = Screen(bench, [Candidate(id=p.id, recipe=p.recipe, operator="seed") for p in here.population])
+    screen = Signatures(bench).screen([Candidate(id=p.id, recipe=p.recipe, operator="seed") for p in here.population])
     children = designer.propose(here, lambda child: screen.objection(child.recipe) is None, 4)
     assert children
     for child in children:
@@ -244,13 +249,13 @@ def test_proposals_are_new_and_can_be_measured(designer: Builtin, pattern: Struc
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_a_conventional_algorithm_evolves_rates_only(pattern: Structured, bench: Workbench) -> None:
+def test_a_conventional_algorithm_evolves_rates_only(pattern: Structured, bench: Bench) -> None:
     here = situation(bench, pattern, generation=1)
     first = Evolution().seeds(here)
     assert len(first) == 8
     named = [Candidate(id=f"c-{i}", recipe=child.recipe, operator="draw") for i, child in enumerate(first, 1)]
     later = replace(here, population=[parent_of(candidate, bench, pattern) for candidate in named])
-    screen = Screen(bench, named)
+    screen = Signatures(bench).screen(named)
     children = Evolution().propose(later, lambda child: screen.objection(child.recipe) is None, 4)
     assert children or pattern == Structured(kind="width", multiple=16), "one width for all has few choices"
     for child in (*first, *children):
@@ -267,10 +272,10 @@ def test_uniform_results_are_never_of_free_shape() -> None:
     assert not allows(asked, None)
 
 
-def test_metrics_that_keep_the_same_structures_are_one_candidate(bench: Workbench) -> None:
+def test_metrics_that_keep_the_same_structures_are_one_candidate(bench: Bench) -> None:
     pattern = Structured(kind="width", multiple=16)
     first = Recipe(pattern=pattern, sparsity=0.4, metric="W * X")
-    screen = Screen(bench, [Candidate(id="c-1", recipe=first, operator="seed")])
+    screen = Signatures(bench).screen([Candidate(id="c-1", recipe=first, operator="seed")])
     assert screen.objection(first.model_copy(update={"metric": "3 * W * X"})) == "chooses the same weights as c-1"
     assert screen.objection(first.model_copy(update={"metric": "X_var"})) is None
     assert screen.objection(first.model_copy(update={"compensation": Compensation(kind="least_squares")})) is None

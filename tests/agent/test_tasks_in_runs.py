@@ -25,7 +25,7 @@ from runs.run import Run, Status, create
 from tests.tools.asking import InProcess
 from tools.io.errors import SecateurError, UsageError
 from tools.measure.tasks.plan import TaskPlan, part_of
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.recipe import Calibration
 from tools.recipe.methods import method
 from tools.text.windows import windows
@@ -184,7 +184,7 @@ def test_a_designer_is_told_the_price_and_then_the_scores(judged: Run, folder: P
 
     model = open_model("tiny", cache=judged.home / "cache")
     calibration = windows("builtin", model, part="calibration", count=4, length=64)
-    bench = Workbench(model, calibration, None)
+    bench = Bench(model, calibration, None)
     candidate = Candidate(id="c-7", recipe=method("wanda", 0.5), operator="seed")
     here: Any = SimpleNamespace(goal=goal(folder, designer="openai:x"), bench=bench)
     assert here.goal.table_tasks.part == "test"

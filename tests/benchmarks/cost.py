@@ -19,8 +19,8 @@ from platformdirs import user_data_path
 from tools.io.heap import keep_freed_memory
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model, open_model
-from tools.prune.bench import Workbench
-from tools.prune.weights.way import prune_from_statistics
+from tools.prune.bench import Bench
+from tools.prune.weights.way import from_statistics
 from tools.recipe import NM, Recipe
 from tools.recipe.methods import method
 from tools.statistics.collect import batches, collect
@@ -93,7 +93,7 @@ def statistics_pass(model: Model, count: int, length: int) -> None:
         print(f"  {name:24} {taken:8.2f} s {taken / times[bare]:6.2f} x   peak {memory[name]:8.0f} MiB {more:6.2f} x")
 
 
-def masks(bench: Workbench) -> None:
+def masks(bench: Bench) -> None:
     model, dense = bench.model, bench.dense
 
     def rewrite() -> None:
@@ -101,10 +101,10 @@ def masks(bench: Workbench) -> None:
             for p in model.architecture.projections:
                 weight(model.network, p).copy_(dense[p.name])
 
-    ready = {name: bench.ready(recipe) for name, recipe in PRUNED.items()}
+    ready = {name: bench.prepare(recipe) for name, recipe in PRUNED.items()}
     jobs: dict[str, Callable[[], object]] = {"read and write once": rewrite}
     for name, plan in ready.items():
-        jobs[name] = lambda plan=plan: prune_from_statistics(model, dense, bench.statistics, plan)
+        jobs[name] = lambda plan=plan: from_statistics(model, dense, bench.statistics, plan)
     times = best(jobs, model.device, 5)
     copy = times["read and write once"]
     size = sum(w.numel() * w.element_size() for w in dense.values()) / 2**20
@@ -115,7 +115,7 @@ def masks(bench: Workbench) -> None:
         print(f"  {name:24} {taken:8.3f} s  {taken / copy:6.2f} x")
 
 
-def candidates(bench: Workbench) -> None:
+def candidates(bench: Bench) -> None:
     print("\ncandidates per minute (scores, masks, divergence)")
     for tokens in (2048, 8192):
         taken = min(bench.divergence(recipe, tokens).seconds for recipe in list(PRUNED.values())[:3])
@@ -135,7 +135,7 @@ def main() -> None:
     statistics_pass(model, chosen.windows, chosen.length)
     calibration = windows("builtin", model, part="calibration", count=4, length=chosen.length)
     search = windows("builtin", model, part="search", count=16, length=chosen.length)
-    bench = Workbench(model, calibration, search)
+    bench = Bench(model, calibration, search)
     masks(bench)
     candidates(bench)
 

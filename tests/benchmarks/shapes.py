@@ -16,7 +16,7 @@ from pathlib import Path
 from runs.goal import Budget, Evaluation, Goal, Part
 from tests.benchmarks.designers import results, work_through
 from tools.recipe import Calibration, Pattern, parse_pattern
-from tools.recipe.methods import STRUCTURED
+from tools.recipe.methods import RECIPES
 
 METHODS = ("wanda_sp", "flap", "shortgpt")
 DESIGNERS = ("random", "evolution", "builtin")
@@ -42,7 +42,7 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
 
     for target in chosen.targets:
         for name in METHODS:
-            yield name, target, goal(target, STRUCTURED[name].pattern, method=name)
+            yield name, target, goal(target, RECIPES[name].pattern, method=name)
     designers = [*DESIGNERS, *([chosen.llm] if chosen.llm else [])]
     for seed in range(chosen.seeds):
         for target in chosen.targets:

@@ -18,7 +18,7 @@ from tools.recipe import Calibration, Recipe
 from tools.recipe.measurement import Measurement
 
 
-class Bench:
+class Gauge:
     """Answers with the sparsity as the divergence; some metrics fail."""
 
     def __init__(self, measurement: Measurement) -> None:
@@ -41,7 +41,7 @@ def candidates(*metrics: str) -> list[Candidate]:
 
 
 def test_every_candidate_has_one_outcome_in_order(story: Any) -> None:
-    executor: Executor = InProcess(Bench(story.measurement(1.0)))
+    executor: Executor = InProcess(Gauge(story.measurement(1.0)))
     outcomes = list(executor.measure(candidates("W", "bad", "nan", "W * X"), 2048))
     assert [outcome.candidate.id for outcome in outcomes] == ["c-0", "c-1", "c-2", "c-3"]
     assert [type(outcome) for outcome in outcomes] == [Measured, Failed, Failed, Measured]
@@ -52,7 +52,7 @@ def test_every_candidate_has_one_outcome_in_order(story: Any) -> None:
 
 
 def test_outcomes_come_one_by_one_and_bugs_are_not_outcomes(story: Any) -> None:
-    stream = InProcess(Bench(story.measurement(1.0))).measure(candidates("W", "crash"), 8)
+    stream = InProcess(Gauge(story.measurement(1.0))).measure(candidates("W", "crash"), 8)
     assert isinstance(next(stream), Measured)
     with pytest.raises(ZeroDivisionError):
         next(stream)

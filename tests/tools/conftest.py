@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +14,10 @@ import transformers as tf
 
 from tools.model.architecture import describe
 from tools.model.checkpoint import Model, open_model
+from tools.prune.prepared import Prepared
+from tools.prune.way import way_of
+from tools.recipe import Recipe
+from tools.statistics.layers import LayerStatistics
 from tools.text.windows import Windows
 
 torch.set_num_threads(2)
@@ -164,3 +169,10 @@ def random_windows(count: int, length: int, vocabulary: int = 64, seed: int = 0)
 def draw() -> Callable[..., Windows]:
     """`random_windows`."""
     return random_windows
+
+
+def prepared(model: Model, layers: LayerStatistics, recipe: Recipe) -> Prepared:
+    """A recipe made ready by layer statistics that are at hand, without a bench around them."""
+    held: Any = SimpleNamespace(model=model, layers=layers, statistics=layers.statistics, dense=layers.dense)
+    found: Prepared = way_of(recipe.pattern).prepare(held, recipe)
+    return found

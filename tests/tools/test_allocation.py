@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tools.conftest import prepared
 from tools.expression import NAMED_ALLOCATIONS
 from tools.io.errors import SecateurError
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model
 from tools.prune.allocation import sparsities, units, water_fill
-from tools.prune.weights.way import plan
 from tools.recipe import Allocation, Granularity, Recipe
 from tools.recipe.methods import named_allocation
 from tools.statistics.collect import collect
@@ -88,7 +88,7 @@ def test_every_named_allocation_has_its_exact_mean(
     layers = layers_of(trained, draw)
     for name in NAMED_ALLOCATIONS:
         allocation = named_allocation(name).model_copy(update={"granularity": granularity})
-        rates = plan(trained, layers, Recipe(sparsity=sparsity, metric="W", allocation=allocation)).sparsity
+        rates = prepared(trained, layers, Recipe(sparsity=sparsity, metric="W", allocation=allocation)).sparsity
         total = sum(rates[p.name] * p.size for p in trained.architecture.projections)
         assert abs(total / trained.architecture.size - sparsity) < 1e-9
         assert all(0 <= rate <= 1 for rate in rates.values())
@@ -116,7 +116,7 @@ def rescaled(values: list[float], width: float, sparsity: float) -> list[float]:
 
 def rates_of(model: Model, draw: Draw, name: str) -> list[float]:
     recipe = Recipe(sparsity=0.7, metric="W * X", allocation=named_allocation(name))
-    rates = plan(model, layers_of(model, draw), recipe).sparsity
+    rates = prepared(model, layers_of(model, draw), recipe).sparsity
     return [rates[model.architecture.of_block(block)[0].name] for block in range(model.architecture.n_blocks)]
 
 

@@ -24,7 +24,7 @@ from tools.model.checkpoint import Model, open_model
 from tools.model.configuration import older_rope
 from tools.model.precision import note_of, round_to_delivered
 from tools.model.sample import TINY
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.prune.structures.shrink import shrink
 from tools.recipe import Recipe
 from tools.recipe.methods import method
@@ -93,7 +93,7 @@ def test_a_smaller_model_is_saved_in_its_checkpoints_precision(dtype: torch.dtyp
 
 def test_what_is_measured_are_the_weights_that_are_saved(tmp_path: Path) -> None:
     model = open_model(str(checkpoint(tmp_path / "dense", torch.bfloat16)), cache=tmp_path)
-    bench = Workbench(model, random_windows(2, 32, 512), None)
+    bench = Bench(model, random_windows(2, 32, 512), None)
     bench.finish(method("sparsegpt", 0.5))
     found = {p.name: weight(model.network, p).clone() for p in model.architecture.projections}
     assert all(torch.equal(w, w.bfloat16().float()) for w in found.values())

@@ -22,7 +22,7 @@ from tools.deliver.verify import sparsities, verify_saved
 from tools.expression import EXPERTS, parse
 from tools.io.errors import SecateurError, UsageError
 from tools.model.checkpoint import Model, open_model
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.prune.experts.mixtures import choose, mixtures_of, routed, staying
 from tools.prune.structures.anatomy import layers_of
 from tools.recipe import Allocation, Compensation, Experts, Recipe, Structured
@@ -41,8 +41,8 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 @pytest.fixture
-def bench(model: Model) -> Workbench:
-    return Workbench(model, WINDOWS, WINDOWS)
+def bench(model: Model) -> Bench:
+    return Bench(model, WINDOWS, WINDOWS)
 
 
 def said(network: Any) -> torch.Tensor:
@@ -144,9 +144,7 @@ def plainly_without(network: Any, blocks: tuple[int, ...], kept: dict[str, torch
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_is_measured_and_what_is_measured_is_the_model_without_the_experts(
-    name: str, bench: Workbench
-) -> None:
+def test_a_recipe_is_measured_and_what_is_measured_is_the_model_without_the_experts(name: str, bench: Bench) -> None:
     model = bench.model
     dense = said(model.network)
     before = {n: p.clone() for n, p in model.network.state_dict().items()}
@@ -178,7 +176,7 @@ def test_a_recipe_is_measured_and_what_is_measured_is_the_model_without_the_expe
     assert bench.perplexity(WINDOWS, "dense").sparsity == 0.0
 
 
-def test_the_two_methods_and_other_patterns_take_turns_on_one_model(bench: Workbench) -> None:
+def test_the_two_methods_and_other_patterns_take_turns_on_one_model(bench: Bench) -> None:
     values = [bench.divergence(method(name, 0.5), 32).value for name in ("frequency", "reap", "frequency")]
     assert values[0] == values[2]
     bench.divergence(method("wanda", 0.5), 32)
@@ -186,11 +184,11 @@ def test_the_two_methods_and_other_patterns_take_turns_on_one_model(bench: Workb
     assert bench.divergence(method("frequency", 0.5), 32).value == values[0]
 
 
-def test_a_formula_may_combine_both_scores(bench: Workbench) -> None:
+def test_a_formula_may_combine_both_scores(bench: Bench) -> None:
     recipe = Recipe(pattern=Experts(), sparsity=0.5, metric="frequency * reap")
     assert bench.divergence(recipe, 32).sparsity == pytest.approx(0.5)
     with pytest.raises(UsageError, match="is not known"):
-        bench.check(recipe.model_copy(update={"metric": "W * X"}))
+        bench.probe(recipe.model_copy(update={"metric": "W * X"}))
 
 
 def test_statistics_are_kept_and_read_again(model: Model, tmp_path: Path) -> None:
@@ -202,13 +200,13 @@ def test_statistics_are_kept_and_read_again(model: Model, tmp_path: Path) -> Non
     assert all(torch.equal(first.routing[name], again.routing[name]) for name in first.routing)
 
 
-def test_a_model_with_all_its_experts_is_no_success(bench: Workbench) -> None:
+def test_a_model_with_all_its_experts_is_no_success(bench: Bench) -> None:
     recipe = method("reap", 0.5)
     bench.finish(recipe)
-    assert bench.measured_sparsity(bench.ready(recipe)) == pytest.approx(0.5)
+    assert bench.proven(bench.prepare(recipe)) == pytest.approx(0.5)
     bench.restore()
     with pytest.raises(SecateurError, match=r"planned sparsity 0\.5000, measured 0\.0000"):
-        bench.measured_sparsity(bench.ready(recipe))
+        bench.proven(bench.prepare(recipe))
 
 
 CODE = """
@@ -234,7 +232,7 @@ def test_every_family_loads_where_this_project_is_not_installed(tmp_path: Path) 
     tokenizer = open_model("tiny", cache=tmp_path).tokenizer
     for family in FAMILIES:
         model = mixture(family, tokenizer, vocab_size=len(tokenizer))
-        bench = Workbench(model, WINDOWS, None)
+        bench = Bench(model, WINDOWS, None)
         recipe = method("reap", 0.4)
         bench.finish(recipe)
         logits = said(model.network)
@@ -259,7 +257,7 @@ def test_every_family_loads_where_this_project_is_not_installed(tmp_path: Path) 
 def test_blocks_without_experts_and_shared_experts_stay_as_they_are() -> None:
     model = mixture("qwen2_moe")
     before = {n: p.clone() for n, p in model.network.state_dict().items()}
-    bench = Workbench(model, WINDOWS, None)
+    bench = Bench(model, WINDOWS, None)
     bench.finish(method("frequency", 0.6))
     after = model.network.state_dict()
     changed = {n for n, p in after.items() if p.shape != before[n].shape or not torch.equal(p, before[n])}
@@ -268,17 +266,17 @@ def test_blocks_without_experts_and_shared_experts_stay_as_they_are() -> None:
 
 
 def test_a_switched_on_balance_loss_still_fits() -> None:
-    bench = Workbench(mixture("mixtral", output_router_logits=True), WINDOWS, None)
+    bench = Bench(mixture("mixtral", output_router_logits=True), WINDOWS, None)
     bench.finish(method("reap", 0.5))
     with torch.no_grad():
         assert bench.model.network(WINDOWS.ids, labels=WINDOWS.ids).aux_loss.isfinite()
 
 
 @pytest.mark.parametrize("sparsity", [0.7, 0.99])
-def test_too_few_experts_are_one_line(sparsity: float, bench: Workbench) -> None:
+def test_too_few_experts_are_one_line(sparsity: float, bench: Bench) -> None:
     chosen = bench.model.network.config.num_experts_per_tok
     with pytest.raises(SecateurError, match=f"goes through {chosen} of 6 experts, so .* left at the least") as caught:
-        bench.check(method("reap", sparsity))
+        bench.probe(method("reap", sparsity))
     assert "\n" not in str(caught.value)
 
 
@@ -286,7 +284,7 @@ def test_a_model_without_experts_is_one_line(trained: Model) -> None:
     with pytest.raises(
         SecateurError, match="LlamaForCausalLM has no experts that are known here: use --pattern unstructured"
     ) as caught:
-        Workbench(trained, WINDOWS, None).check(method("frequency", 0.5))
+        Bench(trained, WINDOWS, None).probe(method("frequency", 0.5))
     assert "\n" not in str(caught.value)
     with pytest.raises(SecateurError, match="has no experts"):
         mixtures_of(mixture("qwen2_moe", mlp_only_layers=[0, 1, 2]))

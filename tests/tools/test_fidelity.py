@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tools.conftest import prepared
 from tools.expression import METRIC, parse, used_terminals
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model, open_model
-from tools.prune.weights.way import metric_scores, plan, prune_from_statistics
+from tools.prune.metric import metric_scores
+from tools.prune.weights.way import from_statistics
 from tools.recipe import Unstructured
 from tools.recipe.methods import method
 from tools.statistics.collect import Statistics, collect
@@ -130,8 +132,8 @@ class Real:
     def differing(self, name: str) -> dict[str, int]:
         """Weights per projection that one side removes and the other keeps."""
         recipe = method(name, 0.5, Unstructured(group="row"))
-        ready = plan(self.model, LayerStatistics(self.model, self.dense, self.statistics), recipe)
-        prune_from_statistics(self.model, self.dense, self.statistics, ready)
+        ready = prepared(self.model, LayerStatistics(self.model, self.dense, self.statistics), recipe)
+        from_statistics(self.model, self.dense, self.statistics, ready)
         found = {}
         for p in self.model.architecture.projections:
             w = self.dense[p.name]

@@ -16,7 +16,7 @@ from tools.model import room
 from tools.model.checkpoint import Model, open_model
 from tools.model.hub import weight_files
 from tools.model.room import bench_parts, free_memory, logits_bytes, require_memory
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.text.windows import Windows
 
 Change = Callable[[dict[str, torch.Tensor]], None]
@@ -96,7 +96,7 @@ def test_a_run_that_will_not_fit_says_so_before_it_takes_anything(
     forward = trained.network.forward
     monkeypatch.setattr(trained.network, "forward", None)  # whoever runs it fails
     with pytest.raises(SecateurError, match=r"at the least \(a second copy of the weights 0\.00 GB, Gram"):
-        Workbench(trained, windows, windows, needs=frozenset({"gram"}))
+        Bench(trained, windows, windows, needs=frozenset({"gram"}))
     with pytest.raises(SecateurError, match=r"at the least \(logits of a window"):
         perplexity(trained, windows)
     monkeypatch.setattr(trained.network, "forward", forward)

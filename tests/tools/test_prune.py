@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 import torch
 
+from tests.tools.conftest import prepared
 from tools.deliver.verify import sparsities
 from tools.expression import NAMED_METRICS
 from tools.io.errors import SecateurError
 from tools.model.architecture import Projection, weight
 from tools.model.checkpoint import Model
-from tools.prune.bench import Workbench
-from tools.prune.weights.way import needs_of, overall, plan, prune_from_statistics, prune_propagated
-from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured
+from tools.model.sparsity import overall
+from tools.prune.bench import Bench
+from tools.prune.metric import needs_of
+from tools.prune.weights.way import from_statistics, propagated
+from tools.recipe import NM, Allocation, Compensation, Group, Recipe, Unstructured
 from tools.recipe.methods import method
 from tools.statistics.collect import NEEDS, collect
 from tools.statistics.layers import LayerStatistics
@@ -48,11 +51,11 @@ def prune(model: Model, recipe: Recipe, windows: Windows, form: str, needs: froz
     dense = dense_weights(model)
     wanted = needs_of(recipe) if needs is None else needs
     statistics = collect(model, windows, needs=wanted)
-    ready = plan(model, LayerStatistics(model, dense, statistics), recipe)
+    ready = prepared(model, LayerStatistics(model, dense, statistics), recipe)
     if form == "propagated":
-        prune_propagated(model, windows, statistics, ready)
+        propagated(model, windows, statistics, ready)
     else:
-        prune_from_statistics(model, dense, statistics, ready)
+        from_statistics(model, dense, statistics, ready)
 
 
 def zeros(model: Model) -> dict[str, torch.Tensor]:
@@ -240,8 +243,8 @@ def test_progress_counts_the_blocks(trained: Model, draw: Draw) -> None:
     seen: list[tuple[int, int]] = []
     windows, recipe = draw(1, 16, 512), Recipe(sparsity=0.5, metric="W * X")
     statistics = collect(trained, windows)
-    ready = plan(trained, LayerStatistics(trained, dense_weights(trained), statistics), recipe)
-    prune_propagated(trained, windows, statistics, ready, progress=lambda done, total: seen.append((done, total)))
+    ready = prepared(trained, LayerStatistics(trained, dense_weights(trained), statistics), recipe)
+    propagated(trained, windows, statistics, ready, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i, 5) for i in range(1, 6)]
 
 
@@ -251,10 +254,10 @@ def test_metrics_of_weights_alone_need_no_propagation(
 ) -> None:
     windows, recipe = draw(1, 16, 512), Recipe(sparsity=0.5, metric="W", pattern=Unstructured(group=group))
     statistics = collect(trained, windows)
-    ready = plan(trained, LayerStatistics(trained, dense_weights(trained), statistics), recipe)
+    ready = prepared(trained, LayerStatistics(trained, dense_weights(trained), statistics), recipe)
     before = dense_weights(trained)
     monkeypatch.setattr("tools.prune.weights.way.passes", None)  # whoever runs a block fails
-    prune_propagated(trained, windows, statistics, ready)
+    propagated(trained, windows, statistics, ready)
     fallen = zeros(trained)
     assert overall(trained, sparsities(trained)) == pytest.approx(0.5, abs=1e-4)
     if group == "matrix":
@@ -304,11 +307,11 @@ def test_a_matrix_that_no_metric_can_rank_does_not_refuse_the_model(
     trained: Model, draw: Draw, kind: str, recipe: str
 ) -> None:
     model, asked = silence(trained, kind), RECIPES[recipe]
-    bench = Workbench(model, draw(4, 64, 512), draw(2, 64, 512))
+    bench = Bench(model, draw(4, 64, 512), draw(2, 64, 512))
     expected = {SILENCED: "its weights are all zero" if kind == "weights" else "its inputs are always zero"}
     zero = {} if kind == "weights" else {"model.layers.2.mlp.up_proj": "its weights are all zero"}
     assert bench.silent == expected | zero
-    bench.check(asked)
+    bench.probe(asked)
     assert bench.divergence(asked, 128).value >= 0
     bench.finish(asked)
     gone = weight(model.network, next(p for p in model.architecture.projections if p.name == SILENCED)) == 0
@@ -319,9 +322,9 @@ def test_a_matrix_that_no_metric_can_rank_does_not_refuse_the_model(
 
 
 def test_a_metric_that_ranks_nothing_names_the_matrix(trained: Model, draw: Draw) -> None:
-    bench = Workbench(trained, draw(2, 64, 512), draw(2, 64, 512))
+    bench = Bench(trained, draw(2, 64, 512), draw(2, 64, 512))
     with pytest.raises(SecateurError, match=r"which ranks nothing \(model\.layers\.0\.self_attn\.q_proj\)$"):
-        bench.check(Recipe(sparsity=0.5, metric="W - W"))
+        bench.probe(Recipe(sparsity=0.5, metric="W - W"))
 
 
 def test_metrics_that_choose_the_same_masks_have_one_probe(trained: Model, draw: Draw) -> None:
@@ -330,7 +333,12 @@ def test_metrics_that_choose_the_same_masks_have_one_probe(trained: Model, draw:
         for p in trained.architecture.projections:
             w = weight(trained.network, p)
             w.copy_(w.sign() * (1 + (w.abs() > w.abs().mean())))
-    bench = Workbench(trained, draw(2, 64, 512), draw(2, 64, 512))
-    for group in ("row", "matrix"):
-        assert torch.equal(bench.probe("W", group), bench.probe("sqr(W) + W", group))
-    assert not torch.equal(bench.probe("W", "row"), bench.probe("W * X", "row"))
+    bench = Bench(trained, draw(2, 64, 512), draw(2, 64, 512))
+
+    def probe(metric: str, group: Group) -> torch.Tensor:
+        return bench.probe(Recipe(pattern=Unstructured(group=group), sparsity=0.5, metric=metric))
+
+    groups: tuple[Group, ...] = ("row", "matrix")
+    for group in groups:
+        assert torch.equal(probe("W", group), probe("sqr(W) + W", group))
+    assert not torch.equal(probe("W", "row"), probe("W * X", "row"))

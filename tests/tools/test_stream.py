@@ -8,7 +8,7 @@ import torch
 from tests.tools.conftest import random_windows
 from tools.model.blocks import passes
 from tools.model.checkpoint import Model
-from tools.prune.bench import Workbench
+from tools.prune.bench import Bench
 from tools.prune.structures import cut as cutting
 from tools.prune.structures import way as applying
 from tools.prune.structures.anatomy import layers_of
@@ -70,7 +70,7 @@ def test_a_smaller_model_fitted_to_the_stream_is_nearer_to_the_dense_one(
 ) -> None:
     calibration = windows("builtin", trained, part="calibration", count=16, length=128)
     search = windows("builtin", trained, part="search", count=8, length=128)
-    bench = Workbench(trained, calibration, search)
+    bench = Bench(trained, calibration, search)
     recipe = Recipe(
         pattern=Structured(kind=kind, multiple=16),  # type: ignore[arg-type]  # one of two
         sparsity=0.4,
@@ -99,7 +99,7 @@ def test_what_a_block_hands_on_need_not_be_computed_again(
         allocation=Allocation(expression=None, vector=tuple(rates), granularity="layer"),
         compensation=Compensation(kind="least_squares"),
     )
-    bench = Workbench(random_model, WINDOWS, WINDOWS)
+    bench = Bench(random_model, WINDOWS, WINDOWS)
     found = []
     for bytes_held in (applying.HELD, 0):
         monkeypatch.setattr(applying, "HELD", bytes_held)
@@ -113,7 +113,7 @@ def test_what_a_block_hands_on_need_not_be_computed_again(
 def test_where_norms_stand_in_between_layers_are_fitted_alone(
     random_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Workbench(random_model, WINDOWS, WINDOWS)
+    bench = Bench(random_model, WINDOWS, WINDOWS)
     pattern = Structured(kind="width", multiple=16)
     logits = []
     for kind, share in (("none", 0.0), ("least_squares", 0.0), ("least_squares", 1.0)):

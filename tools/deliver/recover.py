@@ -28,7 +28,7 @@ from tools.io.errors import SecateurError, UsageError
 from tools.io.files import reason
 from tools.measure.perplexity import perplexity
 from tools.model.precision import round_to_delivered
-from tools.prune.weights.way import overall
+from tools.model.sparsity import overall
 from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement
 from tools.text.sources import SOURCES, Part

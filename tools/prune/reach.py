@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tools.io.errors import SecateurError
 from tools.io.frozen import Frozen
-from tools.recipe import Experts, Pattern
+from tools.recipe import Pattern
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
@@ -58,14 +58,10 @@ def reach_of(model: Model, pattern: Pattern) -> Reach:
     Raises:
         SecateurError: experts shall fall, and there are none that are known.
     """
-    from tools.prune.experts.mixtures import mixtures_of
+    from tools.prune.way import way_of
 
-    weights = model.architecture.size
-    if isinstance(pattern, Experts):
-        paths = [path for of in mixtures_of(model) for path in (of.router, of.experts)]
-        weights = sum(p.numel() for path in paths for p in model.network.get_submodule(path).parameters())
     every = sum(parameter.numel() for parameter in model.network.parameters())
-    return Reach(weights=weights, blocks=model.architecture.block_weights, model=every)
+    return Reach(weights=way_of(pattern).reached(model), blocks=model.architecture.block_weights, model=every)
 
 
 def foreseen(name: str, cache: Path, pattern: Pattern) -> Reach | None:

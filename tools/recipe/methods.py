@@ -4,62 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import ValidationError
+
 from tools.expression import EXPERT_METRICS, NAMED_ALLOCATIONS, NAMED_METRICS
 from tools.io.errors import UsageError
-from tools.recipe import (
-    NM,
-    Allocation,
-    Calibration,
-    Compensation,
-    Experts,
-    Pattern,
-    Recipe,
-    Structured,
-    Unstructured,
-)
-
-_ALLOCATED = ("sdsa", "owl", "dlp", "atp")
-
-STRUCTURED: Mapping[str, Recipe] = {
-    "wanda_sp": Recipe(pattern=Structured(kind="width"), sparsity=0.5, metric=NAMED_METRICS["wanda"]),
-    "flap": Recipe(
-        pattern=Structured(kind="width", shapes="free", group="model"),
-        sparsity=0.5,
-        metric="sqr(W) * X_var",
-        compensation=Compensation(kind="bias"),
-    ),
-    "taylor": Recipe(pattern=Structured(kind="width"), sparsity=0.5, metric="W * G"),
-    "shortgpt": Recipe(
-        pattern=Structured(kind="depth"),
-        sparsity=0.5,
-        metric=NAMED_METRICS["wanda"],
-        allocation=Allocation(expression="redundancy", width=0.1),
-    ),
-}
-"""Wanda-sp and FLAP (CASIA-IVA-Lab/FLAP lib/prune.py), Taylor importance (LLM-Pruner), ShortGPT's block influence. The
-sparsity is a placeholder; the metric of a method that removes blocks decides nothing."""
-
-METHODS: tuple[str, ...] = (*NAMED_METRICS, "sparsegpt", *_ALLOCATED, *STRUCTURED, *EXPERT_METRICS)
-"""Named metrics (mask only, uniform), SparseGPT, named allocations over Wanda's metric, and methods for structures and
-for experts."""
-
-
-def references(pattern: Pattern) -> tuple[str, ...]:
-    """The published methods that a result under this pattern has to beat."""
-    if isinstance(pattern, Experts):
-        return tuple(EXPERT_METRICS)
-    if not isinstance(pattern, Structured):
-        return ("magnitude", "wanda", "sparsegpt")
-    return (*(("wanda_sp", "flap") if pattern.width else ()), *(("shortgpt",) if pattern.depth else ()))
-
-
-def reference(name: str, sparsity: float, pattern: Pattern, calibration: Calibration) -> Recipe:
-    """What a method means as a reference, in every place that compares with it: as its authors publish it.
-
-    Each has the comparison group of its own paper (Wanda the row, magnitude and SparseGPT the matrix), whatever group a
-    search may choose from; N:M, structures and experts prescribe theirs.
-    """
-    return method(name, sparsity, None if isinstance(pattern, Unstructured) else pattern, calibration)
+from tools.io.frozen import first_problem
+from tools.recipe.allocation import Allocation
+from tools.recipe.pattern import Experts, Pattern, Structured, Unstructured
+from tools.recipe.recipe import Calibration, Compensation, Recipe
 
 
 def named_allocation(name: str) -> Allocation:
@@ -68,54 +20,81 @@ def named_allocation(name: str) -> Allocation:
     return Allocation(expression=expression, width=width)
 
 
+def _of(metric: str, pattern: Pattern | None = None, kind: str = "none", allocation: str = "uniform") -> Recipe:
+    return Recipe(
+        pattern=pattern or Unstructured(),
+        sparsity=0.5,
+        metric=metric,
+        allocation=named_allocation(allocation),
+        compensation=Compensation.model_validate({"kind": kind}),
+    )
+
+
+_MATRIX = Unstructured(group="matrix")
+
+RECIPES: Mapping[str, Recipe] = {
+    **{name: _of(metric, _MATRIX if name == "magnitude" else None) for name, metric in NAMED_METRICS.items()},
+    "sparsegpt": _of(NAMED_METRICS["obs"], _MATRIX, "obs"),
+    **{name: _of(NAMED_METRICS["wanda"], allocation=name) for name in ("sdsa", "owl", "dlp", "atp")},
+    "wanda_sp": _of(NAMED_METRICS["wanda"], Structured(kind="width")),
+    "flap": _of("sqr(W) * X_var", Structured(kind="width", shapes="free", group="model"), "bias"),
+    "taylor": _of("W * G", Structured(kind="width")),
+    "shortgpt": _of(NAMED_METRICS["wanda"], Structured(kind="depth")).model_copy(
+        update={"allocation": Allocation(expression="redundancy", width=0.1)}
+    ),
+    **{name: _of(metric, Experts()) for name, metric in EXPERT_METRICS.items()},
+}
+"""Every method as its authors publish it, at a sparsity that only holds the place. Named metrics (mask only, uniform);
+SparseGPT; named allocations over Wanda's metric; Wanda-sp and FLAP (CASIA-IVA-Lab/FLAP lib/prune.py), Taylor importance
+(LLM-Pruner) and ShortGPT's block influence, whose metric decides nothing; methods for experts.
+
+Each has the comparison group of its own paper: the whole matrix for magnitude and SparseGPT (within its column
+batches), the row for the others."""
+
+METHODS: tuple[str, ...] = tuple(RECIPES)
+
+
+def reference(name: str, sparsity: float, pattern: Pattern, calibration: Calibration) -> Recipe:
+    """What a method means as a reference, in every place that compares with it: as its authors publish it.
+
+    Each has the comparison group of its own paper, whatever group a search may choose from; N:M, structures and experts
+    prescribe theirs.
+    """
+    chosen = pattern.within("row") is not None
+    return method(name, sparsity, None if chosen else pattern, calibration)
+
+
 def method(
     name: str, sparsity: float, pattern: Pattern | None = None, calibration: Calibration | None = None
 ) -> Recipe:
     """The recipe of a published method.
 
-    Without a pattern the method's own comparison group is used: the whole matrix for magnitude and SparseGPT (within
-    its column batches), the row for the others. Under a pattern whose structures fall, a metric scores structures. A
+    Without a pattern it is the method's own. Under a pattern whose structures fall, a metric scores structures. A
     method for structures keeps its own pattern and takes only the multiple and the request of the one given. Methods
     for experts and those for anything else have nothing in common.
 
     Raises:
         UsageError: no method has that name, or it cannot be meant under the pattern.
     """
-    if name not in METHODS:
+    if name not in RECIPES:
         raise UsageError(f'method "{name}" is not known; there are {", ".join(METHODS)}')
-    calibration = calibration or Calibration()
-    if name in EXPERT_METRICS:
-        return _of_experts(name, sparsity, pattern, calibration)
-    if isinstance(pattern, Experts):
-        raise UsageError(f"{name} scores weights: for experts use {' or '.join(EXPERT_METRICS)}")
-    if name in STRUCTURED:
-        return _structured(name, sparsity, pattern, calibration)
-    if isinstance(pattern, Structured) and name == "sparsegpt":
-        raise UsageError("sparsegpt removes single weights: for width or depth use wanda_sp, flap, taylor or shortgpt")
-    whole = name in ("magnitude", "sparsegpt")
-    metric = NAMED_METRICS.get(name) or NAMED_METRICS["obs" if name == "sparsegpt" else "wanda"]
-    return Recipe(
-        pattern=pattern or Unstructured(group="matrix" if whole else "row"),
-        sparsity=sparsity,
-        metric=metric,
-        allocation=named_allocation(name) if name in _ALLOCATED else Allocation(),
-        compensation=Compensation(kind="obs" if name == "sparsegpt" else "none"),
-        calibration=calibration,
-    )
+    recipe = RECIPES[name]
+    meant = recipe.pattern if pattern is None else recipe.pattern.adopted(pattern)
+    changes = {"pattern": meant, "sparsity": sparsity, "calibration": calibration or Calibration()}
+    if meant is None or recipe.compensation.kind not in ("none", *meant.compensations):
+        raise UsageError(_unlike(name, recipe, pattern))
+    try:
+        return Recipe.model_validate(recipe.model_copy(update=changes).model_dump())
+    except ValidationError as error:
+        raise UsageError(f"{name} under {meant}: {first_problem(error)}") from error
 
 
-def _of_experts(name: str, sparsity: float, pattern: Pattern | None, calibration: Calibration) -> Recipe:
-    if pattern not in (None, Experts(), Unstructured()):
-        raise UsageError(f"{name} removes experts: leave the pattern out, or give experts")
-    return Recipe(pattern=Experts(), sparsity=sparsity, metric=EXPERT_METRICS[name], calibration=calibration)
-
-
-def _structured(name: str, sparsity: float, pattern: Pattern | None, calibration: Calibration) -> Recipe:
-    recipe = STRUCTURED[name]
+def _unlike(name: str, recipe: Recipe, asked: Pattern | None) -> str:
+    """Why a method cannot be meant under a pattern."""
     own = recipe.pattern
-    assert isinstance(own, Structured)
-    if isinstance(pattern, Structured):
-        own = own.model_copy(update={"multiple": pattern.multiple, "request": pattern.request})
-    elif isinstance(pattern, NM) or (pattern is not None and pattern != Unstructured()):
-        raise UsageError(f"{name} removes structures: leave the pattern out, or give {own.kind}")
-    return recipe.model_copy(update={"pattern": own, "sparsity": sparsity, "calibration": calibration})
+    if own.fells != Unstructured.fells or asked is None:
+        return f"{name} removes {own.fells}: leave the pattern out, or give {own.kind}"
+    if asked.language is not own.language:
+        return f"{name} scores weights: for {asked.kind} use {' or '.join(asked.references)}"
+    others = [n for n, of in RECIPES.items() if of.pattern.fells == asked.fells]
+    return f"{name} removes single weights: for {asked.kind} use {', '.join(others[:-1])} or {others[-1]}"

@@ -42,7 +42,7 @@ DECODED = 16
 """Tokens that are decoded for the time of one; the request may ask for many more."""
 
 
-class Prices(Frozen):
+class Seconds(Frozen):
     """Seconds of one request on one machine."""
 
     request: Request
@@ -53,7 +53,7 @@ class Prices(Frozen):
     whole: float
     """Seconds of the dense model."""
 
-    def price(self, layer: Layer, units: int) -> float:
+    def of(self, layer: Layer, units: int) -> float:
         """Seconds of a layer with so many units; grows with their number."""
         return _interpolated(self.attention if layer.sublayer == "attention" else self.mlp, units)
 
@@ -63,7 +63,7 @@ class Prices(Frozen):
         Raises:
             SecateurError: the blocks do not take that much.
         """
-        blocks = sum(self.price(layer, layer.units) for layer in layers)
+        blocks = sum(self.of(layer, layer.units) for layer in layers)
         found = share * self.whole / blocks
         if found >= 1:
             fastest = 1 / max(1e-9, 1 - blocks / self.whole)
@@ -86,7 +86,7 @@ def _interpolated(table: Mapping[int, float], units: int) -> float:
     return table[low] + (table[high] - table[low]) * (units - low) / (high - low)
 
 
-def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Path | None) -> Prices:
+def seconds_of(model: Model, layers: Sequence[Layer], request: Request, cache: Path | None) -> Seconds:
     """Measure, or read what was measured on this machine before.
 
     Args:
@@ -96,7 +96,7 @@ def prices_of(model: Model, layers: Sequence[Layer], request: Request, cache: Pa
         SecateurError: the family's blocks cannot be built without attention or MLP, or differ from each other.
     """
     place = None if cache is None else _place(model, request, cache)
-    if place is not None and (known := place.read_model(Prices)) is not None:
+    if place is not None and (known := place.read_model(Seconds)) is not None:
         return known
     found = _measured(model, layers, request)
     if place is not None:
@@ -113,10 +113,10 @@ def _place(model: Model, request: Request, cache: Path) -> Kept:
         request.model_dump(),
         libraries(),
     ]
-    return Kept(cache / "prices", f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json")
+    return Kept(cache / "seconds", f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json")
 
 
-def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Prices:
+def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Seconds:
     widths = {sublayer: _widths([of for of in layers if of.sublayer == sublayer]) for sublayer in ("attention", "mlp")}
     queries = next((of.queries for of in layers if of.sublayer == "attention"), 0)
     timing = Timing(batches=(request.batch,), prompt=request.prompt, new=max(1, min(request.new, DECODED)), repeats=3)
@@ -126,7 +126,7 @@ def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Prices
     attention = _rising(dict(zip(widths["attention"], (t - bare / 2 for t in rest), strict=False)))
     mlp = _rising(dict(zip(widths["mlp"], (t - bare / 2 for t in rest[len(attention) :]), strict=True)))
     whole = times.prefill.median + request.new * times.decode.median
-    return Prices(request=request, attention=attention, mlp=mlp, whole=whole)
+    return Seconds(request=request, attention=attention, mlp=mlp, whole=whole)
 
 
 def _widths(alike: Sequence[Layer]) -> list[int]:

@@ -3,7 +3,7 @@
 At least the share that was asked for falls, and less than one smallest step more than that where any sizes do so, which
 times may not allow. Among those sizes the ones are taken that lie nearest to what is wanted, in squares weighted by
 parameters. What counts towards the budget is
-a layer's price: its weights, or the seconds that it takes on this machine.
+a layer's cost: its weights, or the seconds that it takes on this machine.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tools.recipe import Structured
 SLACK = 1e-9
 """Share of the budget that may be missed: rounding of the division only."""
 
-Price = Callable[[Layer, int], float]
+Cost = Callable[[Layer, int], float]
 """What a layer costs with so many units; it grows with their number."""
 
 
 def weights(layer: Layer, units: int) -> float:
-    """The usual price: prunable weights."""
+    """The usual cost: prunable weights."""
     return units * layer.cost
 
 
@@ -41,24 +41,24 @@ def fit(
     wanted: Sequence[float],
     sparsity: float,
     pattern: Structured,
-    price: Price = weights,
+    cost: Cost = weights,
 ) -> list[int]:
     """Units that stay in every layer.
 
     Args:
         wanted: sparsity of every layer, between 0 and 1, any mean; 1 asks depth to take the layer.
-        sparsity: share of the price of all layers that falls at least.
+        sparsity: share of the cost of all layers that falls at least.
 
     Raises:
         SecateurError: the pattern cannot remove that much.
     """
-    total = sum(price(layer, layer.units) for layer in layers)
+    total = sum(cost(layer, layer.units) for layer in layers)
     most = (1 - sparsity + SLACK) * total
     find = _uniform if pattern.shapes == "uniform" else _free
-    kept = find(layers, wanted, most, pattern, price)
+    kept = find(layers, wanted, most, pattern, cost)
     if kept is None:
-        least = _least(layers, pattern, price) / total
-        of = "weights" if price is weights else "time of the blocks"
+        least = _least(layers, pattern, cost) / total
+        of = "weights" if cost is weights else "time of the blocks"
         raise SecateurError(
             f"{sparsity:.4g} cannot be removed by {pattern}: {least:.4g} of the {of} would be left at the least. "
             + _advice(pattern)
@@ -66,9 +66,9 @@ def fit(
     return kept
 
 
-def left(layers: Sequence[Layer], kept: Sequence[int], price: Price = weights) -> float:
-    """Price of what stays."""
-    return sum(price(layer, n) if n else 0.0 for layer, n in zip(layers, kept, strict=True))
+def left(layers: Sequence[Layer], kept: Sequence[int], cost: Cost = weights) -> float:
+    """Cost of what stays."""
+    return sum(cost(layer, n) if n else 0.0 for layer, n in zip(layers, kept, strict=True))
 
 
 def _advice(pattern: Structured) -> str:
@@ -78,9 +78,9 @@ def _advice(pattern: Structured) -> str:
     return "Ask for less."
 
 
-def _least(layers: Sequence[Layer], pattern: Structured, price: Price) -> float:
-    """Price of the smallest model that the pattern can make: depth leaves one block."""
-    smallest = [price(layer, levels(layer, pattern)[0]) for layer in layers]
+def _least(layers: Sequence[Layer], pattern: Structured, cost: Cost) -> float:
+    """Cost of the smallest model that the pattern can make: depth leaves one block."""
+    smallest = [cost(layer, levels(layer, pattern)[0]) for layer in layers]
     if not pattern.depth:
         return sum(smallest)
     blocks: dict[int, float] = {}
@@ -95,7 +95,7 @@ def _distance(layers: Sequence[Layer], wanted: Sequence[float], kept: Sequence[i
 
 
 def _uniform(
-    layers: Sequence[Layer], wanted: Sequence[float], most: float, pattern: Structured, price: Price
+    layers: Sequence[Layer], wanted: Sequence[float], most: float, pattern: Structured, cost: Cost
 ) -> list[int] | None:
     """One number of head groups and one of neurons for all blocks that stay; those most wanted away go.
 
@@ -115,10 +115,10 @@ def _uniform(
         for place, groups in product(range(len(choices["mlp"])), choices["attention"]):
             sizes = {"attention": groups, "mlp": choices["mlp"][place]}
             kept = [0 if of.block in fallen else sizes[of.sublayer] for of in layers]
-            under = most - left(layers, kept, price)
+            under = most - left(layers, kept, cost)
             if under >= 0 and (nearest is None or under < nearest[0]):
                 nearest = under, kept
-            if 0 <= under < _step_back(layers, kept, choices["mlp"], place, pattern, price):
+            if 0 <= under < _step_back(layers, kept, choices["mlp"], place, pattern, cost):
                 distance = _distance(layers, wanted, kept)
                 if best is None or distance < best[0]:
                     best = distance, kept
@@ -132,16 +132,16 @@ def _step_back(
     neurons: Sequence[int],
     place: int,
     pattern: Structured,
-    price: Price,
+    cost: Cost,
 ) -> float:
-    """Price of the smallest uniform step: one level of neurons everywhere, or a block where they have no levels."""
+    """Cost of the smallest uniform step: one level of neurons everywhere, or a block where they have no levels."""
     if pattern.width and len(neurons) > 1:
         upper = min(place + 1, len(neurons) - 1)
         alive = [of for of, n in zip(layers, kept, strict=True) if n and of.sublayer == "mlp"]
-        return sum(price(of, neurons[upper]) - price(of, neurons[upper - 1]) for of in alive)
+        return sum(cost(of, neurons[upper]) - cost(of, neurons[upper - 1]) for of in alive)
     blocks: dict[int, float] = {}
     for of in layers:
-        blocks[of.block] = blocks.get(of.block, 0) + price(of, of.units)
+        blocks[of.block] = blocks.get(of.block, 0) + cost(of, of.units)
     return min(blocks.values())
 
 
@@ -156,7 +156,7 @@ def _blocks_by_wish(layers: Sequence[Layer], wanted: Sequence[float]) -> list[in
 
 
 def _free(
-    layers: Sequence[Layer], wanted: Sequence[float], most: float, pattern: Structured, price: Price
+    layers: Sequence[Layer], wanted: Sequence[float], most: float, pattern: Structured, cost: Cost
 ) -> list[int] | None:
     """Start at the nearest level of every layer, then take and give back single steps where they cost least."""
     choices = [([0] if pattern.depth else []) + levels(of, pattern) for of in layers]
@@ -166,17 +166,17 @@ def _free(
     ]
 
     def step(layer: int, way: int) -> tuple[float, float] | None:
-        """Price that one level down (-1) removes or one up (+1) returns, and how much further from the wish that is
-        per price; None where there is no such level."""
+        """Cost that one level down (-1) removes or one up (+1) returns, and how much further from the wish that is
+        per cost; None where there is no such level."""
         place = places[layer] + way
         if not 0 <= place < len(choices[layer]):
             return None
         of, now, then = layers[layer], choices[layer][places[layer]], choices[layer][place]
-        moved = abs((price(of, then) if then else 0.0) - (price(of, now) if now else 0.0))
-        cost = of.size * ((1 - then / of.units - wanted[layer]) ** 2 - (1 - now / of.units - wanted[layer]) ** 2)
-        return moved, cost / moved
+        moved = abs((cost(of, then) if then else 0.0) - (cost(of, now) if now else 0.0))
+        error = of.size * ((1 - then / of.units - wanted[layer]) ** 2 - (1 - now / of.units - wanted[layer]) ** 2)
+        return moved, error / moved
 
-    over = left(layers, [options[p] for options, p in zip(choices, places, strict=True)], price) - most
+    over = left(layers, [options[p] for options, p in zip(choices, places, strict=True)], cost) - most
     while over > 0:
         down = [(found[1], -i, found[0]) for i in range(len(layers)) if (found := step(i, -1)) is not None]
         if not down:

@@ -1,166 +1,141 @@
-"""Apply a recipe whose structures fall: from the dense model's statistics (search), or block after block (final)."""
+"""Whole structures fall: head groups, neurons, the attention or the MLP of a block, blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from tools.model.architecture import weight
-from tools.model.blocks import Passes, check_blocks, passes
-from tools.prune.structures.anatomy import Layer, layers_of
-from tools.prune.structures.cut import Layout, cut_layer
-from tools.prune.structures.scores import highest, unit_scores
-from tools.prune.structures.stream import DenseStream, added, adds_up, watching
-from tools.prune.weights.way import Plan, metric_scores, reads_inputs
-from tools.statistics.collect import InputStatistics, Statistics, batches, recording
+from tools.expression import Node, parse, used_terminals
+from tools.model.sparsity import overall
+from tools.prune import allocation
+from tools.prune.allocation import check_length, units
+from tools.prune.metric import metric_scores, priorities, reads_inputs
+from tools.prune.probe import spread
+from tools.prune.structures.anatomy import Layer, require_biases, sized
+from tools.prune.structures.cut import Layout, fallen
+from tools.prune.structures.forms import from_statistics, propagated
+from tools.prune.structures.prepared import Cut
+from tools.prune.structures.scores import across_model, standardised, unit_scores
+from tools.prune.structures.shrink import check_sayable, shrink
+from tools.prune.structures.sizes import fit
+from tools.prune.way import Progress
+from tools.prune.weights.masks import ranks
+from tools.recipe import Recipe, Structured
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
-    from tools.text.windows import Windows
-
-HELD = 2**30
-"""Bytes that may be kept of what one matrix reads."""
-Read = tuple[torch.Tensor, torch.Tensor]
-"""The stream before a layer (b, length, width), and what its consumer reads (..., in_features)."""
+    from tools.prune.resident import Resident
 
 
-def cut_from_statistics(model: Model, dense: Mapping[str, torch.Tensor], statistics: Statistics, ready: Plan) -> Layout:
-    """Write the candidate into the model, from the dense weights and the dense model's statistics.
+@dataclass
+class Smaller:
+    """A model with zeros where structures fell, which a smaller one is made from."""
 
-    Args:
-        dense: (out, in) weights of every projection before pruning.
+    model: Model
+    layout: Layout
+
+    def gone(self) -> dict[str, float]:
+        return fallen(self.model, self.layout)
+
+    def share(self) -> float:
+        return overall(self.model, self.gone())
+
+    def result(self) -> Model:
+        return shrink(self.model, self.layout)
+
+    def undo(self) -> None:
+        """Weights and biases are all there is."""
+
+    def again(self) -> None:
+        """Weights and biases are all there is."""
+
+
+class Structures:
+    """The way of `width`, `depth` and `width+depth`."""
+
+    def reached(self, model: Model) -> int:
+        return model.architecture.size
+
+    def require(self, model: Model, sparsity: float) -> None:
+        """What a family can lose, preparing says: it depends on the recipe."""
+
+    def propagates(self, recipe: Recipe) -> bool:
+        return reads_inputs(recipe)
+
+    def prepare(self, held: Resident, recipe: Recipe) -> Cut:
+        pattern, layers, metric = _pattern(recipe), held.anatomy, parse(recipe.metric, recipe.language)
+        if recipe.compensation.kind == "bias":
+            require_biases(held.model, layers)
+        across = pattern.group == "model"
+        wanted = _across(held, recipe, layers, metric) if across else _wanted(held, recipe, pattern, layers)
+        if pattern.request is None:
+            kept = fit(layers, wanted, recipe.sparsity, pattern)
+        else:
+            seconds = held.seconds(pattern.request)
+            kept = fit(layers, wanted, seconds.of_blocks(layers, recipe.sparsity), pattern, seconds.of)
+        check_sayable(held.model, layers, kept)
+        rates = sized(held.model.architecture, layers, kept)
+        return Cut(recipe, metric, rates, overall(held.model, rates), layers, tuple(kept))
+
+    def probe(self, held: Resident, ready: Cut) -> torch.Tensor:
+        """Of the head groups and neurons of a few layers. Where only depth falls, the metric decides nothing and all
+        recipes have one probe."""
+        if not _pattern(ready.recipe).width:
+            return torch.tensor([0.0, 1.0])
+        found = []
+        layers = [layer for layer in ready.layers if layer.units > 1]
+        for layer in spread(layers, lambda layer: layer.sublayer):
+            scores = unit_scores(_scores(held, ready.metric, layer), layer)
+            found.append((ranks(scores).double() / (layer.units - 1)).cpu())
+        return torch.cat(found)
+
+    def search_form(self, held: Resident, ready: Cut) -> Smaller:
+        return Smaller(held.model, from_statistics(held.model, held.dense, held.statistics, ready))
+
+    def final_form(self, held: Resident, ready: Cut, progress: Progress | None) -> Smaller:
+        layout = propagated(held.model, held.calibration, held.statistics, ready, progress=progress)
+        return Smaller(held.model, layout)
+
+
+WAY = Structures()
+
+
+def _pattern(recipe: Recipe) -> Structured:
+    assert isinstance(recipe.pattern, Structured), "the table of ways says so"
+    return recipe.pattern
+
+
+def _scores(held: Resident, metric: Node, layer: Layer) -> torch.Tensor:
+    """(out, in) of the layer's consumer, dense."""
+    name, statistics = layer.consumer.name, held.statistics
+    return metric_scores(metric, used_terminals(metric), held.dense[name], statistics.inputs[name], name, statistics)
+
+
+def _across(held: Resident, recipe: Recipe, layers: Sequence[Layer], metric: Node) -> list[float]:
+    """The sparsity of every layer where structures are compared across the model (FLAP)."""
+    return across_model([standardised(_scores(held, metric, of), of) for of in layers], layers, recipe.sparsity)
+
+
+def _wanted(held: Resident, recipe: Recipe, pattern: Structured, layers: Sequence[Layer]) -> list[float]:
+    """The sparsity that the allocation wants for every layer; `fit` makes the mean exact.
+
+    For depth alone only the order counts: what has the lowest priority falls first. An explicit vector is taken as it
+    is, so that a layer that shall fall whole (1) does.
     """
-    layers = layers_of(model)
-    prepare_biases(model, layers, ready)
-    kept = []
-    with torch.inference_mode():
-        for layer, count in zip(layers, ready.sizes, strict=True):
-            inputs = statistics.inputs[layer.consumer.name]
-            kept.append(_cut(model, layer, count, dense, inputs, statistics, ready))
-    return Layout(layers, tuple(kept))
-
-
-def cut_propagated(
-    model: Model,
-    windows: Windows,
-    statistics: Statistics,
-    ready: Plan,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-) -> Layout:
-    """Cut the dense model layer after layer, each on what the smaller layers before it put out.
-
-    With least squares, layers that stay whole are fitted, too: they make up for what fell before them.
-
-    Args:
-        windows: the calibration windows. statistics: of the dense model, for gradients and for layers that fall or stay
-            whole. progress: called with (blocks done, blocks in all).
-    """
-    architecture = model.architecture
-    if not reads_inputs(ready.recipe):
-        dense = {p.name: weight(model.network, p) for p in architecture.projections}
-        return cut_from_statistics(model, dense, statistics, ready)
-    layers = layers_of(model)
-    prepare_biases(model, layers, ready)
-    kept: list[torch.Tensor] = []
-    check_blocks(model, windows.ids)
-    together = batches(windows)
-    with torch.inference_mode(), ExitStack() as open_passes:
-        stream = None
-        if ready.recipe.compensation.kind == "least_squares" and adds_up(model, layers, together[0]):
-            ahead = open_passes.enter_context(passes(model, together))
-            stream = DenseStream(ahead, layers, ready.sizes)
-        held = open_passes.enter_context(passes(model, together))
-        for block in range(architecture.n_blocks):
-            dense = {p.name: weight(model.network, p).clone() for p in architecture.of_block(block)}
-            members = [i for i, layer in enumerate(layers) if layer.block == block]
-            if stream is not None:
-                stream.enter(block)
-            last = max((i for i in members if ready.sizes[i]), default=None)
-            read: list[Read] = []
-            for i in members:
-                inputs = statistics.inputs[layers[i].consumer.name]
-                if 0 < ready.sizes[i] < layers[i].units or (ready.sizes[i] and stream):
-                    dense_after = stream.before_next(i) if stream else None
-                    before = [layers[j] for j in members if j < i]
-                    keep = read if stream and i == last and _fits(layers[i], windows, held.hidden[0]) else None
-                    inputs = _record(held, layers[i], windows, "gram" in ready.needs, before, dense_after, keep)
-                kept.append(_cut(model, layers[i], ready.sizes[i], dense, inputs, statistics, ready))
-            if read and last is not None:  # only the last matrix has changed since
-                consumer = model.network.get_submodule(layers[last].consumer.name)
-                held.go_on([x + consumer(inputs).view_as(x) for x, inputs in read])
-            elif last is not None:
-                held.go_on()
-            else:  # a block that fell hands on what it was given
-                held.go_on(held.hidden)
-            if progress is not None:
-                progress(block + 1, architecture.n_blocks)
-    return Layout(layers, tuple(kept))
-
-
-def _fits(layer: Layer, windows: Windows, hidden: torch.Tensor) -> bool:
-    """Whether what a consumer reads of all windows may be kept, which saves running its block once more."""
-    return windows.tokens * layer.consumer.in_features * hidden.element_size() <= HELD
-
-
-def _record(
-    held: Passes,
-    layer: Layer,
-    windows: Windows,
-    gram: bool,
-    before: Sequence[Layer],
-    dense_after: Sequence[torch.Tensor] | None,
-    keep: list[Read] | None,
-) -> InputStatistics:
-    """Statistics of what the consumer reads now, with everything before it cut already.
-
-    Args:
-        held: passes that wait before the layer's block. before: the block's layers before this one.
-        dense_after: batches of the stream that this layer should leave behind, where it is known. keep: filled with the
-            stream before the layer and what its consumer reads.
-    """
-    name = layer.consumer.name
-    with (
-        recording(held.model, {name: (name,)}, windows.ids.shape[1], gram) as inputs,
-        watching(held.model, [*before, layer]) as seen,
-    ):
-        for k, x in enumerate(held.hidden):
-            held.run_until(k, name)
-            if dense_after is not None:
-                inputs[name].miss(seen[name].inputs, dense_after[k] - added(x, [*before, layer], seen))
-            if keep is not None:
-                keep.append((added(x, before, seen), seen[name].inputs))
-    return inputs[name]
-
-
-def _cut(
-    model: Model,
-    layer: Layer,
-    count: int,
-    weights: Mapping[str, torch.Tensor],
-    inputs: InputStatistics,
-    statistics: Statistics,
-    ready: Plan,
-) -> torch.Tensor:
-    """Cut one layer to `count` units; returns the indices of those that stay."""
-    name = layer.consumer.name
-    if count in (0, layer.units):
-        kept = torch.arange(count, device=model.device)
+    wish, architecture = recipe.allocation, held.model.architecture
+    members = units(architecture, wish.granularity)
+    priority = priorities(held.layers, recipe)
+    if wish.vector is not None:
+        check_length(wish, members)
+        rates = {p.name: rate for of, rate in zip(members, wish.vector, strict=True) for p in of.projections}
+    elif priority is not None and pattern.kind == "depth":
+        order = ranks(priority.neg()) / max(1, len(priority) - 1)
+        rates = {p.name: float(rate) for of, rate in zip(members, order, strict=True) for p in of.projections}
     else:
-        scores = metric_scores(ready.metric, ready.terminals, weights[name], inputs, name, statistics)
-        kept = highest(unit_scores(scores, layer), count)
-    cut_layer(model, layer, kept, weights, inputs, ready.recipe.compensation)
-    return kept
-
-
-def prepare_biases(model: Model, layers: Sequence[Layer], ready: Plan) -> None:
-    """Give the consumers the biases that the recipe writes to; that they can be saved was checked by the plan."""
-    if ready.recipe.compensation.kind != "bias":
-        return
-    for layer in layers:
-        module = model.network.get_submodule(layer.consumer.name)
-        if module.bias is None:
-            module.bias = torch.nn.Parameter(module.weight.new_zeros(layer.consumer.out_features), requires_grad=False)
+        rates = allocation.sparsities(wish, members, recipe.sparsity, priority)
+    sizes = {p.name: p.size for p in architecture.projections}
+    named = [(*of.producers, of.consumer.name) for of in layers]
+    return [sum(rates[n] * sizes[n] for n in names) / sum(sizes[n] for n in names) for names in named]

@@ -1,0 +1,49 @@
+"""A kind of which only the published methods are tried: experts, and whatever nobody has a better idea for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from agent.breeding.genes import Child, Operator, Parent, Pool
+from agent.kinds import Contest
+from agent.situation import Situation, published
+from runs.candidate import Candidate
+from tools.prune.bench import Bench
+from tools.recipe import Pattern
+
+
+class Compared:
+    """Measures what is published and takes the best."""
+
+    designed = False
+    own_seeds = False
+
+    def parent(self, candidate: Candidate, bench: Bench, asked: Pattern) -> Parent:
+        return Parent(candidate.id, candidate.recipe)
+
+    def seeds(self, situation: Situation) -> list[Child]:
+        return [published(situation, name) for name in situation.goal.pattern.references]
+
+    def operators(self, pattern: Pattern, pool: Pool) -> Sequence[tuple[Operator, float]]:
+        return ()
+
+    def pool(self, situation: Situation) -> Pool:
+        return situation.pool
+
+    def control_pool(self, situation: Situation) -> Pool:
+        return situation.pool
+
+    def draw(self, situation: Situation, rng: Random) -> Child:
+        return rng.choice(self.seeds(situation))
+
+    def start(self, situation: Situation) -> Child:
+        return self.draw(situation, situation.rng)
+
+    def finalists(self, contest: Contest) -> list[Candidate]:
+        rivals = list(contest.rivals.values())
+        strongest = [c for c in contest.ranked if c.recipe in rivals][:1]
+        return list({c.id: c for c in (*strongest, *contest.ranked[: contest.count])}.values())
+
+
+KIND = Compared()

@@ -1,0 +1,70 @@
+"""Design: the designer proposes the candidates of a generation."""
+
+from __future__ import annotations
+
+from random import Random
+
+from langgraph.runtime import Runtime
+
+from agent.breeding.genes import Child
+from agent.context import Context, State
+from agent.kinds import parent_of
+from agent.nodes.budget import room
+from agent.situation import Situation, pool_of
+from runs.candidate import Candidate
+from runs.events import CandidateProposed
+
+GENERATION = 6
+"""Candidates per generation after the seeds."""
+
+
+def situation(context: Context, generation: int) -> Situation:
+    """What the designer decides on in this generation."""
+    goal, history = context.goal, context.recorder.history
+    last = history.selected.get(generation - 1)
+    members = [history.candidates[name] for name in last.population] if last else []
+    return Situation(
+        goal=goal,
+        generation=generation,
+        history=history,
+        events=context.recorder.events,
+        bench=context.bench,
+        signatures=context.signatures,
+        population=[parent_of(candidate, context.bench, goal.pattern) for candidate in members],
+        recalled=history.recalled.entries if history.recalled else (),
+        pool=pool_of(goal),
+        rng=Random(f"{goal.seed}/{generation}"),
+    )
+
+
+def design(state: State, runtime: Runtime[Context]) -> State:
+    """The designer proposes this generation's candidates; ids follow from their order, so a rerun gives the same."""
+    context, generation = runtime.context, state["generation"]
+    record, history = context.recorder, context.recorder.history
+    record.stage("search")
+    screen = context.signatures.screen(history.before(generation))
+    here = situation(context, generation)
+    count = min(GENERATION, room(context, generation))
+    if generation == 0:
+        children = context.designer.seeds(here)
+    else:
+        children = context.designer.propose(here, lambda c: screen.objection(c.recipe) is None, count)
+    first = 1 + len(history.before(generation))
+    for number, child in enumerate(children, first):
+        if f"c-{number}" not in history.candidates:
+            record(CandidateProposed(candidate=_candidate(child, number, generation)))
+    return state
+
+
+def _candidate(child: Child, number: int, generation: int) -> Candidate:
+    return Candidate(
+        id=f"c-{number}",
+        recipe=child.recipe,
+        parents=child.parents,
+        operator=child.operator,
+        why=child.why,
+        thoughts=child.thoughts,
+        generation=generation,
+        designer=child.designer if generation else "",
+        template=child.template,
+    )

@@ -1,0 +1,90 @@
+"""Finalists: the few best are made in their final form, and the selection text decides among them.
+
+The search compares recipes in a cheap form; what is delivered is pruned block after block. The strongest reference is
+one of them. Where tasks judge, they decide before the text does.
+"""
+
+from __future__ import annotations
+
+from agent.context import Context
+from agent.final_forms import FinalForms
+from agent.kinds import Contest, kind_of
+from runs.candidate import Candidate
+from runs.events import CandidateMeasured, CandidateProposed, TasksAnswered
+from tools.io.errors import SecateurError
+from tools.recipe import Compensation, Recipe
+
+
+def search_winner(forms: FinalForms) -> tuple[str, Recipe]:
+    """Measure the finalists on the selection text and take the best.
+
+    Raises:
+        SecateurError: the search measured nothing.
+    """
+    context, record = forms.context, forms.context.recorder
+    chosen = _finalists(context)
+    if not chosen:
+        reason = next(iter(record.history.rejected.values()), "the budget was spent before")
+        raise SecateurError(f"no candidate could be measured: {reason}")
+    found = record.history.selections
+    record.stage("finalists", ", ".join(c.id for c in chosen))
+    for candidate in chosen:
+        if candidate.id not in found:
+            best = min((m.value for m in found.values()), default=float("inf"))
+            names = context.goal.pattern.references
+            reference = next((name for name in names if candidate.recipe == context.reference(name)), None)
+            measured = forms.measured(candidate.recipe, "selection", reference is not None).measurement
+            record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=measured))
+            if measured.value < best and forms.holds == candidate.recipe.id:
+                forms.keep(candidate.recipe)
+            if reference is not None:
+                forms.test(reference, candidate.recipe)
+        _judge(forms, candidate)
+    judged = record.history.judged
+    shares = {c.id: judged[c.id].mean or 0.0 for c in chosen if c.id in judged}
+    winner = min(chosen, key=lambda c: (-shares.get(c.id, 0.0), found[c.id].value, int(c.id[2:])))
+    return winner.id, winner.recipe
+
+
+def _judge(forms: FinalForms, candidate: Candidate) -> None:
+    """Have a finalist answer the judging part of the tasks, where tasks judge."""
+    context, record = forms.context, forms.context.recorder
+    plan = context.goal.judging_tasks
+    if plan is None or candidate.id in record.history.judged:
+        return
+    record.stage("finalists")
+    scores = forms.answers(plan, candidate.recipe)
+    record(TasksAnswered(name=candidate.id, recipe=candidate.recipe, scores=scores))
+
+
+def _finalists(context: Context) -> list[Candidate]:
+    goal, history = context.goal, context.recorder.history
+    contest = Contest(
+        history=history,
+        ranked=history.ranked(),
+        count=goal.evaluation.finalists,
+        rivals={name: context.reference(name) for name in goal.pattern.references},
+        compensation=goal.compensation_allowed,
+        twin=lambda candidate: _twin(context, candidate),
+    )
+    return kind_of(goal.pattern).finalists(contest)
+
+
+def _twin(context: Context, candidate: Candidate) -> Candidate:
+    """A candidate without compensation with its pattern's own, as a candidate of its own."""
+    record, history = context.recorder, context.recorder.history
+    compensation = Compensation.model_validate({"kind": candidate.recipe.pattern.compensations[-1]})
+    recipe = candidate.recipe.model_copy(update={"compensation": compensation})
+    known = next((c for c in history.candidates.values() if c.recipe == recipe), None)
+    if known is not None:
+        return known
+    twin = Candidate(
+        id=f"c-{len(history.candidates) + 1}",
+        recipe=recipe,
+        parents=(candidate.id,),
+        operator="add compensation",
+        why=f"{candidate.id} with {compensation}, in its final form",
+        generation=max(c.generation for c in history.candidates.values()),
+    )
+    record(CandidateProposed(candidate=twin))
+    return twin

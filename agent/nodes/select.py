@@ -1,0 +1,40 @@
+"""Select: elitist survival, and whether the search goes on; and where a run is that is resumed."""
+
+from __future__ import annotations
+
+from langgraph.runtime import Runtime
+
+from agent.breeding.archive import population
+from agent.context import Context, State
+from agent.nodes.budget import enough
+from runs.events import Extended, Selected
+
+POPULATION = 6
+
+
+def select(state: State, runtime: Runtime[Context]) -> State:
+    """Elitist survival: the best of every niche first, and on to the next generation."""
+    context, generation = runtime.context, state["generation"]
+    record, history = context.recorder, context.recorder.history
+    for said in context.recorder.run.unheard(record.events):
+        record(said)
+    why = state["enough"] or enough(context, generation)
+    if generation not in history.selected:
+        ranked = history.ranked(generation)
+        alive = tuple(c.id for c in population(ranked, POPULATION, history.near))
+        record(Selected(generation=generation, population=alive, best=ranked[0].id if ranked else None))
+    return {"generation": generation + (0 if why else 1), "enough": why}
+
+
+def place(context: Context) -> State:
+    """Where the run is by its journal alone: at the first generation that has not ended, or at the end of the search.
+
+    Where the journal lost a line, all generations are gone through again, which says again only what is not there.
+    """
+    record, history = context.recorder, context.recorder.history
+    ended = 0
+    while not record.incomplete and ended in history.selected:
+        ended += 1
+    last = next((e for e in reversed(record.events) if isinstance(e, Selected | Extended)), None)
+    why = enough(context, ended - 1) if ended and not isinstance(last, Extended) else ""
+    return {"generation": ended - (1 if why else 0), "enough": why}

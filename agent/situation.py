@@ -1,0 +1,64 @@
+"""What a designer decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from agent.breeding.genes import Child, Parent, Pool
+from runs.events import Event, PastCandidate
+from runs.goal import Goal
+from tools.expression import METRIC
+from tools.recipe import Recipe
+from tools.recipe.methods import reference
+
+if TYPE_CHECKING:
+    from agent.screening import Signatures
+    from runs.fold.history import History
+    from tools.prune.bench import Bench
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known when a generation is designed."""
+
+    goal: Goal
+    generation: int
+    history: History
+    events: Sequence[Event]
+    """Of the run so far."""
+    bench: Bench
+    population: Sequence[Parent]
+    """Best first."""
+    recalled: Sequence[PastCandidate]
+    pool: Pool
+    rng: Random
+    """All chance of this generation: the same for every attempt at it."""
+    signatures: Signatures
+    """Of every recipe that was looked at."""
+
+
+EXPENSIVE = frozenset({"G", "R"})
+"""Terminals that need back-propagation: left out on a CPU, where they cost more than the rest of a run."""
+
+
+def pool_of(goal: Goal) -> Pool:
+    """What a designer may draw from in a run."""
+    terminals = frozenset(METRIC.terminals) - (EXPENSIVE if goal.device == "cpu" else frozenset())
+    if not goal.compensation_allowed:
+        terminals -= {"D"}
+    return Pool(terminals, goal.compensation_allowed)
+
+
+def remembered(past: PastCandidate, recipe: Recipe) -> Child:
+    """A seed that memory gave, in the form that this run can use."""
+    return Child(recipe, "recall", f"worked in {past.id} on {past.model}, similarity {past.similarity:.2f}", ())
+
+
+def published(situation: Situation, name: str) -> Child:
+    """A published method as a seed."""
+    goal = situation.goal
+    recipe = reference(name, goal.sparsity, goal.pattern, goal.calibration)
+    return Child(recipe, "seed", f"published: {name} ({recipe.metric})", ())

@@ -1,0 +1,21 @@
+"""How much of a model is zero: by projection, and of all prunable weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tools.model.architecture import weight
+
+if TYPE_CHECKING:
+    from tools.model.checkpoint import Model
+
+
+def sparsities(model: Model) -> dict[str, float]:
+    """Share of exact zeros in each projection, by name."""
+    return {p.name: float((weight(model.network, p) == 0).sum()) / p.size for p in model.architecture.projections}
+
+
+def overall(model: Model, shares: Mapping[str, float]) -> float:
+    """Share of zeros over all prunable weights, from that of every projection."""
+    return sum(shares[p.name] * p.size for p in model.architecture.projections) / model.architecture.size

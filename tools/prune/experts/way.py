@@ -1,0 +1,98 @@
+"""Experts of a mixture fall, as many in every block that has any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from tools.expression import parse
+from tools.prune.experts.mixtures import ResidentExperts, choose, expert_scores, mixtures_of, staying
+from tools.prune.prepared import Prepared
+from tools.prune.way import Progress
+from tools.prune.weights.masks import ranks
+from tools.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tools.model.checkpoint import Model
+    from tools.prune.resident import Resident
+
+
+@dataclass(frozen=True)
+class Chosen(Prepared):
+    """With how many experts of every mixture stay."""
+
+    stay: int
+
+
+@dataclass
+class Fewer:
+    """A model that holds only some of its experts; the resident model itself is smaller."""
+
+    model: Model
+    experts: ResidentExperts
+    kept: Mapping[str, torch.Tensor]
+    """Indices of those that stay, by mixture."""
+
+    def gone(self) -> dict[str, float]:
+        return self.experts.shares()
+
+    def share(self) -> float:
+        shares = self.gone()  # mixtures are all of one size
+        return sum(shares.values()) / len(shares)
+
+    def result(self) -> Model:
+        return self.model
+
+    def undo(self) -> None:
+        self.experts.restore()
+
+    def again(self) -> None:
+        self.experts.keep(self.kept)
+
+
+class Experts:
+    """The way of `experts`."""
+
+    def reached(self, model: Model) -> int:
+        paths = [path for of in mixtures_of(model) for path in (of.router, of.experts)]
+        return sum(p.numel() for path in paths for p in model.network.get_submodule(path).parameters())
+
+    def require(self, model: Model, sparsity: float) -> None:
+        """Of no experts, or too few, every candidate would be refused."""
+        _staying(model, mixtures_of(model)[0].units, sparsity)
+
+    def propagates(self, recipe: Recipe) -> bool:
+        return False
+
+    def prepare(self, held: Resident, recipe: Recipe) -> Chosen:
+        routing = held.statistics.routing
+        units = next(iter(routing.values())).shape[1]  # the model may hold fewer of them now
+        stay = _staying(held.model, units, recipe.sparsity)
+        rates = dict.fromkeys(routing, 1 - stay / units)
+        return Chosen(recipe, parse(recipe.metric, recipe.language), rates, 1 - stay / units, stay)
+
+    def probe(self, held: Resident, ready: Chosen) -> torch.Tensor:
+        """Of all experts."""
+        found = [expert_scores(ready.metric, routing) for _, routing in sorted(held.statistics.routing.items())]
+        return torch.cat([(ranks(s).double() / max(1, len(s) - 1)).cpu() for s in found])
+
+    def search_form(self, held: Resident, ready: Chosen) -> Fewer:
+        """Keep the experts that matter to the dense model, as REAP has it: search and final form are one."""
+        held.restore()
+        held.touched = True
+        made = Fewer(held.model, ResidentExperts(held.model), choose(ready.metric, held.statistics.routing, ready.stay))
+        made.again()
+        return made
+
+    def final_form(self, held: Resident, ready: Chosen, progress: Progress | None) -> Fewer:
+        return self.search_form(held, ready)
+
+
+WAY = Experts()
+
+
+def _staying(model: Model, units: int, sparsity: float) -> int:
+    return staying(units, model.network.config.get_text_config().num_experts_per_tok, sparsity)

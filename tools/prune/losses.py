@@ -1,0 +1,60 @@
+"""What a model loses without one of its units: measured, as statistics of a layer say little of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from tools.measure.divergence import DenseLogits, divergence, remember_dense
+from tools.model.architecture import weight
+from tools.prune.allocation import Unit, units
+from tools.prune.structures.anatomy import CONSUMERS
+from tools.recipe import Granularity
+from tools.statistics.collect import Shelf
+
+if TYPE_CHECKING:
+    from tools.prune.resident import Resident
+
+WINDOWS = 2
+"""Calibration windows that a loss is taken on: one forward pass over them for every unit."""
+
+
+def losses(held: Resident, granularity: Granularity, progress: Callable[[int, int], None] | None = None) -> list[float]:
+    """Mean KL (nats per token) of the dense model without one unit, for every unit; kept beside the statistics."""
+    members = units(held.model.architecture, granularity)
+    windows = held.calibration.first(min(WINDOWS, len(held.calibration.ids)))
+
+    def compute() -> dict[str, torch.Tensor]:
+        held.restore()
+        dense = remember_dense(held.model, windows)
+        found = []
+        for unit in members:
+            found.append(_loss(held, unit, dense))
+            if progress is not None:
+                progress(len(found), len(members))
+        return {"loss": torch.tensor(found, dtype=torch.float64)}
+
+    kept = Shelf(held.cache, held.model, windows).get(f"loss-{granularity}", compute)
+    values: list[float] = kept["loss"].tolist()
+    return values
+
+
+def _loss(held: Resident, unit: Unit, dense: DenseLogits) -> float:
+    """KL without this unit: its weights and the bias of what reads it are zero for the time of the measurement."""
+    model = held.model
+    modules = [model.network.get_submodule(p.name) for p in unit.projections]
+    biases = [m.bias for p, m in zip(unit.projections, modules, strict=True) if p.role in CONSUMERS]
+    kept = [(bias, bias.detach().clone()) for bias in biases if bias is not None]
+    with torch.inference_mode():
+        for p in unit.projections:
+            weight(model.network, p).zero_()
+        for bias, _ in kept:
+            bias.zero_()
+        found = divergence(model, dense, len(dense.windows.ids), sparsity=0.0).value
+        for p in unit.projections:
+            weight(model.network, p).copy_(held.dense[p.name])
+        for bias, values in kept:
+            bias.copy_(values)
+    return found

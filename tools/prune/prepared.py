@@ -1,0 +1,63 @@
+"""A recipe made ready for a model, and what one of its forms made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from tools.expression import Node, used_terminals
+from tools.prune.metric import needs_of
+from tools.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tools.model.checkpoint import Model
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe made ready for one model. What a kind needs beside this is in a class of its own."""
+
+    recipe: Recipe
+    metric: Node
+    sparsity: dict[str, float]
+    """What falls of every projection; of every mixture where experts do."""
+    share: float
+    """What falls of all that the pattern can remove."""
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        return needs_of(self.recipe)
+
+    @cached_property
+    def terminals(self) -> frozenset[str]:
+        return used_terminals(self.metric)
+
+    @property
+    def of_this_machine(self) -> str:
+        """What the same recipe comes to on this machine only; empty where it is the same everywhere."""
+        return ""
+
+
+class Made(Protocol):
+    """What a form made of the resident model."""
+
+    def gone(self) -> dict[str, float]:
+        """What is gone, from the weights as they are: the share of every projection, or of every mixture."""
+        ...
+
+    def share(self) -> float:
+        """What is gone of all that the pattern can remove."""
+        ...
+
+    def result(self) -> Model:
+        """The model to be saved: the resident one, or a smaller one."""
+        ...
+
+    def undo(self) -> None:
+        """Put back what is neither weight nor bias of a projection."""
+        ...
+
+    def again(self) -> None:
+        """Take it away again, after weights and biases were put back."""
+        ...
