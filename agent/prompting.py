@@ -15,7 +15,7 @@ from random import Random
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from agent.chain import Chain, chain
-from agent.designer_tools.looks import divergences
+from agent.designer_tools.looks.compare import divergences
 from agent.designers import Situation
 from runs.candidate import Candidate
 from runs.events import PastCandidate
