@@ -24,7 +24,8 @@ from agent.designer_tools.toolbox import DESIGN, REASON, Toolbox
 from agent.designers import Reason, Situation
 from agent.designers.builtin import Builtin
 from agent.llm.journalled import Line, Recorded, Unusable
-from agent.prompting import Style, draw_template, opening, prompt
+from agent.prompts.prompt import Style, opening, prompt
+from agent.prompts.templates import draw_template
 from agent.screening import Screen
 from runs.budget import BudgetSpent
 from runs.events import Note

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.prompting import RATE, Template, template_weights
+from agent.prompts.templates import RATE, Template, template_weights
 from runs.candidate import Candidate
 from runs.fold.history import History
 from tools.recipe import Recipe
