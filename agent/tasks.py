@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.known import treatment_of
 from runs.events import Note
-from tools.io.errors import SecateurError, UsageError
+from tools.io.errors import SecateurError
 from tools.measure.tasks.evaluate import evaluate, price, resident
 from tools.measure.tasks.process import Harness
-from tools.measure.tasks.scores import compare
-from tools.measure.tasks.words import conclusion, flips, gap, minutes, shown
+from tools.measure.tasks.words import minutes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from agent.context import Context
     from agent.recorder import Recorder
-    from agent.situation import Situation
-    from runs.candidate import Candidate
     from tools.measure.tasks.plan import TaskPlan
     from tools.measure.tasks.scores import TaskScores
     from tools.model.checkpoint import Model
@@ -49,52 +44,6 @@ def check(context: Context) -> None:
             found = price(harness, subject, cache=context.cache)
         who = "every finalist" if plan.part == "judge" else "every line of the table"
         record(Note(text=f"tasks: {found.samples:,} answers of {who}, {minutes(found.minutes)} each"))
-
-
-def look(
-    situation: Situation,
-    cache: Path,
-    candidate: Candidate,
-    names: Sequence[str],
-    *,
-    samples: int,
-    minutes_allowed: float,
-) -> str:
-    """What a candidate in its search form answers of the search part, beside the dense model; or only the price, where
-    it is more than is allowed.
-
-    Raises:
-        UsageError: a task is none of the run's.
-    """
-    tasks, bench = situation.goal.tasks, situation.bench
-    assert tasks is not None
-    if strange := [name for name in names if name not in tasks.names]:
-        raise UsageError(f"{strange[0]} is none of this run's tasks: {', '.join(tasks.names)}")
-    plan = tasks.model_copy(update={"names": tuple(dict.fromkeys(names)), "limit": samples, "part": "search"})
-    ours = replace(
-        resident(bench.model),
-        open=lambda: bench.search_form(candidate.recipe),
-        treatment=json.dumps([*treatment_of(bench, candidate.recipe), "search form"]),
-    )
-
-    def restored() -> Model:
-        bench.restore()
-        return bench.model
-
-    theirs = replace(resident(bench.model), open=restored)
-    with Harness(plan) as harness:
-        cost = sum(price(harness, subject, cache=cache).minutes for subject in (theirs, ours))
-        if cost > minutes_allowed:
-            return f"it would take {minutes(cost)}; ask again with as many minutes, or with fewer samples"
-        dense_scores = evaluate(harness, theirs, cache=cache)
-        scores = evaluate(harness, ours, cache=cache)
-    found = compare(scores, dense_scores)
-    lines = [f"{candidate.id} in its search form, and its difference to the dense model with a 95 % interval:"]
-    for name, score in scores.tasks.items():
-        difference = found.tasks[name]
-        told = [shown(score), gap(score, difference), flips(difference)]
-        lines.append(f"  {name} ({score.metric}, {score.samples} samples): {', '.join(filter(None, told))}")
-    return "\n".join([*lines, conclusion(scores.tasks, found, candidate.id, "the dense model")])
 
 
 class Desk:

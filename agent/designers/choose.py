@@ -48,7 +48,7 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
 
         return Evolution()
     from agent.designers.language import LanguageModel
-    from agent.prompting import Style
+    from agent.prompts.prompt import Style
 
     return LanguageModel(_line(goal, record, home), Style(goal.prompting), home)
 

@@ -16,14 +16,16 @@ from typing import Any
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddleware, hook_config
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_core.tools import BaseTool
 
 from agent.breeding.genes import Child
-from agent.designer_tools.toolbox import Toolbox
+from agent.designer_tools.step import Step
+from agent.designer_tools.tool import Tool
+from agent.designer_tools.toolbox import DESIGN, REASON, Toolbox
 from agent.designers import Reason
 from agent.designers.builtin import Builtin
 from agent.llm.journalled import Line, Recorded, Unusable
-from agent.prompting import Style, draw_template, opening, prompt
+from agent.prompts.prompt import Style, opening, prompt
+from agent.prompts.templates import draw_template
 from agent.situation import Situation
 from runs.budget import BudgetSpent
 from runs.events import Note
@@ -64,7 +66,7 @@ class Insist(AgentMiddleware[Any, Any, Any]):
 
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        return {"jump_to": "end"} if self._box.done else None
+        return {"jump_to": "end"} if self._box.step.done else None
 
 
 class LanguageModel:
@@ -81,9 +83,9 @@ class LanguageModel:
         facts = self._builtin.reason(situation)
         if self._given_up(situation) or not self._style.reasons or situation.generation == 0:
             return facts
-        box = self._box(situation, wanted=1)
-        self._converse(situation, "reason", box, box.noting(), REASON_CALLS)
-        return [*facts, *box.notes]
+        step = self._step(situation, wanted=1)
+        self._converse("reason", step, REASON, REASON_CALLS)
+        return [*facts, *step.thoughts]
 
     def seeds(self, situation: Situation) -> list[Child]:
         return self._builtin.seeds(situation)
@@ -91,10 +93,10 @@ class LanguageModel:
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
         if self._given_up(situation):
             return self._builtin.propose(situation, fresh, count)
-        box = self._box(situation, wanted=count)
-        self._converse(situation, "design", box, box.designing(), DESIGN_CALLS * count)
-        if box.drafts:
-            return [self._signed(child, situation) for child in box.drafts]
+        step = self._step(situation, wanted=count)
+        self._converse("design", step, DESIGN, DESIGN_CALLS * count)
+        if step.drafts:
+            return [self._signed(child, situation) for child in step.drafts]
         self._say(f"{self.name} proposed nothing usable for generation {situation.generation}: builtin operators do")
         return self._builtin.propose(situation, fresh, count)
 
@@ -105,9 +107,9 @@ class LanguageModel:
         template = str(draw_template(situation)) if self._style is Style.CHAIN else ""
         return replace(child, designer=self.name, template=template, thoughts=own)
 
-    def _box(self, situation: Situation, wanted: int) -> Toolbox:
+    def _step(self, situation: Situation, wanted: int) -> Step:
         screen = situation.signatures.screen(situation.history.alive_before(situation.generation))
-        return Toolbox(situation, screen, self._line.record, self._home, wanted)
+        return Step(situation, screen, self._home, wanted)
 
     def _given_up(self, situation: Situation) -> bool:
         """Whether the last generations were all left to the builtin operators."""
@@ -115,20 +117,19 @@ class LanguageModel:
         recent = [history.generation(g) for g in range(last, last - SILENT_GENERATIONS, -1) if g >= 1]
         return len(recent) == SILENT_GENERATIONS and not any(c.designer == self.name for g in recent for c in g)
 
-    def _converse(
-        self, situation: Situation, step: str, box: Toolbox, tools: Sequence[BaseTool], most_calls: int
-    ) -> None:
+    def _converse(self, name: str, step: Step, tools: Sequence[Tool[Any]], most_calls: int) -> None:
         """Let the model work until it finishes, the step is done, or a limit is reached."""
-        topic = f"{situation.generation}/{step}"
+        situation, box = step.situation, Toolbox(step, self._line.record, tools)
+        topic = f"{situation.generation}/{name}"
         rng = Random(f"{situation.goal.seed}/{topic}")
         agent: Any = create_agent(
             Recorded(line=self._line, topic=topic),
-            list(tools),
+            box.tools,
             system_prompt=SystemMessage(opening(situation)),
             middleware=[Insist(box), ModelCallLimitMiddleware(run_limit=most_calls)],
             checkpointer=False,
         )
-        start = {"messages": [HumanMessage(prompt(situation, step, self._style, box.wanted, rng))]}
+        start = {"messages": [HumanMessage(prompt(situation, name, self._style, step.wanted, rng))]}
         config = {"recursion_limit": 12 * most_calls + 20, "max_concurrency": 1}
         try:
             # In a context of its own: the outer graph's checkpoints and callbacks have no business here.

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from agent.designer_tools.arguments import FormulaOrRates
+from agent.designer_tools.proposals.allocation import FormulaOrRates
 from agent.llm.calls import Piece, Terminals, pieces
 from agent.llm.local import LocalChatModel
 from agent.llm.transcript import prompt

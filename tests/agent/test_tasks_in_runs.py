@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from agent import tasks as answering
+from agent.designer_tools.looks import evaluate as looking
+from agent.designer_tools.step import Step
 from agent.engine import work
 from agent.reproduce import reproduce
-from agent.tasks import look
 from runs.candidate import Candidate
 from runs.events import Note, TasksAnswered
 from runs.fold.summary import summary
@@ -39,6 +40,7 @@ def _in_process() -> Iterator[None]:
     """lm-eval in this process: what is tested here is who is asked what."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(answering, "Harness", InProcess)
+        patch.setattr(looking, "Harness", InProcess)
         yield
 
 
@@ -186,11 +188,15 @@ def test_a_designer_is_told_the_price_and_then_the_scores(judged: Run, folder: P
     calibration = windows("builtin", model, part="calibration", count=4, length=64)
     bench = Bench(model, calibration, None)
     candidate = Candidate(id="c-7", recipe=method("wanda", 0.5), operator="seed")
-    here: Any = SimpleNamespace(goal=goal(folder, designer="openai:x"), bench=bench)
+    history = SimpleNamespace(candidates={"c-7": candidate}, rejected={}, ranked=lambda: [candidate])
+    here: Any = SimpleNamespace(goal=goal(folder, designer="openai:x"), bench=bench, history=history)
     assert here.goal.table_tasks.part == "test"
+    nobody: Any = None  # screens nothing: a look proposes nothing
+    step = Step(here, nobody, home=judged.home, wanted=1)
 
     def asked(names: list[str], allowed: float) -> str:
-        return look(here, judged.home / "cache", candidate, names, samples=6, minutes_allowed=allowed)
+        request = looking.Evaluate(candidate="c-7", tasks=names, samples=6, minutes=allowed)
+        return looking.TOOL.work(step, request)
 
     assert asked(["mine"], 0.0).startswith("it would take less than a minute; ask again")
     told = asked(["mine"], 5.0)
@@ -199,6 +205,8 @@ def test_a_designer_is_told_the_price_and_then_the_scores(judged: Run, folder: P
     assert asked(["mine"], 0.0) == told  # what is known costs nothing
     with pytest.raises(UsageError, match="mmlu is none of this run's tasks: mine"):
         asked(["mmlu"], 5.0)
+    with pytest.raises(UsageError, match="c-8 is not a measured candidate"):
+        looking.TOOL.work(step, looking.Evaluate(candidate="c-8", tasks=["mine"], samples=6, minutes=5.0))
 
 
 def test_only_a_language_model_with_tasks_is_offered_the_tool(folder: Path) -> None:

@@ -1,12 +1,7 @@
-"""Prompts, built from the thought graph. Their words are Markdown templates in `prompts/`.
-
-Templates of the design step are drawn by weight; a weight grows with the fitness that the children of its template
-reached, as TAP's controller does (arXiv 2512.07419), and starts out equal.
-"""
+"""Prompts, built from the thought graph and the Markdown templates beside this file."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +9,9 @@ from random import Random
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from agent.chain import Chain, chain
-from agent.designer_tools.looks import divergences
+from agent.designer_tools.looks.compare import divergences
+from agent.prompts.chain import Chain, chain
+from agent.prompts.templates import draw_template
 from agent.situation import Situation
 from runs.candidate import Candidate
 from runs.events import PastCandidate
@@ -23,12 +19,9 @@ from runs.fold.history import History
 from runs.fold.thoughts import ThoughtGraph, gain_over_parent, thought_graph
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS
 from tools.prune.allocation import units
-from tools.recipe import Structured
 
 SHOWN = 6
 """Candidates in a plain history, and lessons in a chain."""
-RATE = 2.0
-"""How fast template weights follow the fitness: weight = exp(RATE * mean standing of the children)."""
 
 
 class Style(StrEnum):
@@ -42,66 +35,20 @@ class Style(StrEnum):
         return self is Style.CHAIN
 
 
-class Template(StrEnum):
-    """What a generation is told to do; each has its file."""
-
-    MODIFY = "modify"
-    COMBINE = "combine"
-    EXPLORE = "explore"
-    ALLOCATE = "allocate"
-    SIMPLIFY = "simplify"
-
-
-def templates(situation: Situation) -> list[Template]:
-    """Those that fit the pattern: N:M leaves nothing to allocate."""
-    return [t for t in Template if t is not Template.ALLOCATE or situation.goal.pattern.allocates]
-
-
-def template_weights(history: History, choices: Sequence[Template]) -> dict[Template, float]:
-    """Chance of every template: exp(RATE * mean standing of its children), 1 for one that was not used yet.
-
-    The standing of a child is its place among all measured candidates of its kind, 1 best, -1 worst.
-    """
-    standing = _standings(history)
-    weights = {}
-    for template in choices:
-        children = [standing[c.id] for c in history.candidates.values() if c.template == template and c.id in standing]
-        weights[template] = math.exp(RATE * math.fsum(children) / len(children)) if children else 1.0
-    total = math.fsum(weights.values())
-    return {template: weight / total for template, weight in weights.items()}
-
-
-def _standings(history: History) -> dict[str, float]:
-    found: dict[str, float] = {}
-    measured = [c for c in history.candidates.values() if c.id in history.divergences]
-    for kind in {c.recipe.league for c in measured}:
-        members = [c for c in measured if c.recipe.league == kind]
-        members.sort(key=lambda c: history.divergences[c.id][min(history.divergences[c.id])].value)
-        found |= {c.id: 1 - 2 * i / max(1, len(members) - 1) for i, c in enumerate(members)}
-    return found
-
-
-def draw_template(situation: Situation) -> Template:
-    """The template of this generation; the same for every attempt at it."""
-    weights = template_weights(situation.history, templates(situation))
-    rng = Random(f"{situation.goal.seed}/{situation.generation}/template")
-    return rng.choices(list(weights), list(weights.values()))[0]
-
-
 def opening(situation: Situation) -> str:
     """The system prompt: the task, the language of formulas, the rules."""
-    readable = situation.pool.metric_terminals
+    readable, pattern = situation.pool.metric_terminals, situation.goal.pattern
     architecture = situation.bench.model.architecture
     return _render(
-        "system",
+        (f"system_{pattern.fells}", "system"),
         goal=situation.goal,
+        pattern=pattern,
         terminals={name: METRIC.terminals[name].meaning for name in METRIC.terminals if name in readable},
         operators={name: op.meaning for name, op in METRIC.operators.items() if name.isidentifier()},
         layer_terminals={name: stat.meaning for name, stat in ALLOCATION.terminals.items()},
         metrics=situation.pool.named_metrics,
         allocations=NAMED_ALLOCATIONS,
-        allocates=situation.goal.pattern.allocates,
-        shapes=situation.goal.pattern if isinstance(situation.goal.pattern, Structured) else None,
+        allocates=pattern.allocates,
         compensation=situation.pool.compensation,
         blocks=architecture.n_blocks,
         layers=len(units(architecture, "layer")),
@@ -115,8 +62,8 @@ def prompt(situation: Situation, step: str, style: Style, wanted: int, rng: Rand
     ranked = [c for c in history.ranked(situation.generation - 1) if c.id not in history.rejected]
     found = chain(graph, [c.id for c in ranked], rng) if style is Style.CHAIN and ranked else None
     return _render(
-        step,
-        task=_render(f"design_{draw_template(situation)}").strip() if style is Style.CHAIN else "",
+        (step,),
+        task=_render((f"design_{draw_template(situation)}",)).strip() if style is Style.CHAIN else "",
         wanted=wanted,
         generation=situation.generation,
         ranked=[_line(history, c) for c in ranked[:SHOWN]],
@@ -174,12 +121,13 @@ def _edits(history: History, generation: int) -> list[str]:
     return lines
 
 
-def _render(name: str, **values: object) -> str:
+def _render(names: Sequence[str], **values: object) -> str:
+    """The first of these templates that is there, filled in."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "prompts"),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # prompts are plain text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(f"{name}.md").render(values)
+    return environment.select_template([f"{name}.md" for name in names]).render(values)
