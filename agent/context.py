@@ -90,7 +90,7 @@ class Context:
             model = open_model(goal.model, cache=self.cache, dtype=goal.dtype, device=goal.device)
             parts = self._read_text(model)
             record = self.recorder
-            require_same(record.history.survey, record.measured, model, parts, record.run.id)
+            require_same(record.history.survey, record.history.measurements, model, parts, record.run.id)
             self._model, self._parts = model, parts
         return self._model
 

@@ -20,7 +20,6 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
-    Extended,
     Likened,
     ReferenceMeasured,
     Selected,
@@ -206,7 +205,7 @@ def select(state: State, runtime: Runtime[Context]) -> State:
     """Elitist survival: the best of every niche first, and on to the next generation."""
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
-    for said in context.recorder.run.unheard(record.events):
+    for said in context.recorder.run.unheard(history):
         record(said)
     enough = state["enough"] or _enough(context, generation)
     if generation not in history.selected:
@@ -221,12 +220,11 @@ def place(context: Context) -> State:
 
     Where the journal lost a line, all generations are gone through again, which says again only what is not there.
     """
-    record, history = context.recorder, context.recorder.history
+    history = context.recorder.history
     ended = 0
-    while not record.incomplete and ended in history.selected:
+    while not history.incomplete and ended in history.selected:
         ended += 1
-    last = next((e for e in reversed(record.events) if isinstance(e, Selected | Extended)), None)
-    enough = _enough(context, ended - 1) if ended and not isinstance(last, Extended) else ""
+    enough = _enough(context, ended - 1) if ended and not history.extended else ""
     return {"generation": ended - (1 if enough else 0), "enough": enough}
 
 

@@ -412,7 +412,7 @@ def test_an_endpoint_without_key_or_address_is_refused(monkeypatch: pytest.Monke
 
 
 def _winner(run: Run) -> str:
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert found.recipe is not None
     assert found.winner is not None
     return f"{found.recipe.canonical()} {found.winner.perplexity!r}"

@@ -290,13 +290,11 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
         ),
     )
     work(run)
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert found.winner is not None
     assert 0.4 <= found.winner.sparsity < 0.5
     assert {row.name for row in found.table} >= {"dense", "wanda_sp", "flap", "shortgpt"}
-    history = History()
-    for event in run.journal.read():
-        history.observe(event)
+    history = run.history()
     ours = [history.candidates[name] for name in history.selections]
     published = [c for c in ours if c.why.startswith("published")]
     assert all(c.recipe.compensation.kind == "least_squares" for c in ours if c not in published)
@@ -328,7 +326,7 @@ def test_a_target_of_time_ends_with_the_measured_speed(tmp_path: Path) -> None:
         ),
     )
     work(run)
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert found.speed is not None
     assert 1.3 <= found.speed.speedup < 2
     assert "1.30 asked (batch 2, 64 tokens in, 4 out" in found.gain
