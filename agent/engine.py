@@ -50,7 +50,7 @@ def _work(record: Recorder) -> None:
     run = record.run
     if (began := record.history.goal) is not None:
         require_same_goal(began, run.goal, run.id)
-    resumed = bool(record.events)
+    resumed = record.history.at is not None
     record(_started(run))
     if resumed:
         record(Note(text="resumed: what was measured before is used again"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runs.events import Event, Progress, Stage
-from runs.fold.history import History
 from runs.run import STOP, Run
 
 Listener = Callable[[Event], None]
@@ -16,8 +15,7 @@ class Recorder:
 
     def __init__(self, run: Run, listen: Listener | None = None) -> None:
         self.run = run
-        self.events: list[Event] = run.read()
-        self.history = History.of(self.events, run.goal.budget)
+        self.history = run.history()
         self.ledger = self.history.ledger
         self._listen = listen
         self.current = ""
@@ -26,7 +24,6 @@ class Recorder:
     def __call__(self, event: Event) -> None:
         """An event happens: it is on the disk before anybody acts on it, and it holds no secret."""
         event = self.run.journal.append(event)
-        self.events.append(event)
         self.history.observe(event)
         if self._listen is not None:
             self._listen(event)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from agent.breeding.genes import Child, Parent, Pool
 from agent.breeding.shapes import allocation_of
 from runs.candidate import Candidate
-from runs.events import Event, PastCandidate
+from runs.events import PastCandidate
 from runs.goal import Goal
 from tools.expression import METRIC
 from tools.prune.allocation import units
@@ -67,8 +67,6 @@ class Situation:
     goal: Goal
     generation: int
     history: History
-    events: Sequence[Event]
-    """Of the run so far."""
     bench: Workbench
     population: Sequence[Parent]
     """Best first."""

@@ -51,7 +51,6 @@ def situation(context: Context, generation: int) -> Situation:
         goal=goal,
         generation=generation,
         history=history,
-        events=context.recorder.events,
         bench=context.bench,
         population=[parent_of(candidate, context.bench, goal.pattern) for candidate in members],
         recalled=history.recalled.entries if history.recalled else (),

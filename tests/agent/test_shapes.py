@@ -194,10 +194,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 def situation(bench: Workbench, pattern: Structured, generation: int = 0, seed: int = 0) -> Situation:
     goal = Goal(model="tiny", sparsity=0.4, pattern=pattern)
     history = History()
-    seeds = structured_seeds(Situation(goal, 0, history, [], bench, [], [], pool_of(goal), Random(seed)), pattern)
+    seeds = structured_seeds(Situation(goal, 0, history, bench, [], [], pool_of(goal), Random(seed)), pattern)
     candidates = [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator) for i, c in enumerate(seeds, 1)]
     population = [parent_of(candidate, bench, pattern) for candidate in candidates]
-    return Situation(goal, generation, history, [], bench, population, [], pool_of(goal), Random(seed))
+    return Situation(goal, generation, history, bench, population, [], pool_of(goal), Random(seed))
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
