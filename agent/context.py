@@ -80,7 +80,11 @@ class Context:
 
     @property
     def model(self) -> Model:
-        """The opened model; the text is read with it, as both fail early or not at all.
+        """The opened model."""
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[Model, dict[Part, Windows]]:
+        """Model and texts, opened when first asked for: both fail early or not at all.
 
         Raises:
             SecateurError: one of them cannot be read, or is not what the run began with.
@@ -93,16 +97,16 @@ class Context:
             model = open_model(goal.model, cache=self.cache, dtype=goal.dtype, device=goal.device)
             parts = self._read_text(model)
             record = self.recorder
-            require_same(record.history.survey, record.measured, model, parts, record.run.id)
+            require_same(record.history.survey, record.history.measurements, model, parts, record.run.id)
             self._model, self._parts = model, parts
-        return self._model
+        return self._model, self._parts
 
     @property
     def identity(self) -> dict[str, Any]:
         """By what model and texts are known again when the run is resumed."""
         from agent.identity import identity
 
-        return identity(self.model, self._parts)
+        return identity(*self._opened())
 
     @property
     def bench(self) -> Bench:
@@ -177,17 +181,16 @@ class Context:
 
     def part(self, name: Part) -> Windows:
         """Windows of one part."""
-        assert self.model is not None
-        return self._parts[name]
+        return self._opened()[1][name]
 
     @property
     def about_text(self) -> list[str]:
         """What the reader has to know of the texts."""
         from tools.text.windows import dealt
 
-        assert self.model is not None
-        notes = {(name, note): None for name, found in self._parts.items() for note in found.notes}
-        return [*dealt(self._parts), *(f"the windows of {self._parts[name].text} are {note}" for name, note in notes)]
+        parts = self._opened()[1]
+        notes = {(name, note): None for name, found in parts.items() for note in found.notes}
+        return [*dealt(parts), *(f"the windows of {parts[name].text} are {note}" for name, note in notes)]
 
     def _read_text(self, model: Model) -> dict[Part, Windows]:
         from tools.text.windows import Wanted, texts

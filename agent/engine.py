@@ -48,9 +48,9 @@ def work(run: Run, *, listen: Callable[[Event], None] | None = None) -> None:
 
 def _work(record: Recorder) -> None:
     run = record.run
-    if (began := next((e.goal for e in reversed(record.events) if isinstance(e, RunStarted)), None)) is not None:
+    if (began := record.history.goal) is not None:
         require_same_goal(began, run.goal, run.id)
-    resumed = bool(record.events)
+    resumed = record.history.at is not None
     record(_started(run))
     if resumed:
         record(Note(text="resumed: what was measured before is used again"))

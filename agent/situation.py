@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from agent.breeding.genes import Child, Parent, Pool
-from runs.events import Event, PastCandidate
+from runs.events import PastCandidate
 from runs.goal import Goal
 from tools.expression import METRIC
 from tools.recipe import Recipe
@@ -27,8 +27,6 @@ class Situation:
     goal: Goal
     generation: int
     history: History
-    events: Sequence[Event]
-    """Of the run so far."""
     bench: Bench
     population: Sequence[Parent]
     """Best first."""

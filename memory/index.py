@@ -19,8 +19,9 @@ from pydantic import ValidationError
 
 from memory.fingerprint import VERSION, Vector, recipe_vector
 from memory.recall import Recollection, rank
-from memory.remembered import Remembered, from_events
-from runs.events import encode
+from memory.remembered import Remembered, of_run
+from runs.fold.history import History
+from runs.journal import encode
 from runs.lock import Locked, hold
 from runs.run import Run, list_runs
 from tools.io import shelf as kept
@@ -207,7 +208,7 @@ def _documents(collection: Collection) -> list[str]:
 
 def _told_by(run: Run) -> list[Remembered]:
     try:
-        return from_events(run.read())
+        return of_run(History.of(run.read()))
     except SecateurError as error:
         kept.logger.warning("run %s is left out of memory: %s", run.id, error)
         return []

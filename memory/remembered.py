@@ -1,23 +1,16 @@
-"""What is remembered of a candidate, and how a run's journal becomes memories."""
+"""What is remembered of a candidate, and how a run's history becomes memories."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from memory.fingerprint import MODEL_SIZE, model_vector
-from runs.events import (
-    CandidateMeasured,
-    CandidateProposed,
-    Event,
-    FinalMeasured,
-    ReferenceMeasured,
-    RunStarted,
-    SurveyDone,
-)
+from runs.events import FinalMeasured
+from runs.fold.history import History
 from tools.io.frozen import Frozen
 from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement
@@ -63,65 +56,45 @@ class Remembered(Frozen):
         return f"{self.id} {self.model} {self.recipe} {self.recipe.sparsity:g}"
 
 
-def from_events(events: Iterable[Event]) -> list[Remembered]:
+def of_run(history: History) -> list[Remembered]:
     """The measured candidates of one run, in the order of their proposal; none before the model was surveyed."""
-    journal = list(events)
-    started = next((event for event in journal if isinstance(event, RunStarted)), None)
-    survey = next((event for event in journal if isinstance(event, SurveyDone)), None)
-    if started is None or survey is None:
+    goal, survey, finals = history.goal, history.survey, history.finals
+    if goal is None or survey is None:
         return []
     vector = tuple(model_vector(survey.units).tolist())
-    best = _most_faithful(journal)
-    finals = {event.name: event for event in journal if isinstance(event, FinalMeasured)}
-    candidates = [event.candidate for event in journal if isinstance(event, CandidateProposed)]
     return [
         Remembered(
-            id=f"{started.run}/{candidate.id}",
-            model=started.goal.model,
+            id=f"{history.run}/{candidate.id}",
+            model=goal.model,
             fingerprint=survey.fingerprint,
             model_vector=vector,
             recipe=candidate.recipe,
-            when=(best.get(candidate.id) or finals[candidate.id]).at,
-            **_divergences(journal, best.get(candidate.id)),
+            when=history.measured_at.get(candidate.id) or finals[candidate.id].at,
+            **_divergences(history, candidate.id),
             **_perplexities(finals, candidate.id),
         )
-        for candidate in candidates
-        if candidate.id in best or candidate.id in finals
+        for candidate in history.candidates.values()
+        if candidate.id in history.divergences or candidate.id in finals
     ]
 
 
-def _most_faithful(journal: Sequence[Event]) -> dict[str, CandidateMeasured]:
-    """The divergence over the most tokens of each candidate."""
-    best: dict[str, CandidateMeasured] = {}
-    for event in journal:
-        if isinstance(event, CandidateMeasured) and event.measurement.kind == "divergence":
-            known = best.get(event.candidate_id)
-            if known is None or event.measurement.tokens >= known.measurement.tokens:
-                best[event.candidate_id] = event
-    return best
-
-
-def _divergences(journal: Sequence[Event], measured: CandidateMeasured | None) -> dict[str, Any]:
-    if measured is None:
+def _divergences(history: History, name: str) -> dict[str, Any]:
+    """That over the most tokens, and the best reference's under the same protocol."""
+    if name not in history.divergences:
         return {"divergence": None, "tokens": 0, "reference": None}
-    found = measured.measurement
-    return {"divergence": found.value, "tokens": found.tokens, "reference": _best_reference(journal, found)}
+    of = history.divergences[name]
+    measured = of[max(of)]
+    return {"divergence": measured.value, "tokens": measured.tokens, "reference": _best_reference(history, measured)}
 
 
-def _best_reference(journal: Sequence[Event], measured: Measurement) -> float | None:
+def _best_reference(history: History, measured: Measurement) -> float | None:
     """Smallest value that a reference got under the very protocol of `measured`."""
 
-    def protocol(of: Measurement) -> tuple[Literal["perplexity", "divergence"], int, str]:
+    def protocol(of: Measurement) -> tuple[str, int, str]:
         return of.kind, of.tokens, of.protocol.text_sha256
 
-    values = [
-        event.measurement.value
-        for event in journal
-        if isinstance(event, ReferenceMeasured)
-        and event.recipe is not None
-        and protocol(event.measurement) == protocol(measured)
-    ]
-    return min(values, default=None)
+    others = (of.measurement for of in history.methods)
+    return min((other.value for other in others if protocol(other) == protocol(measured)), default=None)
 
 
 def _perplexities(finals: Mapping[str, FinalMeasured], name: str) -> dict[str, Any]:

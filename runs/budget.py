@@ -1,28 +1,12 @@
-"""Budgets: what a run may spend (`Budget`), and a ledger of what it has spent.
-
-The ledger is a fold over the journal, so a resumed run goes on with what was already spent.
-"""
+"""Budgets: what a run may spend (`Budget`), and a ledger of what it has spent, which the fold of its journal keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
-from runs.events import (
-    Answered,
-    CandidateMeasured,
-    CandidateRejected,
-    Event,
-    Extended,
-    Replied,
-    RunFailed,
-    RunFinished,
-    RunInterrupted,
-    RunStarted,
-    Said,
-)
 from runs.goal import Budget
 from tools.io.errors import SecateurError
 
@@ -56,67 +40,59 @@ class BudgetSpent(SecateurError):
         self.spent = spent
 
 
+@dataclass
 class Ledger:
-    """What was spent against a budget, kept by observing every event of the run."""
+    """What was spent against a budget. It knows no events: the fold of the journal tells it what they cost."""
 
-    def __init__(self, budget: Budget, events: Iterable[Event] = ()) -> None:
-        """Start with what the journal's `events` already spent."""
-        self.budget = budget
-        self._charged: set[str] = set()
-        self._seconds = 0.0
-        self._tokens = 0
-        self._money = 0.0
-        self._last: datetime | None = None
-        for event in events:
-            self.observe(event)
-        # Whoever wrote these events may be long dead: the clock goes on with the next event, not from the last one.
-        self._last = None
+    asked: Budget = field(default_factory=Budget)
+    """What the goal allows."""
+    charged: set[str] = field(default_factory=set)
+    """Candidates that cost a measurement."""
+    tokens: int = 0
+    money: float = 0.0
+    _extension: dict[str, Any] = field(default_factory=dict)
+    _seconds: float = 0.0
+    _last: datetime | None = None
 
-    def observe(self, event: Event) -> None:
-        """Charge one event that just happened."""
-        self._charge_time(event)
-        match event:
-            case CandidateMeasured(candidate_id=name, measurement=found) if found.kind == "divergence":
-                self._charged.add(name)
-            case CandidateRejected(candidate_id=name, stage="measure"):
-                self._charged.add(name)
-            case Extended(candidates=more, minutes=longer):
-                self.budget = self.budget.model_copy(
-                    update={
-                        "candidates": None if more is None else len(self._charged) + more,
-                        "minutes": None if longer is None else self._seconds / 60 + longer,
-                    }
-                )
-            case Answered(tokens_in=read, tokens_out=written, money=money):
-                self._tokens += read + written
-                self._money += money
-            case _:
-                pass
+    @property
+    def budget(self) -> Budget:
+        """What may be spent on the whole, with what a person allowed since."""
+        return self.asked.model_copy(update=self._extension)
 
-    def _charge_time(self, event: Event) -> None:
-        if isinstance(event, Said | Replied | Extended):
-            return  # somebody talks, whether or not the engine works
-        if self._last is not None and not isinstance(event, RunStarted):
-            self._seconds += max(0.0, (event.at - self._last).total_seconds())
-        ended = isinstance(event, RunFinished | RunFailed | RunInterrupted)
-        self._last = None if ended else event.at
+    def extend(self, candidates: int | None, minutes: float | None) -> None:
+        """Allow so much more than is spent; the one that is not named is not limited any more."""
+        self._extension = {
+            "candidates": None if candidates is None else len(self.charged) + candidates,
+            "minutes": None if minutes is None else self._seconds / 60 + minutes,
+        }
+
+    def begin(self, at: datetime) -> None:
+        """Somebody takes the run up: what went by before was nobody's work."""
+        self._last = at
+
+    def work_until(self, at: datetime) -> None:
+        """Charge the time since it was charged last."""
+        if self._last is not None:
+            self._seconds += max(0.0, (at - self._last).total_seconds())
+        self._last = at
 
     def stand_still(self) -> None:
-        """Nobody works any more, though no event said so."""
+        """Nobody works any more."""
         self._last = None
+
+    @property
+    def settled(self) -> Spent:
+        """What was spent up to the last event."""
+        return self._spent(0.0)
 
     @property
     def spent(self) -> Spent:
         """What was spent up to now, the time since the last event included."""
         running = 0.0 if self._last is None else (datetime.now(UTC) - self._last).total_seconds()
-        minutes = (self._seconds + max(0.0, running)) / 60
-        return Spent(len(self._charged), minutes, self._tokens, self._money)
+        return self._spent(max(0.0, running))
 
-    @property
-    def candidates_left(self) -> int | None:
-        """How many candidates may still be measured; None when nothing limits them."""
-        allowed = self.budget.candidates
-        return None if allowed is None else max(0, allowed - len(self._charged))
+    def _spent(self, running: float) -> Spent:
+        return Spent(len(self.charged), (self._seconds + running) / 60, self.tokens, self.money)
 
     def check(self, limits: Sequence[Limit] = ("candidates", "minutes", "tokens", "money")) -> None:
         """Return if there is something left of all of these.
@@ -124,8 +100,8 @@ class Ledger:
         Raises:
             BudgetSpent: a limit is reached.
         """
-        spent = self.spent
+        spent, budget = self.spent, self.budget
         for limit in limits:
-            allowed = getattr(self.budget, limit)
+            allowed = getattr(budget, limit)
             if allowed is not None and getattr(spent, limit) >= allowed:
                 raise BudgetSpent(limit, allowed, spent)

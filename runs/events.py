@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
-from pydantic_core import to_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from runs.candidate import Candidate, Text
 from runs.goal import Goal
+from runs.messages import Message, ToolCall
 from runs.plain import plain
 from tools.io.frozen import Frozen
 from tools.measure.continuation import Continuation
@@ -33,14 +33,6 @@ class Happened(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     at: datetime = Field(default_factory=_now)
-
-
-class ToolCall(Frozen):
-    """A tool that an LLM asked for; its arguments are JSON as the LLM wrote them, which may be none."""
-
-    name: Text
-    arguments: Text
-    id: str
 
 
 class RunStarted(Happened):
@@ -202,17 +194,6 @@ class Likened(Happened):
     candidate_id: str
     correlations: dict[str, float]
     """Earlier candidate -> Spearman correlation."""
-
-
-class Message(Frozen):
-    """One message of a conversation with the designer's LLM."""
-
-    role: Literal["system", "human", "ai", "tool"]
-    text: Text
-    calls: tuple[ToolCall, ...] = ()
-    """Of `ai`: the tools it asked for."""
-    answers: str = ""
-    """Of `tool`: the id of the call that it answers."""
 
 
 class Asked(Happened):
@@ -414,19 +395,3 @@ Event = Annotated[
     | RunInterrupted,
     Field(discriminator="event"),
 ]
-
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
-
-
-def encode(value: BaseModel) -> bytes:
-    """One line of JSON without its newline; infinite numbers become strings, which `decode` reads back."""
-    return to_json(value.model_dump(), inf_nan_mode="strings")
-
-
-def decode(line: bytes) -> Event:
-    """The event of one line.
-
-    Raises:
-        ValidationError: the line is no event; the type of its first error tells an unknown kind from damage.
-    """
-    return _EVENT.validate_json(line)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
-from runs.events import Event, Progress, Unreadable, decode, encode
+from runs.events import Event, Progress, Unreadable
 from runs.secrets import scrub_fields
 from tools.io.errors import SecateurError
 
@@ -24,6 +25,21 @@ _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 _CHUNK = 1 << 16
 _HEAD = 80
 """Bytes of a line that hold its time and its kind."""
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def encode(value: BaseModel) -> bytes:
+    """One line of JSON without its newline; infinite numbers become strings, which `decode` reads back."""
+    return to_json(value.model_dump(), inf_nan_mode="strings")
+
+
+def decode(line: bytes) -> Event:
+    """The event of one line.
+
+    Raises:
+        ValidationError: the line is no event; the type of its first error tells an unknown kind from damage.
+    """
+    return _EVENT.validate_json(line)
 
 
 class Journal:

@@ -11,7 +11,7 @@ import json
 import random
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +21,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runs import names, reproduction
-from runs.events import Event, Extended, RunFailed, RunFinished, RunStarted, Said
+from runs.events import Event, Said
+from runs.fold.history import History
 from runs.goal import Goal
 from runs.journal import Journal
 from runs.lock import Holder, Locked, hold, holder
@@ -154,26 +155,24 @@ class Run:
             )
         return events
 
-    def status(self, events: Iterable[Event] | None = None) -> Status:
-        """The state that lock and journal tell of; `events` saves reading the journal again.
+    def history(self) -> History:
+        """What it has come to so far.
+
+        Raises:
+            SecateurError: the journal or the goal cannot be read, or the journal is lost.
+        """
+        return History.of(self.read(), self.goal.budget)
+
+    def status(self, history: History | None = None) -> Status:
+        """The state that lock and journal tell of; `history` saves reading the journal again.
 
         Raises:
             SecateurError: the journal cannot be read, or is lost.
         """
         if self.engine is not None:
             return Status.WORKING
-        status = Status.NEW
-        for event in self.read() if events is None else events:
-            match event:
-                case RunStarted() | Extended():
-                    status = Status.INTERRUPTED  # until it says otherwise: a killed engine says nothing
-                case RunFinished():
-                    status = Status.FINISHED
-                case RunFailed():
-                    status = Status.FAILED
-                case _:
-                    pass
-        return status
+        state = (History.of(self.read()) if history is None else history).state
+        return Status.INTERRUPTED if state == "working" else Status(state)  # a killed engine says nothing
 
     def glance(self) -> tuple[str, str]:
         """Status and goal as a list of runs shows them: `unreadable`, and why, where its files are damaged."""
@@ -194,11 +193,10 @@ class Run:
         """Have the search end after this step and conclude."""
         self.say(STOP)
 
-    def unheard(self, events: Iterable[Event]) -> list[Said]:
-        """What was said but is not yet among the journal's `events`: the engine copies it there in order."""
-        heard = sum(isinstance(event, Said) for event in events)
+    def unheard(self, history: History) -> list[Said]:
+        """What was said but is not yet in the journal: the engine copies it there in order."""
         said = [event for event in self.inbox.read() if isinstance(event, Said)]
-        return said[heard:]
+        return said[len(history.said) :]
 
 
 def runs_folder(home: Path) -> Path:

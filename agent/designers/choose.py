@@ -70,18 +70,19 @@ def check(name: str) -> None:
         raise UsageError(f"{name} needs OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; neither is set")
 
 
-def replayed(goal: Goal) -> list[Answered]:
+def replayed(goal: Goal) -> dict[str, Answered]:
     """The answers in the journal that a `replay:` designer names.
 
     Raises:
         SecateurError: there is no such journal.
     """
+    from runs.fold.history import History
     from runs.journal import Journal
 
     path = Path(goal.designer.partition(":")[2])
     if not path.exists():
         raise SecateurError(f"{path} is not there: a replay needs the journal of the run")
-    return [event for event in Journal(path).read() if isinstance(event, Answered)]
+    return History.of(Journal(path).read()).answers
 
 
 def _line(goal: Goal, record: Recorder, home: Path) -> Line:
@@ -90,7 +91,7 @@ def _line(goal: Goal, record: Recorder, home: Path) -> Line:
 
     name = goal.designer
     if name.startswith("replay:"):
-        return Line(name, None, record, None, {answer.call: answer for answer in replayed(goal)})
+        return Line(name, None, record, None, replayed(goal))
     check(name)
     price = price_of(name, home)
     if price is None and not name.startswith(("self", "local:")) and goal.budget.money is not None:

@@ -140,6 +140,6 @@ class LanguageModel:
             self._say(str(spent))
 
     def _say(self, text: str) -> None:
-        notes = [event.text for event in self._line.record.events if isinstance(event, Note)]
+        notes = self._line.record.history.notes
         if text not in notes:
             self._line.record(Note(text=text))

@@ -26,7 +26,8 @@ from agent.llm.plain_calls import arguments_in, call_schema, calls_in, without_c
 from agent.llm.prices import Price
 from agent.recorder import Recorder
 from runs.budget import BudgetSpent
-from runs.events import Answered, Asked, Message, Note, Spoke, ToolCall
+from runs.events import Answered, Asked, Note, Spoke
+from runs.messages import Message, ToolCall
 from runs.plain import plain
 from runs.secrets import unfinished
 from tools.io.errors import SecateurError

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from runs.events import ToolCall
+from runs.messages import ToolCall
 
 DEEPEST = 16
 """Levels of lists and objects in the arguments of a call; no tool takes more than three."""

@@ -72,7 +72,7 @@ def _concluded(forms: FinalForms, state: State) -> State:
     if request is not None and record.history.speed is None:
         _time(forms, request)
     _remember(context)
-    found = summary(record.events, best=name)
+    found = summary(record.history, best=name)
     record(RunFinished(best=name, summary=f"{found.verdict} {found.on_tasks}".strip()))
     write(record.run)
     return state
@@ -105,7 +105,7 @@ def _save(forms: FinalForms, name: str, recipe: Recipe) -> None:
     def check(folder: Path) -> None:
         verify_saved(folder, expected_sparsity=expected, probe=probe, logits=logits, dtype=model.dtype)
 
-    card = render_card(summary(record.events, best=name), model.origin) + note_of(result)
+    card = render_card(summary(record.history, best=name), model.origin) + note_of(result)
     save_model(result, run.model_folder, recipe=recipe, card=card, finish=check)
     recipe.save(run.recipe_file)
     what = "sparsity" if recipe.pattern.zeros else "shapes"
@@ -162,9 +162,9 @@ def _finish_folder(goal: Goal, model: Model, folder: Path) -> str:
 def _remember(context: Context) -> None:
     """Put every measured candidate into memory; a memory that is out of order does not spoil the run."""
     from memory.index import Memory
-    from memory.remembered import from_events
+    from memory.remembered import of_run
 
     try:
-        Memory(context.home).upsert(from_events(context.recorder.events))
+        Memory(context.home).upsert(of_run(context.recorder.history))
     except SecateurError as error:
         context.recorder(Note(text=f"memory was not updated: {error}. `secateur memory rebuild` makes it anew."))

@@ -27,7 +27,6 @@ def situation(context: Context, generation: int) -> Situation:
         goal=goal,
         generation=generation,
         history=history,
-        events=context.recorder.events,
         bench=context.bench,
         signatures=context.signatures,
         population=[parent_of(candidate, context.bench, goal.pattern) for candidate in members],

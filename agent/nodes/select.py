@@ -7,7 +7,7 @@ from langgraph.runtime import Runtime
 from agent.breeding.archive import population
 from agent.context import Context, State
 from agent.nodes.budget import enough
-from runs.events import Extended, Selected
+from runs.events import Selected
 
 POPULATION = 6
 
@@ -16,7 +16,7 @@ def select(state: State, runtime: Runtime[Context]) -> State:
     """Elitist survival: the best of every niche first, and on to the next generation."""
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
-    for said in context.recorder.run.unheard(record.events):
+    for said in context.recorder.run.unheard(history):
         record(said)
     why = state["enough"] or enough(context, generation)
     if generation not in history.selected:
@@ -31,10 +31,9 @@ def place(context: Context) -> State:
 
     Where the journal lost a line, all generations are gone through again, which says again only what is not there.
     """
-    record, history = context.recorder, context.recorder.history
+    history = context.recorder.history
     ended = 0
-    while not record.incomplete and ended in history.selected:
+    while not history.incomplete and ended in history.selected:
         ended += 1
-    last = next((e for e in reversed(record.events) if isinstance(e, Selected | Extended)), None)
-    why = enough(context, ended - 1) if ended and not isinstance(last, Extended) else ""
+    why = enough(context, ended - 1) if ended and not history.extended else ""
     return {"generation": ended - (1 if why else 0), "enough": why}

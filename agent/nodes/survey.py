@@ -36,7 +36,7 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
         record(Note(text=warning))
     if not resumed and context.goes_block_by_block:
         check_blocks(model, context.part("calibration").ids)
-    known = {event.text for event in record.events if isinstance(event, Note)}
+    known = {*record.history.notes}
     for line in context.about_text:
         if line not in known:
             record(Note(text=line))

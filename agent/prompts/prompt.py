@@ -58,7 +58,7 @@ def opening(situation: Situation) -> str:
 
 def prompt(situation: Situation, step: str, style: Style, wanted: int, rng: Random) -> str:
     """The prompt of a reason or design step."""
-    history, graph = situation.history, thought_graph(situation.events)
+    history, graph = situation.history, thought_graph(situation.history)
     ranked = [c for c in history.ranked(situation.generation - 1) if c.id not in history.rejected]
     found = chain(graph, [c.id for c in ranked], rng) if style is Style.CHAIN and ranked else None
     return _render(

@@ -7,24 +7,21 @@ from collections.abc import Sequence
 
 from memory.remembered import Remembered
 from runs.candidate import Candidate
-from runs.events import Event
 from runs.fold.history import History
-from runs.fold.summary import describe, number, summary
+from runs.fold.summary import describe, summary
 from runs.fold.thoughts import ThoughtGraph, thought_graph
+from runs.fold.words import number
 
 BEST = 5
 
 
-def answer(question: str, events: Sequence[Event], memories: Sequence[Remembered] = ()) -> str:
+def answer(question: str, history: History, memories: Sequence[Remembered] = ()) -> str:
     """The answer, as far as measurements of this run and of others go.
 
     Args:
-        events: of the run that is talked about. memories: what memory holds.
+        history: of the run that is talked about. memories: what memory holds.
     """
-    history = History()
-    for event in events:
-        history.observe(event)
-    graph = thought_graph(events)
+    graph = thought_graph(history)
     low = question.lower()
     if named := re.findall(r"\bc-\d+\b", low):
         return "\n".join(_about(history, graph, name) for name in dict.fromkeys(named))
@@ -32,7 +29,7 @@ def answer(question: str, events: Sequence[Event], memories: Sequence[Remembered
         return _about_pattern(found[0], history, memories)
     if re.search(r"\blesson|\blearn|\bwhy\b.*\b(win|won|best|better)\b|\bprinciple", low):
         return _lessons(history, graph)
-    return _standing(history, events)
+    return _standing(history)
 
 
 def _about(history: History, graph: ThoughtGraph, name: str) -> str:
@@ -82,13 +79,13 @@ def _lessons(history: History, graph: ThoughtGraph) -> str:
     return "\n".join([head, "What goes with fitness:", *lessons])
 
 
-def _standing(history: History, events: Sequence[Event]) -> str:
+def _standing(history: History) -> str:
     ranked = history.ranked()
     if not ranked:
         return "Nothing is measured yet."
     lines = [f"{len(ranked)} candidates are measured. The best:"]
     lines += [f"  {_numbers(history, c)}" for c in ranked[:BEST]]
-    found = summary(events)
+    found = summary(history)
     return "\n".join([*lines, found.verdict] if found.winner else lines)
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agent.session.intents import Evaluate
 from agent.session.settings import Settings
-from runs.events import Event
+from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.run import Run
 from tools.io.errors import SecateurError
@@ -41,10 +40,10 @@ class Examiner:
         self._run = run
         self._model = asked.model or named
 
-    def known(self, events: Sequence[Event]) -> str:
+    def known(self, history: History) -> str:
         """What the run's own table says of its result on these tasks, where it holds them all; else nothing, nor where
         a model is named, which may be another than the result."""
-        found = summary(events) if events else None
+        found = None if history.goal is None else summary(history)
         if found is None or found.winner is None or self._model:
             return ""
         scores = {row.role: dict(found.answered).get(row.name) for row in found.table}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.session.settings import Settings
-from runs.events import Event, ReferenceMeasured, SurveyDone
+from runs.events import Event
+from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.goal import Goal
 from runs.report import Summary
@@ -27,7 +28,8 @@ def carry_out(run: Run, listen: Callable[[Event], None] | None = None) -> Summar
     try:
         work(run, listen=listen)
     except Exception:
-        if new and not any(isinstance(event, SurveyDone | ReferenceMeasured) for event in run.journal.read()):
+        learnt = History.of(run.journal.read())
+        if new and learnt.survey is None and not learnt.references:
             remove(run)
         raise
-    return summary(run.journal.read())
+    return summary(run.history())

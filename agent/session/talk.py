@@ -19,8 +19,9 @@ from agent.session.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, 
 from agent.session.settings import Settings, load
 from agent.session.start import start
 from agent.session.told import told
-from runs.budget import BudgetSpent, Ledger
+from runs.budget import BudgetSpent
 from runs.events import Extended, Replied
+from runs.fold.history import History
 from runs.goal import Goal
 from runs.run import UNREADABLE, Run, Status, list_runs
 from tools.io.files import aside, expanded
@@ -134,7 +135,7 @@ class Talk:
             case Question():
                 return self._about(intent.text)
             case Evaluate():
-                known = Examiner(self.settings, intent, run).known(run.journal.read())
+                known = Examiner(self.settings, intent, run).known(History.of(run.journal.read()))
                 return known or "That is measured when the run is over: two at a time would take each other's cores."
             case _:
                 return "The designer hears it at its next step."
@@ -206,8 +207,8 @@ class Talk:
 
         for run in reversed(_readable(self.settings.home)):
             if run.goal.model == goal.model and run.goal.searches and goal.budget.candidates:
-                events = run.read()
-                if run.status(events) is Status.FINISHED and (tried := (found := summary(events)).spent.candidates):
+                history = run.history()
+                if run.status(history) is Status.FINISHED and (tried := (found := summary(history)).spent.candidates):
                     minutes = found.spent.minutes / tried * goal.budget.candidates
                     return f" (about {max(1, round(minutes))} minutes, judged by run {run.id})"
         return " (no earlier run tells how long)"
@@ -239,7 +240,7 @@ class Talk:
                 f'Run {run.id} applies a recipe, nothing is searched: "prune {run.goal.model} to 50 %" starts a search.'
             )
         try:
-            Ledger(run.goal.budget, run.journal.read()).check(("tokens", "money"))
+            run.history().ledger.check(("tokens", "money"))
         except BudgetSpent as spent:
             return f"{spent}: start a run with a larger one."
         minutes = said.minutes if said.minutes or said.candidates else 10.0
@@ -259,9 +260,9 @@ class Talk:
         if run is None:
             return "No run fits that. `secateur runs` lists them."
         self.run = run
-        events = run.read()
-        status = run.status(events)
-        told = f"Run {run.id}: {run.goal}, {status}.\n{advice.answer('how does it stand', events)}"
+        history = run.history()
+        status = run.status(history)
+        told = f"Run {run.id}: {run.goal}, {status}.\n{advice.answer('how does it stand', history)}"
         if status in (Status.INTERRUPTED, Status.FAILED, Status.NEW):
             return self._confirm(told, lambda: self._work(run))
         return f'{told}\nSay "go on for ten minutes" to search further.'
@@ -280,13 +281,13 @@ class Talk:
     def _about(self, question: str) -> str:
         from memory.index import Memory
 
-        events = [] if self.run is None else self.run.journal.read()
-        return advice.answer(question, events, Memory(self.settings.home).all())
+        history = History() if self.run is None else History.of(self.run.journal.read())
+        return advice.answer(question, history, Memory(self.settings.home).all())
 
     def _evaluate(self, asked: Evaluate) -> str:
         """How good a model is on tasks: known, or for a price that is told first."""
         examiner = Examiner(self.settings, asked, self.run, self._named if self.run is None else "")
-        if self.run is not None and (known := examiner.known(self.run.journal.read())):
+        if self.run is not None and (known := examiner.known(History.of(self.run.journal.read()))):
             return known
         plan, costs = examiner.plan()
         return self._confirm(plan, examiner.answer) if costs else examiner.answer()
@@ -311,7 +312,7 @@ class Talk:
         if self.run is None or self.run.engine is not None or self.run.status() is Status.NEW:
             return
         self.run.say(text)
-        for said in self.run.unheard(self.run.journal.read()):
+        for said in self.run.unheard(History.of(self.run.journal.read())):
             self.run.journal.append(said)
         self.run.journal.append(Replied(text=reply))
 

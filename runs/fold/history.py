@@ -1,16 +1,22 @@
-"""What a run has come to so far: a fold over its journal, on which every decision is made.
+"""What a run has come to so far: the one fold over its journal, which everything that shows or decides reads.
 
 Decisions read nothing else (no clock, no memory of the process), so a resumed run decides as an uninterrupted one.
+It takes events one by one, at whatever moment; nobody else asks an event for its kind, but who writes it out as it is.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
 
+from runs.budget import Budget, Ledger
 from runs.candidate import Candidate
 from runs.events import (
     Answered,
+    Asked,
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
@@ -19,18 +25,31 @@ from runs.events import (
     Extended,
     FinalMeasured,
     Likened,
+    Note,
+    Progress,
     Recalled,
     ReferenceMeasured,
+    Replied,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
     Said,
     Saved,
     Selected,
     SpeedMeasured,
+    Stage,
     SurveyDone,
     TasksAnswered,
     Thought,
     Timed,
     ToolUsed,
+    Unreadable,
 )
+from runs.fold.stages import Stages
+from runs.fold.words import shown
+from runs.goal import Goal
+from tools.measure.continuation import Continuation
 from tools.measure.tasks.scores import TaskScores
 from tools.recipe.measurement import Measurement
 
@@ -39,98 +58,271 @@ NEAR = 1.5
 SmolLM2-135M width alone had 1.04 times at 30 % and came to perplexity 110 against 86 in the final form, 5 times at 20 %
 and came to 92 against 70."""
 
-_LATEST: dict[type[Event], str] = {
-    SurveyDone: "survey",
-    Timed: "timed",
-    Recalled: "recalled",
-    Saved: "saved",
-    SpeedMeasured: "speed",
-}
-
 
 @dataclass
 class History:
-    """Candidates, what was measured of them, and which steps are done."""
+    """Candidates, what was measured of them, which steps are done and what they cost."""
+
+    at: datetime | None = None
+    """When the last event was."""
+    run: str = ""
+    goal: Goal | None = None
+    starts: list[RunStarted] = field(default_factory=list)
+    """Every engine that took the run up."""
+    state: str = "new"
+    """`new`, `working`, `finished`, `failed` or `interrupted`, as far as the journal tells: a killed engine says
+    nothing."""
+    problem: str = ""
+    """Why a run that failed cannot go on."""
+    winner: str | None = None
+    """Of a run that came to its end."""
+    leading: str | None = None
+    """The winner, or who led when a generation last ended."""
+    extended: bool = False
+    """Whether the person asked for more since a generation last ended."""
+    asking: bool = False
+    """Whether an LLM is thinking now."""
+    ledger: Ledger = field(default_factory=Ledger)
+    stages: Stages = field(default_factory=Stages)
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
     divergences: dict[str, dict[int, Measurement]] = field(default_factory=dict)
     """Candidate -> tokens read -> measurement on the search text."""
+    measured_at: dict[str, datetime] = field(default_factory=dict)
+    """Candidate -> when that over the most tokens was measured."""
+    lowest: list[float] = field(default_factory=list)
+    """Lowest divergence after each measurement of one."""
     rates: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Candidate -> sparsity of every block."""
     selections: dict[str, Measurement] = field(default_factory=dict)
     """Finalist -> perplexity on the selection text, in final form."""
     references: dict[tuple[str, int], Measurement] = field(default_factory=dict)
+    """Name and tokens -> measurement on the search text."""
+    methods: list[ReferenceMeasured] = field(default_factory=list)
+    """All measurements of references that have a recipe: of all but the dense model."""
     rejected: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     """Those that were rejected because measuring them failed; they cost a measurement."""
     finals: dict[str, FinalMeasured] = field(default_factory=dict)
+    measurements: list[Measurement] = field(default_factory=list)
+    """All that were taken, in their order."""
     answered: dict[str, TaskScores] = field(default_factory=dict)
     """Line of the final table -> what it answered."""
     judged: dict[str, TaskScores] = field(default_factory=dict)
     """Finalist -> what it answered of the judging part."""
     selected: dict[int, Selected] = field(default_factory=dict)
+
     thoughts: dict[str, Thought] = field(default_factory=dict)
+    likened: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Candidate -> earlier candidate -> rank correlation of their metrics."""
+    dialogue: list[Asked | Answered] = field(default_factory=list)
+    """All that the designer's LLM was asked and said, in order."""
     answers: dict[str, Answered] = field(default_factory=dict)
-    """What the designer's LLM said, by its call."""
+    """What it said, by its call."""
     used: set[tuple[int, str, str]] = field(default_factory=set)
     """Generation, name and arguments of every use of a tool."""
-    likened: set[str] = field(default_factory=set)
-    """Candidates whose likeness to the others is noted."""
     said: list[str] = field(default_factory=list)
     """What the person said while it worked."""
+    last_said: str = ""
+    """What they said last since they asked for more."""
+    notes: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+    """What is told of lines that cannot be read."""
+
     survey: SurveyDone | None = None
     timed: Timed | None = None
     recalled: Recalled | None = None
     saved: Saved | None = None
+    """None again where more was asked for since."""
     speed: SpeedMeasured | None = None
-    continued: set[str] = field(default_factory=set)
-    """The results whose continuations are there, and `dense`."""
+    """Of the saved model, likewise."""
+    last_saved: Saved | None = None
+    """What is on disk, be it from before more was asked for."""
+    last_speed: SpeedMeasured | None = None
+    continued: dict[str, tuple[Continuation, ...]] = field(default_factory=dict)
+    """Result, or `dense` -> what it wrote."""
+    _engines: dict[str, RunStarted] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, events: Iterable[Event], allowed: Budget | None = None) -> Self:
+        """Of a whole journal. Whoever wrote it may be long dead: its clock goes on with the next event.
+
+        Args:
+            allowed: the budget of goal.json, which a person may have changed since the run was taken up last.
+        """
+        found = cls()
+        for event in events:
+            found.observe(event)
+        found.ledger.stand_still()
+        if allowed is not None:
+            found.ledger.asked = allowed
+        return found
 
     def observe(self, event: Event) -> None:
         """Take one event."""
+        self.at = event.at
         match event:
-            case FinalMeasured(name=name):
-                self.finals[name] = event
-            case TasksAnswered(name=name, scores=scores):
-                (self.judged if scores.protocol.plan.part == "judge" else self.answered)[name] = scores
-            case Selected(generation=generation):
-                self.selected[generation] = event
+            case Said(text=text):  # somebody talks, whether or not the engine works: that takes none of its time
+                self.said.append(text)
+                self.last_said = text
+            case Replied():
+                pass
+            case Extended(candidates=candidates, minutes=minutes):
+                self.ledger.extend(candidates, minutes)
+                self.saved = self.speed = None
+                self.extended, self.last_said = True, ""
+                self.state = "interrupted"
+            case RunStarted():
+                self._take_up(event)
+            case _:
+                self.ledger.work_until(event.at)
+                self._take_end(event)
+
+    def _take_up(self, event: RunStarted) -> None:
+        self.run, self.goal = event.run, event.goal
+        self.starts.append(event)
+        self.state, self.asking, self.winner = "working", False, None
+        self.ledger.asked = event.goal.budget
+        self.ledger.begin(event.at)
+        self.stages.take_up(event.at, len(self.ledger.charged))
+
+    def _take_end(self, event: Event) -> None:
+        match event:
+            case RunFinished(best=best):
+                self.state, self.winner, self.leading = "finished", best, best or self.leading
+            case RunFailed(reason=reason):
+                self.state, self.problem = "failed", reason
+            case RunInterrupted():
+                self.state = "interrupted"
+            case _:
+                self._take_work(event)
+                return
+        self.stages.end(event.at)
+        self.ledger.stand_still()
+
+    def _take_work(self, event: Event) -> None:
+        """Stages come and go; what becomes of the model is known."""
+        match event:
+            case Stage(name=name, detail=detail, total=total):
+                self.asking = False
+                self.stages.begin(event.at, name, detail, total)
+            case Progress(stage=stage, done=done, total=total):
+                self.stages.progress(stage, done, total)
+            case SurveyDone():
+                self.survey = event
+                size = f"{event.parameters / 1e6:,.1f} M parameters"
+                self.stages.found(f"{size}, {event.blocks} blocks, {event.dtype}")
+            case Timed():
+                self.timed = event
+            case Recalled(entries=entries):
+                self.recalled = event
+                self.stages.found(f"{len(entries) or 'no'} past candidates of similar models")
+            case _:
+                self._take_talk(event)
+
+    def _take_talk(self, event: Event) -> None:
+        """The designer thinks, its LLM is asked, readers are told."""
+        match event:
             case Thought(id=name):
                 self.thoughts[name or f"t-{len(self.thoughts) + 1}"] = event
+            case Asked():
+                self.asking = True
+                self.dialogue.append(event)
             case Answered(call=call):
+                self.asking = False
+                self.dialogue.append(event)
                 self.answers[call] = event
+                self.ledger.tokens += event.tokens_in + event.tokens_out
+                self.ledger.money += event.money
             case ToolUsed(name=name, arguments=arguments, generation=generation):
                 self.used.add((generation, name, arguments))
-            case Likened(candidate_id=name):
-                self.likened.add(name)
-            case Said(text=text):
-                self.said.append(text)
-            case SurveyDone() | Timed() | Recalled() | Saved() | SpeedMeasured():
-                setattr(self, _LATEST[type(event)], event)
-            case Continued(name=name):
-                self.continued.add(name)
-            case Extended():
-                self.saved = self.speed = None
+            case Note(text=text):
+                self.notes.append(text)
+                self.damage += [text] if isinstance(event, Unreadable) else []
             case _:
-                self._observe_candidate(event)
+                self._take_candidate(event)
 
-    def _observe_candidate(self, event: Event) -> None:
+    def _take_candidate(self, event: Event) -> None:
+        """Candidates come, are measured, fall, live on."""
         match event:
             case CandidateProposed(candidate=candidate):
                 self.candidates[candidate.id] = candidate
-            case CandidateMeasured(candidate_id=name, measurement=m, rates=rates) if m.kind == "divergence":
-                self.divergences.setdefault(name, {})[m.tokens] = m
-                self.rates[name] = rates
-            case CandidateMeasured(candidate_id=name, measurement=m):
-                self.selections[name] = m
-            case ReferenceMeasured(name=name, measurement=m):
-                self.references[name, m.tokens] = m
+            case CandidateMeasured(candidate_id=name, measurement=measured):
+                self.measurements.append(measured)
+                if measured.kind == "divergence":
+                    self._take_divergence(event)
+                else:
+                    self.selections[name] = measured
             case CandidateRejected(candidate_id=name, reason=reason, stage=stage):
                 self.rejected[name] = reason
                 if stage == "measure":
                     self.failed.add(name)
+                    self.ledger.charged.add(name)
+            case Likened(candidate_id=name, correlations=correlations):
+                self.likened[name] = dict(correlations)
+            case Selected(generation=generation, best=best):
+                self.selected[generation] = event
+                self.extended, self.leading = False, best or self.leading
             case _:
-                pass
+                self._take_result(event)
+
+    def _take_divergence(self, event: CandidateMeasured) -> None:
+        name, measured = event.candidate_id, event.measurement
+        known = self.divergences.setdefault(name, {})
+        known[measured.tokens] = measured
+        if measured.tokens == max(known):
+            self.measured_at[name] = event.at
+        self.lowest.append(min([measured.value, *self.lowest[-1:]]))
+        self.rates[name] = event.rates
+        self.ledger.charged.add(name)
+
+    def _take_result(self, event: Event) -> None:
+        """References and results are measured, answer tasks, are saved."""
+        match event:
+            case ReferenceMeasured(name=name, measurement=measured):
+                self.measurements.append(measured)
+                self.references[name, measured.tokens] = measured
+                self.methods += [] if event.recipe is None else [event]
+                self.stages.found(f"{name} {shown(measured)}")
+            case FinalMeasured(name=name, measurement=measured):
+                self.measurements.append(measured)
+                self.finals[name] = event
+                if self.starts:
+                    self._engines[name] = self.starts[-1]
+                self.stages.found_on_test(name, measured)
+            case TasksAnswered(name=name, scores=scores):
+                (self.judged if scores.protocol.plan.part == "judge" else self.answered)[name] = scores
+                if scores.mean is not None:
+                    self.stages.found(f"{name} {100 * scores.mean:.1f} % of tasks")
+            case Saved():
+                self.saved = self.last_saved = event
+            case SpeedMeasured():
+                self.speed = self.last_speed = event
+            case Continued(name=name, continuations=continuations):
+                self.continued[name] = continuations
+            case _:
+                pass  # pieces of speech, which an answer holds again
+
+    def died(self) -> None:
+        """The engine is gone and had no time to say so."""
+        self.state, self.asking = "interrupted", False
+        self.ledger.stand_still()
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether lines of the journal are lost: some cannot be read, or a number of a candidate is left out."""
+        numbers = [int(name.removeprefix("c-")) for name in self.candidates]
+        return bool(self.damage) or max(numbers, default=0) > len(numbers)
+
+    @property
+    def best(self) -> str | None:
+        """The candidate that leads the search: lowest divergence among those measured on the most tokens."""
+        return min(self.divergences, key=self.fitness, default=None)
+
+    def engine_of(self, final: str) -> RunStarted:
+        """The engine that measured a final number; one that was resumed may compute with other threads, on another
+        machine. A journal may have lost the line that tells of it."""
+        return self._engines.get(final, self.starts[0])
 
     def generation(self, number: int) -> list[Candidate]:
         """The candidates of one generation, in order."""

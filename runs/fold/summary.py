@@ -1,44 +1,30 @@
 """The summary of a run: the comparison table, the winner, the way there.
 
-A fold over the journal. It works at any moment; before the end the table is empty and there is no winner.
+Read from the run's history at any moment; before the end the table is empty and there is no winner.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from runs.budget import Ledger, Spent
+from runs.budget import Spent
 from runs.candidate import Candidate
-from runs.events import (
-    CandidateMeasured,
-    CandidateProposed,
-    CandidateRejected,
-    Continued,
-    Event,
-    FinalMeasured,
-    ReferenceMeasured,
-    RunFailed,
-    RunFinished,
-    RunStarted,
-    Saved,
-    Selected,
-    SpeedMeasured,
-    SurveyDone,
-    TasksAnswered,
-)
-from runs.goal import Budget, Goal
+from runs.events import FinalMeasured, SpeedMeasured, SurveyDone
+from runs.fold.history import History
+from runs.fold.words import number
+from runs.goal import Goal
 from tools.io.errors import SecateurError
 from tools.measure.continuation import Continuation
 from tools.measure.tasks.scores import TaskScores
 from tools.measure.tasks.words import conclusion
 from tools.prune.reach import Reach
 from tools.recipe import Experts, Recipe, Structured
-from tools.recipe.measurement import Measurement, Protocol
+from tools.recipe.measurement import Protocol
 
 if TYPE_CHECKING:
     from runs.report.tasks import TaskTable
@@ -234,8 +220,8 @@ class Summary:
         }
 
 
-def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
-    """Sum up a run from its journal.
+def summary(history: History, *, best: str | None = None) -> Summary:
+    """Sum up a run.
 
     Args:
         best: name of the winner where the journal does not tell it yet.
@@ -243,50 +229,38 @@ def summary(events: Iterable[Event], *, best: str | None = None) -> Summary:
     Raises:
         SecateurError: the journal does not even tell that the run started.
     """
-    journal = list(events)
-    started = [event for event in journal if isinstance(event, RunStarted)]
-    if not started:
+    if history.goal is None:
         raise SecateurError("this run has not started yet: there is nothing to report. `secateur resume` starts it.")
-    finals = _finals(journal)
-    best = best or _best_name(journal)
+    finals = {name: of for name, of in history.finals.items() if of.measurement.kind == "perplexity"}
+    best = best or history.leading
     won = finals.get(best) if best is not None else None
     basis = won or next(iter(finals.values()), None)
-    saved = next((event for event in reversed(journal) if isinstance(event, Saved)), None)
-    candidates = {event.candidate.id: event.candidate for event in journal if isinstance(event, CandidateProposed)}
-    trials = _trials(journal, candidates, "divergence")
+    table, trials, saved = _table(finals, best), _trials(history), history.last_saved
     return Summary(
-        run=started[-1].run,
-        goal=started[-1].goal,
-        state=_state(journal),
-        table=_table(finals, best),
+        run=history.run,
+        goal=history.goal,
+        state=_state(history),
+        table=table,
         recipe=None if won is None else won.recipe,
         protocol=None if basis is None else basis.measurement.protocol,
         tokens=0 if basis is None else basis.measurement.tokens,
-        lineage=_lineage(candidates, best),
+        lineage=_lineage(history.candidates, best),
         trials=trials,
-        finalists=tuple(sorted(_trials(journal, candidates, "perplexity"), key=lambda trial: trial.value)),
-        references=_references(journal, max((trial.tokens for trial in trials), default=0)),
-        rejected=tuple((event.candidate_id, event.reason) for event in journal if isinstance(event, CandidateRejected)),
+        finalists=_finalists(history),
+        references=_references(history, max((trial.tokens for trial in trials), default=0)),
+        rejected=tuple(history.rejected.items()),
         winners=sum(_is_candidate(name) for name in finals),
         sparsities={} if won is None else won.sparsities,
-        survey=next((event for event in reversed(journal) if isinstance(event, SurveyDone)), None),
-        versions=started[-1].versions,
-        spent=Ledger(Budget(), journal).spent,
-        answered=_answered(journal, _table(finals, best)),
-        judged={e.name: e.scores for e in journal if isinstance(e, TasksAnswered) and _judges(e)},
-        speed=next((event for event in reversed(journal) if isinstance(event, SpeedMeasured)), None),
-        sides=_sides(journal, best),
+        survey=history.survey,
+        versions=history.starts[-1].versions,
+        spent=history.ledger.settled,
+        answered=tuple((row.name, history.answered[row.name]) for row in table if row.name in history.answered),
+        judged=dict(history.judged),
+        speed=history.last_speed,
+        sides=_sides(history, best),
         output=None if saved is None else saved.folder,
         verified=None if saved is None else saved.verified,
     )
-
-
-def number(value: float) -> str:
-    """Three digits that matter, never in scientific notation: 0.412, 22.8, 297, 12,345."""
-    if not math.isfinite(value):
-        return "∞" if value > 0 else str(value)
-    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
-    return f"{value:,.{decimals}f}"
 
 
 def pattern_word(of: Goal | Recipe) -> str:
@@ -311,44 +285,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _finals(journal: Sequence[Event]) -> dict[str, FinalMeasured]:
-    """Final perplexities by name; a resumed run may have measured one again, which then counts."""
-    return {
-        event.name: event
-        for event in journal
-        if isinstance(event, FinalMeasured) and event.measurement.kind == "perplexity"
-    }
-
-
-def _best_name(journal: Sequence[Event]) -> str | None:
-    for event in reversed(journal):
-        if isinstance(event, RunFinished | Selected) and event.best is not None:
-            return event.best
-    return None
-
-
-def _answered(journal: Sequence[Event], table: Sequence[Row]) -> tuple[tuple[str, TaskScores], ...]:
-    found = {e.name: e.scores for e in journal if isinstance(e, TasksAnswered) and not _judges(e)}
-    return tuple((row.name, found[row.name]) for row in table if row.name in found)
-
-
-def _judges(event: TasksAnswered) -> bool:
-    return event.scores.protocol.plan.part == "judge"
-
-
-def _state(journal: Sequence[Event]) -> str:
-    state = "not finished"
-    for event in journal:
-        match event:
-            case RunStarted():
-                state = "not finished"
-            case RunFinished():
-                state = "finished"
-            case RunFailed(reason=reason):
-                state = f"failed: {reason}"
-            case _:
-                pass
-    return state
+def _state(history: History) -> str:
+    if history.state == "failed":
+        return f"failed: {history.problem}"
+    return "finished" if history.state == "finished" else "not finished"
 
 
 def _table(finals: dict[str, FinalMeasured], best: str | None) -> tuple[Row, ...]:
@@ -359,8 +299,8 @@ def _table(finals: dict[str, FinalMeasured], best: str | None) -> tuple[Row, ...
     return tuple(sorted(rows, key=lambda row: order[row.role]))
 
 
-def _sides(journal: Sequence[Event], best: str | None) -> tuple[tuple[Continuation, Continuation], ...]:
-    written = {event.name: event.continuations for event in journal if isinstance(event, Continued)}
+def _sides(history: History, best: str | None) -> tuple[tuple[Continuation, Continuation], ...]:
+    written = history.continued
     return tuple(zip(written.get("dense", ()), written.get(best or "", ()), strict=False))
 
 
@@ -386,24 +326,19 @@ def _lineage(candidates: Mapping[str, Candidate], winner: str | None) -> tuple[C
     return tuple(line.values())
 
 
-def _trials(journal: Sequence[Event], candidates: Mapping[str, Candidate], kind: str) -> tuple[Trial, ...]:
-    best: dict[str, Measurement] = {}
-    for event in journal:
-        if not isinstance(event, CandidateMeasured) or event.measurement.kind != kind:
-            continue
-        if event.candidate_id in candidates:
-            known = best.get(event.candidate_id)
-            if known is None or event.measurement.tokens >= known.tokens:
-                best[event.candidate_id] = event.measurement
-    return tuple(Trial(candidates[name], measured.value, measured.tokens) for name, measured in best.items())
+def _trials(history: History) -> tuple[Trial, ...]:
+    known = history.candidates
+    found = ((name, of[max(of)]) for name, of in history.divergences.items() if name in known)
+    return tuple(Trial(known[name], measured.value, measured.tokens) for name, measured in found)
 
 
-def _references(journal: Sequence[Event], tokens: int) -> dict[str, float]:
-    return {
-        event.name: event.measurement.value
-        for event in journal
-        if isinstance(event, ReferenceMeasured)
-        and event.recipe is not None
-        and event.measurement.kind == "divergence"
-        and event.measurement.tokens == tokens
-    }
+def _finalists(history: History) -> tuple[Trial, ...]:
+    known = history.candidates
+    found = ((name, measured) for name, measured in history.selections.items() if name in known)
+    trials = [Trial(known[name], measured.value, measured.tokens) for name, measured in found]
+    return tuple(sorted(trials, key=lambda trial: trial.value))
+
+
+def _references(history: History, tokens: int) -> dict[str, float]:
+    found = ((of.name, of.measurement) for of in history.methods)
+    return {name: m.value for name, m in found if m.kind == "divergence" and m.tokens == tokens}

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from runs.fold.summary import Row, Trial, number
+from runs.fold.summary import Row, Trial
+from runs.fold.words import number
 from runs.report.front import front
 
 _WIDTH, _HEIGHT = 720, 260

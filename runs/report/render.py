@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from runs.candidate import Candidate
-from runs.fold.summary import Summary, Trial, describe, number, summary
+from runs.fold.summary import Summary, Trial, describe, summary
 from runs.fold.thoughts import ThoughtGraph, thought_graph
+from runs.fold.words import number
 from runs.plain import plain
 from runs.report import plots
 from runs.report.family import family
@@ -41,8 +42,8 @@ def write(run: Run) -> None:
     Raises:
         SecateurError: the run has not started, or a file cannot be written.
     """
-    events = run.read()
-    found, graph, again = summary(events), thought_graph(events), reproduction(events)
+    history = run.history()
+    found, graph, again = summary(history), thought_graph(history), reproduction(history)
     file = None if again is None else run.reproduction_file
     texts = {run.report_html: render_html(found, graph, file), run.report_md: render_markdown(found, graph, file)}
     if again is not None:

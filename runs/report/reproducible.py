@@ -1,10 +1,11 @@
-"""From a run's journal to its reproduction file."""
+"""From a run's history to its reproduction file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from runs.events import Event, FinalMeasured, RunStarted, SurveyDone, Timed
+from runs.events import SurveyDone, Timed
+from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.reproduction import Asked, Machine, Measured, Reproduction, Subject, Text, Times
 from tools.measure.tasks.scores import TaskScores
@@ -13,7 +14,7 @@ DECIDING = ("python", "numpy", "torch", "transformers", "lm_eval")
 """Of the versions that a journal holds, those that can move a number."""
 
 
-def reproduction(events: Sequence[Event]) -> Reproduction | None:
+def reproduction(history: History) -> Reproduction | None:
     """All that is needed to measure a run's final table again.
 
     None while there is no table, and of a run of before its journal told by what model and texts are known again.
@@ -21,11 +22,11 @@ def reproduction(events: Sequence[Event]) -> Reproduction | None:
     Raises:
         SecateurError: the run has not even started.
     """
-    found = summary(events)
+    found = summary(history)
     survey, protocol = found.survey, found.protocol
     if survey is None or protocol is None or not {"calibration", "test"} <= survey.texts.keys():
         return None
-    finals, answered = _finals(events), dict(found.answered)
+    finals, answered = history.finals, dict(found.answered)
     tasks = _asked(answered) if answered.keys() == {row.name for row in found.table} else None
     rows = tuple(
         Measured(
@@ -41,7 +42,7 @@ def reproduction(events: Sequence[Event]) -> Reproduction | None:
     )
     if not rows:
         return None
-    began, goal = _engine_of(finals[rows[-1].name], events), found.goal
+    began, goal = history.engine_of(rows[-1].name), found.goal
     sizes = goal.evaluation.test.model_dump()
     return Reproduction(
         run=found.run,
@@ -52,7 +53,7 @@ def reproduction(events: Sequence[Event]) -> Reproduction | None:
         calibration=Text(**goal.calibration.model_dump(), sha256=survey.texts["calibration"]),
         test=Text(source=goal.test_text, **sizes, sha256=survey.texts["test"]),
         seed=goal.seed,
-        times=_times(events),
+        times=_times(history.timed),
         tasks=tasks,
         rows=rows,
     )
@@ -66,23 +67,9 @@ def _asked(answered: Mapping[str, TaskScores]) -> Asked | None:
     return Asked(plan=scores.protocol.plan, batch_tokens=scores.protocol.batch_tokens, versions=versions)
 
 
-def _finals(events: Sequence[Event]) -> dict[str, FinalMeasured]:
-    """The latest by name, as the table has them."""
-    finals = (event for event in events if isinstance(event, FinalMeasured))
-    return {event.name: event for event in finals if event.measurement.kind == "perplexity"}
-
-
-def _engine_of(final: FinalMeasured, events: Sequence[Event]) -> RunStarted:
-    """The engine that measured it; one that was resumed may compute with other threads, on another machine."""
-    place = next(place for place, event in enumerate(events) if event is final)
-    before, after = ([e for e in part if isinstance(e, RunStarted)] for part in (events[:place], events[place:]))
-    return before[-1] if before else after[0]  # a journal may have lost lines
-
-
 def _known_by(survey: SurveyDone) -> dict[str, str]:
     return survey.model_dump(include={"fingerprint", "configuration", "tokenizer"})
 
 
-def _times(events: Sequence[Event]) -> Times | None:
-    timed = next((event for event in reversed(events) if isinstance(event, Timed)), None)
+def _times(timed: Timed | None) -> Times | None:
     return None if timed is None else Times.model_validate(timed.model_dump(include={*Times.model_fields}))

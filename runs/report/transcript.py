@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from runs.events import Answered, Asked, Event, Message, ToolCall
+from runs.events import Answered, Asked
+from runs.fold.history import History
+from runs.messages import Message, ToolCall
 
 
-def transcript(events: Iterable[Event]) -> str:
+def transcript(history: History) -> str:
     """Every prompt and every answer, in the order of the calls."""
-    return "\n\n".join(part for event in events for part in _said(event))
+    parts = (_asked(call) if isinstance(call, Asked) else [_answered(call)] for call in history.dialogue)
+    return "\n\n".join(part for told in parts for part in told)
 
 
-def _said(event: Event) -> Iterator[str]:
-    match event:
-        case Asked(call=call, model=model, messages=messages, tools=tools):
-            yield f"# call {call} to {model}" + (f"\n\ntools: {', '.join(tools)}" if tools else "")
-            yield from (_message(message) for message in messages)
-        case Answered():
-            used = f"{event.tokens_in} tokens read, {event.tokens_out} written, {event.seconds:.1f} s"
-            parts = [f"## answer to {event.call} ({used})"]
-            parts += [f"> {line}" for line in event.thinking.splitlines()]
-            parts += [event.text] if event.text else []
-            parts += [_call(call) for call in event.calls]
-            parts += [f"problem: {event.problem}"] if event.problem else []
-            yield "\n\n".join(parts)
-        case _:
-            return
+def _asked(asked: Asked) -> Iterator[str]:
+    tools = f"\n\ntools: {', '.join(asked.tools)}" if asked.tools else ""
+    yield f"# call {asked.call} to {asked.model}{tools}"
+    yield from (_message(message) for message in asked.messages)
+
+
+def _answered(answer: Answered) -> str:
+    used = f"{answer.tokens_in} tokens read, {answer.tokens_out} written, {answer.seconds:.1f} s"
+    parts = [f"## answer to {answer.call} ({used})"]
+    parts += [f"> {line}" for line in answer.thinking.splitlines()]
+    parts += [answer.text] if answer.text else []
+    parts += [_call(call) for call in answer.calls]
+    parts += [f"problem: {answer.problem}"] if answer.problem else []
+    return "\n\n".join(parts)
 
 
 def _message(message: Message) -> str:

@@ -74,7 +74,7 @@ def goal(**changes: object) -> Goal:
 
 def winner(run: Run) -> str:
     """The winner's recipe and its perplexity on the test text, as one string."""
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert found.recipe is not None
     assert found.winner is not None
     return f"{found.recipe.canonical()} {found.winner.perplexity!r}"
@@ -92,7 +92,7 @@ def test_a_search_ends_with_a_saved_model_that_is_as_asked(finished: Run) -> Non
     from tools.model.checkpoint import open_model
 
     assert finished.status() is Status.FINISHED
-    found = summary(finished.journal.read())
+    found = summary(finished.history())
     model = open_model(str(finished.model_folder), cache=finished.home / "cache")
     assert overall(model, sparsities(model)) == pytest.approx(0.5, abs=1e-3)
     assert found.winner is not None
@@ -104,7 +104,7 @@ def test_a_search_ends_with_a_saved_model_that_is_as_asked(finished: Run) -> Non
 
 
 def test_the_dense_model_and_the_result_write_on_side_by_side(finished: Run) -> None:
-    found = summary(finished.journal.read())
+    found = summary(finished.history())
     assert len(found.sides) == 3
     for dense, ours in found.sides:
         assert dense.prompt == ours.prompt
@@ -133,13 +133,13 @@ def test_what_was_continued_is_not_again_and_a_model_that_cannot_is_said_so(
     notes = [[e.text for e in run.journal.read() if isinstance(e, Note)] for run in (kept, lost)]
     said = "there is no text side by side: the cache is odd"
     assert [said in texts for texts in notes] == [False, True]
-    assert [len(summary(run.journal.read()).sides) for run in (kept, lost)] == [3, 0]
+    assert [len(summary(run.history()).sides) for run in (kept, lost)] == [3, 0]
 
 
 def test_pruning_the_tiny_model_hurts_and_the_winner_is_no_worse_than_wanda(finished: Run) -> None:
-    rows = {row.name: row.perplexity for row in summary(finished.journal.read()).table}
+    rows = {row.name: row.perplexity for row in summary(finished.history()).table}
     assert rows["magnitude"] > rows["wanda"] > rows["dense"]
-    found = summary(finished.journal.read()).winner
+    found = summary(finished.history()).winner
     assert found is not None
     assert found.perplexity < rows["wanda"]
 
@@ -192,7 +192,7 @@ def test_the_same_seed_gives_the_same_winner_and_memory_seeds_the_next_run(finis
 def test_a_named_method_is_applied_without_a_search(method: str, tmp_path: Path) -> None:
     run = create(tmp_path, goal(method=method))
     work(run)
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert not found.trials
     assert found.winner is not None
     assert found.winner.sparsity == pytest.approx(0.5, abs=1e-3)
@@ -522,7 +522,7 @@ def test_a_finished_run_can_be_extended(finished: Run, tmp_path: Path) -> None:
     assert run.status() is Status.INTERRUPTED
     work(run)
     events = run.journal.read()
-    assert run.status(events) is Status.FINISHED
+    assert run.status(History.of(events)) is Status.FINISHED
     measured = [(e.candidate_id, e.measurement.tokens) for e in events if isinstance(e, CandidateMeasured)]
     assert len(measured) == len(set(measured))
     charged = {
@@ -538,7 +538,7 @@ def test_a_finished_run_can_be_extended(finished: Run, tmp_path: Path) -> None:
     assert sum(isinstance(e, Saved) for e in events) == 2
     continued = [e.name for e in events if isinstance(e, Continued)]
     assert len(continued) == len(set(continued))
-    found = summary(events)
+    found = summary(History.of(events))
     assert [row.name for row in found.table if row.role == "reference"] == ["sparsegpt", "magnitude", "wanda"]
     assert found.winner is not None
 

@@ -12,7 +12,7 @@ from agent.recorder import Recorder
 from agent.screening import Signatures
 from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
-from runs.events import Note, PastCandidate
+from runs.events import PastCandidate
 from runs.fold.history import History
 from runs.goal import Goal
 from runs.run import create
@@ -27,7 +27,7 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     windows = random_windows(4, 32)
     bench = Bench(mixture("qwen3_moe"), windows, windows)
     goal = Goal(model="qwen3_moe", sparsity=0.5, pattern=Experts())
-    here = Situation(goal, 0, History(), [], bench, [], [], pool_of(goal), Random(0), Signatures(bench))
+    here = Situation(goal, 0, History(), bench, [], [], pool_of(goal), Random(0), Signatures(bench))
     seeds = [child.recipe for child in Builtin().seeds(here)]
     assert seeds == [method("frequency", 0.5), method("reap", 0.5)]
     screen = Signatures(bench).screen([Candidate(id="c-1", recipe=seeds[0], operator="seed")])
@@ -38,7 +38,7 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     wrong = Recipe(pattern=Experts(), sparsity=0.7, metric="reap")
     assert "every token goes through 3 of 6 experts" in (screen.objection(wrong) or "")
     parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench, seeds[0].pattern)]
-    later = Situation(goal, 1, History(), [], bench, parents, [], pool_of(goal), Random(0), Signatures(bench))
+    later = Situation(goal, 1, History(), bench, parents, [], pool_of(goal), Random(0), Signatures(bench))
     assert Builtin().propose(later, lambda child: True, 4) == []
 
 
@@ -53,7 +53,7 @@ def test_what_is_remembered_of_structures_is_no_seed_for_weights() -> None:
     )
     of = {name: past.model_copy(update={"recipe": r}) for name, r in (("width", width), ("ria", method("ria", 0.5)))}
     for recalled in ([], [past], [of["width"]], [of["width"], of["ria"]]):
-        here = Situation(goal, 0, History(), [], bench, [], recalled, pool_of(goal), Random(0), Signatures(bench))
+        here = Situation(goal, 0, History(), bench, [], recalled, pool_of(goal), Random(0), Signatures(bench))
         kinds.append([child.operator for child in Builtin().seeds(here)].count("recall"))
     assert kinds == [0, 0, 0, 1]
 
@@ -62,5 +62,5 @@ def test_a_designer_that_could_design_nothing_is_not_asked(tmp_path: Path) -> No
     made = create(tmp_path, Goal(model="tiny", sparsity=0.5, pattern=Experts(), designer="random"))
     record = Recorder(made)
     assert type(designer(made.goal, record, tmp_path)) is Builtin
-    said = [event.text for event in record.events if isinstance(event, Note)]
+    said = record.history.notes
     assert said == ["random is not asked: for experts the published methods are compared"]

@@ -80,7 +80,7 @@ def situation(pattern: str, compensation: bool) -> Situation:
     goal = Goal.of(model="tiny", sparsity=0.5, pattern=parse_pattern(pattern), compensation_allowed=compensation)
     bench: Any = None  # the builtin operators look at no model
     pool = Pool(POOL.metric_terminals, compensation)
-    return Situation(goal, 0, History(), (), bench, (), (), pool, Random(0), Signatures(bench))
+    return Situation(goal, 0, History(), bench, (), (), pool, Random(0), Signatures(bench))
 
 
 def test_seeds_hold_the_references_and_respect_what_is_allowed() -> None:

@@ -110,7 +110,7 @@ def generation(context: Context) -> list[CandidateProposed]:
     state: Any = {"generation": 1, "enough": ""}
     for node in (reason, design, screen):
         state = node(state, runtime)
-    return [e for e in context.recorder.events if isinstance(e, CandidateProposed) and e.candidate.generation == 1]
+    return [e for e in context.recorder.run.read() if isinstance(e, CandidateProposed) and e.candidate.generation == 1]
 
 
 def step(request: dict[str, Any]) -> str:
@@ -157,7 +157,7 @@ def test_what_a_good_designer_proposes_becomes_candidates(at_work: Any) -> None:
     architecture = context.bench.model.architecture
     mean = sum(sparsity[p.name] * p.size for p in architecture.projections) / architecture.size
     assert mean == pytest.approx(0.5, abs=1e-9)
-    events = context.recorder.events
+    events = context.recorder.run.read()
     thought = next(e for e in events if isinstance(e, Thought) and e.kind == "hypothesis")
     assert thought.about == ("c-1",)
     assert all(thought.id in candidate.thoughts for candidate in made)
@@ -172,7 +172,7 @@ def test_what_a_good_designer_proposes_becomes_candidates(at_work: Any) -> None:
 def test_every_prompt_can_be_read_and_holds_the_chain(at_work: Any) -> None:
     context = at_work(good)
     generation(context)
-    asked = [e for e in context.recorder.events if isinstance(e, Asked)]
+    asked = [e for e in context.recorder.run.read() if isinstance(e, Asked)]
     assert [e.call for e in asked[:4]] == ["1/reason/1", "1/reason/2", "1/reason/3", "1/design/1"]
     first = next(e for e in asked if e.call == "1/design/1").messages
     assert [m.role for m in first] == ["system", "human"]
@@ -242,8 +242,8 @@ def test_a_designer_that_comes_to_its_senses_is_heard(name: str, at_work: Any) -
     context = at_work(UNTIL_GOOD[name])
     made = generation(context)
     assert {event.candidate.designer for event in made} == {"openai:test"}
-    assert {e.name for e in context.recorder.events if isinstance(e, ToolUsed)} <= TOOLS
-    retried = any("; again in " in e.text for e in context.recorder.events if isinstance(e, Note))
+    assert {e.name for e in context.recorder.run.read() if isinstance(e, ToolUsed)} <= TOOLS
+    retried = any("; again in " in e.text for e in context.recorder.run.read() if isinstance(e, Note))
     assert retried == (name in ("429 twice", "500 twice", "a stream that breaks off", "no JSON in the stream"))
 
 
@@ -279,9 +279,9 @@ def test_a_designer_that_stays_unusable_is_replaced_visibly(name: str, at_work: 
     made = generation(context)
     assert made
     assert {event.candidate.designer for event in made} == {"builtin"}
-    notes = [e.text for e in context.recorder.events if isinstance(e, Note)]
+    notes = [e.text for e in context.recorder.run.read() if isinstance(e, Note)]
     assert any("proposed nothing usable for generation 1: builtin operators do" in text for text in notes)
-    assert {e.name for e in context.recorder.events if isinstance(e, ToolUsed)} <= TOOLS
+    assert {e.name for e in context.recorder.run.read() if isinstance(e, ToolUsed)} <= TOOLS
 
 
 def proposing(number: int) -> str:
@@ -298,8 +298,8 @@ FINISHING = '{"name": "finish", "arguments": {"why": "x"}}'
 def test_an_answer_without_end_is_cut_off(endless: str, says: str, at_work: Any) -> None:
     context = at_work(hostile(lambda r, n: Reply(endless=endless), 1))
     generation(context)
-    assert any(f"{says} cut off" in e.text for e in context.recorder.events if isinstance(e, Note))
-    first = next(e for e in context.recorder.events if isinstance(e, Answered))
+    assert any(f"{says} cut off" in e.text for e in context.recorder.run.read() if isinstance(e, Note))
+    first = next(e for e in context.recorder.run.read() if isinstance(e, Answered))
     assert first.tokens_in > 100
     assert len(first.text) / 5 < first.tokens_out < len(first.text)
 
@@ -317,7 +317,7 @@ def test_a_model_without_tool_calls_is_asked_in_text(at_work: Any) -> None:
     context = at_work(no_tools)
     made = generation(context)
     assert {event.candidate.designer for event in made} == {"openai:test"}
-    notes = " ".join(e.text for e in context.recorder.events if isinstance(e, Note))
+    notes = " ".join(e.text for e in context.recorder.run.read() if isinstance(e, Note))
     assert "knows no tool calls" in notes
     assert "knows no JSON by schema" in notes
 
@@ -351,7 +351,7 @@ def test_no_secret_is_written_anywhere(at_work: Any, monkeypatch: pytest.MonkeyP
     for path in context.recorder.run.folder.rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
-    first = next(e for e in context.recorder.events if isinstance(e, Answered))
+    first = next(e for e in context.recorder.run.read() if isinstance(e, Answered))
     assert (first.text, first.thinking) == ("your key is *** ", "Bearer ***")
 
 
@@ -372,7 +372,7 @@ def test_a_secret_that_comes_in_pieces_is_written_nowhere(
     monkeypatch.setattr("agent.llm.journalled.PIECE_SECONDS", 0.0)
     context = at_work(dripping)
     generation(context)
-    spoken = [event for event in context.recorder.events if isinstance(event, Spoke)]
+    spoken = [event for event in context.recorder.run.read() if isinstance(event, Spoke)]
     assert len(spoken) >= 4
     for thinking in (True, False):
         assert "".join(event.text for event in spoken if event.thinking is thinking) == "*** and ***."
@@ -390,7 +390,7 @@ def test_instructions_hidden_in_results_change_nothing_but_text(at_work: Any) ->
 
     context = at_work(obedient)
     generation(context)
-    used = [e for e in context.recorder.events if isinstance(e, ToolUsed)]
+    used = [e for e in context.recorder.run.read() if isinstance(e, ToolUsed)]
     assert {e.name for e in used} == {"recall"}
 
 
@@ -399,7 +399,7 @@ def test_tokens_are_capped(at_work: Any) -> None:
     made = generation(context)
     assert context.recorder.ledger.spent.tokens <= 300 + 120
     assert made
-    assert any("budget of 300 tokens is spent" in e.text for e in context.recorder.events if isinstance(e, Note))
+    assert any("budget of 300 tokens is spent" in e.text for e in context.recorder.run.read() if isinstance(e, Note))
 
 
 @pytest.mark.parametrize("name", ["gpt-4", "openai:", ":x", ""])
@@ -416,7 +416,7 @@ def test_an_endpoint_without_key_or_address_is_refused(monkeypatch: pytest.Monke
 
 
 def _winner(run: Run) -> str:
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert found.recipe is not None
     assert found.winner is not None
     return f"{found.recipe.canonical()} {found.winner.perplexity!r}"

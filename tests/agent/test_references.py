@@ -24,7 +24,7 @@ ROW, MATRIX, BLOCK = (Unstructured(group=group) for group in ("row", "matrix", "
 
 
 def seeds_of(goal: Goal) -> list[Candidate]:
-    situation = Situation(goal, 0, History(), [], None, [], [], pool_of(goal), Random(0), Signatures(None))  # type: ignore[arg-type]
+    situation = Situation(goal, 0, History(), None, [], [], pool_of(goal), Random(0), Signatures(None))  # type: ignore[arg-type]
     children = Builtin().seeds(situation)
     return [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator, why=c.why) for i, c in enumerate(children, 1)]
 

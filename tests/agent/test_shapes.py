@@ -196,13 +196,11 @@ def situation(bench: Bench, pattern: Structured, generation: int = 0, seed: int 
     goal = Goal(model="tiny", sparsity=0.4, pattern=pattern)
     history = History()
     seeds = structured_seeds(
-        Situation(goal, 0, history, [], bench, [], [], pool_of(goal), Random(seed), Signatures(bench)), pattern
+        Situation(goal, 0, history, bench, [], [], pool_of(goal), Random(seed), Signatures(bench)), pattern
     )
     candidates = [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator) for i, c in enumerate(seeds, 1)]
     population = [parent_of(candidate, bench, pattern) for candidate in candidates]
-    return Situation(
-        goal, generation, history, [], bench, population, [], pool_of(goal), Random(seed), Signatures(bench)
-    )
+    return Situation(goal, generation, history, bench, population, [], pool_of(goal), Random(seed), Signatures(bench))
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
@@ -295,13 +293,11 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
         ),
     )
     work(run)
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert found.winner is not None
     assert 0.4 <= found.winner.sparsity < 0.5
     assert {row.name for row in found.table} >= {"dense", "wanda_sp", "flap", "shortgpt"}
-    history = History()
-    for event in run.journal.read():
-        history.observe(event)
+    history = run.history()
     ours = [history.candidates[name] for name in history.selections]
     published = [c for c in ours if c.why.startswith("published")]
     assert all(c.recipe.compensation.kind == "least_squares" for c in ours if c not in published)
@@ -333,7 +329,7 @@ def test_a_target_of_time_ends_with_the_measured_speed(tmp_path: Path) -> None:
         ),
     )
     work(run)
-    found = summary(run.journal.read())
+    found = summary(run.history())
     assert found.speed is not None
     assert 1.3 <= found.speed.speedup < 2
     assert "1.30 asked (batch 2, 64 tokens in, 4 out" in found.gain

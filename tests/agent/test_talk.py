@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agent.session import advice, language, rules
 from agent.session.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
-from memory.remembered import from_events
+from memory.remembered import of_run
+from runs.fold.history import History
 from tests.agent.loopback import Reply, call, say, serving
 
 
@@ -80,34 +81,34 @@ def test_every_line_has_a_reading(text: str) -> None:
 
 def test_a_candidate_is_explained_with_its_numbers(story: Any) -> None:
     events = story.whole().events
-    told = advice.answer("explain c-2 and c-3", events)
+    told = advice.answer("explain c-2 and c-3", History.of(events))
     assert "c-2 is sqr(W) * X" in told
     assert "KL 0.9000 over 16,384 tokens" in told
     assert "c-3" in told
     assert "rejected: duplicate of c-1" in told
-    assert "they are c-1 to c-3" in advice.answer("why c-9?", events)
+    assert "they are c-1 to c-3" in advice.answer("why c-9?", History.of(events))
 
 
 def test_advice_on_a_pattern_comes_from_measurements_or_says_there_are_none(story: Any) -> None:
     events = story.whole().events
-    assert "Nothing with 2:4 was measured yet" in advice.answer("why not 2:4?", events)
-    known = from_events(events)[0]
+    assert "Nothing with 2:4 was measured yet" in advice.answer("why not 2:4?", History.of(events))
+    known = of_run(History.of(events))[0]
     recipe = known.recipe.model_copy(update={"pattern": {"kind": "n:m", "n": 2, "m": 4}})
     past = known.model_copy(
         update={"recipe": type(known.recipe).model_validate(recipe.model_dump(warnings=False)), "perplexity": 93.2}
     )
-    told = advice.answer("why not 2:4?", events, [past])
+    told = advice.answer("why not 2:4?", History.of(events), [past])
     assert past.id in told
     assert "perplexity 93.2" in told
 
 
 def test_how_it_stands_is_told_with_ids(story: Any) -> None:
-    assert advice.answer("how does it stand?", []) == "Nothing is measured yet."
-    told = advice.answer("how does it stand?", story.whole().events)
+    assert advice.answer("how does it stand?", History()) == "Nothing is measured yet."
+    told = advice.answer("how does it stand?", History.of(story.whole().events))
     assert "2 candidates are measured" in told
     assert "c-2: KL 0.900" in told
     assert "beats every reference" in told
-    assert "takes more candidates" in advice.answer("what did you learn?", story.events)
+    assert "takes more candidates" in advice.answer("what did you learn?", History.of(story.events))
 
 
 def read_by(reply: Reply, monkeypatch: pytest.MonkeyPatch) -> tuple[Intent, str]:

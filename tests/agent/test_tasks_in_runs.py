@@ -86,7 +86,7 @@ def answers(run: Run, part: str) -> dict[str, TasksAnswered]:
 
 
 def test_every_line_of_the_table_answers_the_test_part_once(judged: Run) -> None:
-    found, lines = summary(judged.read()), answers(judged, "test")
+    found, lines = summary(judged.history()), answers(judged, "test")
     assert [row.name for row in found.table] == [name for name, _ in found.answered]
     assert set(lines) == {"dense", "sparsegpt", "magnitude", "wanda", found.table[-1].name}
     assert {of.scores.tasks["mine"].samples for of in lines.values()} == {SAMPLES // 2}
@@ -97,7 +97,7 @@ def test_every_line_of_the_table_answers_the_test_part_once(judged: Run) -> None
 
 
 def test_the_judging_part_chooses_between_finalists_and_is_of_no_line(judged: Run) -> None:
-    found, finalists = summary(judged.read()), answers(judged, "judge")
+    found, finalists = summary(judged.history()), answers(judged, "judge")
     assert len(finalists) >= 2
     means = {name: of.scores.mean for name, of in finalists.items()}
     best = max(means.values(), key=float)
@@ -116,7 +116,7 @@ def test_parts_share_no_sample_and_are_all_together(total: int) -> None:
 
 
 def test_reports_show_the_tasks(judged: Run) -> None:
-    table = TaskTable.of_run(summary(judged.read()))
+    table = TaskTable.of_run(summary(judged.history()))
     assert table is not None
     text, page = judged.report_md.read_text(), judged.report_html.read_text()
     assert "## Tasks" in text

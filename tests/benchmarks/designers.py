@@ -85,7 +85,7 @@ def results(home: Path, planned: Iterable[tuple[str, float, Goal]]) -> Iterator[
     for name, target, goal in planned:
         run = begun(home, goal)
         if run is not None and run.status() is Status.FINISHED:
-            found = summary(run.journal.read())
+            found = summary(run.history())
             assert found.winner is not None
             yield name, target, found, found.winner
 

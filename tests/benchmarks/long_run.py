@@ -16,7 +16,6 @@ from runs.events import (
     CandidateProposed,
     CandidateRejected,
     Event,
-    Message,
     Note,
     Progress,
     ReferenceMeasured,
@@ -27,10 +26,10 @@ from runs.events import (
     SurveyDone,
     Thought,
     ToolUsed,
-    encode,
 )
 from runs.goal import Goal
-from runs.journal import Journal
+from runs.journal import Journal, encode
+from runs.messages import Message
 from tools.recipe import Allocation, Recipe
 from tools.recipe.measurement import Measurement, Protocol
 

@@ -27,7 +27,7 @@ def measured(home: Path, model: str, name: str, target: float, request: Request)
     goal = Goal(model=model, sparsity=1 - 1 / target, pattern=pattern, method=name, calibration=Calibration(windows=4))
     run = create(home, goal)
     work(run)
-    speed = summary(run.journal.read()).speed
+    speed = summary(run.history()).speed
     assert speed is not None, "a goal with a request ends with a measured speed"
     return speed.speedup
 

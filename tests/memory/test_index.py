@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from memory.index import Memory, _collection, _digest
-from memory.remembered import Remembered, from_events
+from memory.remembered import Remembered, of_run
+from runs.fold.history import History
 from runs.goal import Goal
 from runs.run import create
 from tools.io.errors import SecateurError, UsageError
@@ -39,7 +40,7 @@ for i in range(number):
 
 @pytest.fixture
 def remembered(story: Any) -> list[Remembered]:
-    return from_events(story.whole().events)
+    return of_run(History.of(story.whole().events))
 
 
 def writer(home: Path, one: Remembered, name: str, number: int) -> subprocess.Popen[str]:
@@ -120,7 +121,7 @@ def test_rebuild_equals_what_the_journals_tell(tmp_path: Path, new_story: Any) -
         story = new_story(run=run.id).whole()
         for event in story.events:
             run.journal.append(event)
-        expected += from_events(story.events)
+        expected += of_run(History.of(story.events))
     create(tmp_path, Goal(model="not started", sparsity=0.5))
     memory = Memory(tmp_path)
     memory.upsert([expected[0].model_copy(update={"id": "removed-run-1/c-1"})])

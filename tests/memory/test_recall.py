@@ -7,7 +7,8 @@ import pytest
 
 from memory.fingerprint import model_vector
 from memory.recall import rank
-from memory.remembered import Remembered, from_events
+from memory.remembered import Remembered, of_run
+from runs.fold.history import History
 from tools.recipe import NM, Compensation, Structured, Unstructured
 
 SKEW = (2.2, 1.4, 1.5, 1.3)
@@ -16,7 +17,7 @@ MODEL = model_vector({"skew": SKEW, "redundancy": [0.1 * i for i in range(4)]})
 
 def memory(new_story: Any, metric: str, value: float, run: str = "calm-heron-7", skew: Any = SKEW) -> Remembered:
     story = new_story(run=run).start().survey(skew).reference("wanda", 1.0)
-    (found,) = from_events(story.propose("c-1", metric).measure("c-1", value).events)
+    (found,) = of_run(History.of(story.propose("c-1", metric).measure("c-1", value).events))
     return found
 
 

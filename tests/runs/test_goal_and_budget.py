@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from runs.budget import Budget, BudgetSpent, Ledger
+from runs.budget import Budget, BudgetSpent
 from runs.events import Answered, Extended, Note, Replied, RunFinished, RunInterrupted, RunStarted, Said
+from runs.fold.history import History
 from runs.goal import Goal
 from tools.io.errors import UsageError
 from tools.recipe import NM, Recipe
@@ -49,13 +50,12 @@ def test_a_goal_comes_back_from_json() -> None:
 def test_measured_and_failed_candidates_are_charged_once_and_screened_ones_are_free(story: Any) -> None:
     story.start().measure("c-1", 1.0).measure("c-1", 1.0, tokens=16384)
     story.reject("c-2", "NaN", measured=True).reject("c-3", "duplicate")
-    ledger = Ledger(Budget(candidates=3), story.events)
-    assert ledger.spent.candidates == 2
-    assert ledger.candidates_left == 1
-    ledger.check()
-    ledger.observe(story.measure("c-4", 1.0).events[-1])
+    history = History.of(story.events, Budget(candidates=3))
+    assert history.ledger.spent.candidates == 2
+    history.ledger.check()
+    history.observe(story.measure("c-4", 1.0).events[-1])
     with pytest.raises(BudgetSpent, match="budget of 3 candidates is spent") as caught:
-        ledger.check()
+        history.ledger.check()
     assert caught.value.limit == "candidates"
     assert caught.value.spent.candidates == 3
 
@@ -71,22 +71,24 @@ def test_a_resumed_run_goes_on_with_what_was_spent_and_the_pause_is_free(story: 
         Answered(at=start + hour + timedelta(minutes=1), call="1/design/1", tokens_in=60, tokens_out=40, money=0.5),
         RunInterrupted(at=start + hour + timedelta(minutes=2)),
     ]
-    ledger = Ledger(Budget(minutes=5, tokens=100), killed)
-    assert ledger.spent.minutes == pytest.approx(4)
+    history = History.of(killed, Budget(minutes=5, tokens=100))
+    assert history.ledger.spent.minutes == pytest.approx(4)
     with pytest.raises(BudgetSpent, match="100 tokens"):
-        ledger.check()
-    ledger.observe(RunStarted(**{**dict(started), "at": datetime.now(UTC) - timedelta(minutes=2)}))
-    assert ledger.spent.minutes == pytest.approx(6, abs=0.01)
+        history.ledger.check()
+    history.observe(RunStarted(**{**dict(started), "at": datetime.now(UTC) - timedelta(minutes=2)}))
+    assert history.ledger.spent.minutes == pytest.approx(6, abs=0.01)
+    assert history.ledger.settled.minutes == pytest.approx(4)
 
 
 def test_time_stands_still_after_the_end(story: Any) -> None:
     story.start()
     long_ago = story.at()
-    ledger = Ledger(Budget(minutes=1))
+    history = History()
     for event in [*story.events, RunFinished(at=long_ago, best=None, summary="")]:
-        ledger.observe(event)
-    assert ledger.spent.minutes == pytest.approx(10 / 60)
-    ledger.check()
+        history.observe(event)
+    history.ledger.asked = Budget(minutes=1)
+    assert history.ledger.spent.minutes == pytest.approx(10 / 60)
+    history.ledger.check()
 
 
 def test_talk_about_a_run_that_rests_is_free(story: Any) -> None:
@@ -98,18 +100,30 @@ def test_talk_about_a_run_that_rests_is_free(story: Any) -> None:
     again = story.start().events[0].model_copy(update={"at": start + 3 * hour})
     over = RunInterrupted(at=start + 3 * hour + timedelta(minutes=1))
     began = again.model_copy(update={"at": start})
-    assert Ledger(Budget(), [began, killed, *talk, *more, again, over]).spent.minutes == pytest.approx(3)
+    assert History.of([began, killed, *talk, *more, again, over]).ledger.spent.minutes == pytest.approx(3)
 
 
 def test_a_limit_that_is_not_asked_for_hides_no_other(story: Any) -> None:
-    ledger = Ledger(Budget(candidates=1, tokens=10), story.start().measure("c-1", 1.0).events)
-    ledger.check(("minutes", "tokens", "money"))
-    ledger.observe(Answered(call="1/design/1", tokens_in=6, tokens_out=5))
+    history = History.of(story.start().measure("c-1", 1.0).events, Budget(candidates=1, tokens=10))
+    history.ledger.check(("minutes", "tokens", "money"))
+    history.observe(Answered(call="1/design/1", tokens_in=6, tokens_out=5))
     with pytest.raises(BudgetSpent, match="10 tokens"):
-        ledger.check(("minutes", "tokens", "money"))
+        history.ledger.check(("minutes", "tokens", "money"))
 
 
 def test_no_limit_is_never_reached(story: Any) -> None:
-    ledger = Ledger(Budget(), story.whole().events)
-    ledger.check()
-    assert ledger.candidates_left is None
+    History.of(story.whole().events).ledger.check()
+
+
+def test_more_is_allowed_beyond_what_is_spent_and_other_limits_stay(story: Any) -> None:
+    story.goal = Goal(model="tiny", sparsity=0.5, budget=Budget(candidates=2, minutes=1, tokens=10))
+    story.whole()
+    spent = History.of(story.events).ledger.spent
+    extended = History.of([*story.events, Extended(at=story.at(), minutes=5)])
+    assert extended.ledger.budget == Budget(minutes=spent.minutes + 5, tokens=10)
+    # The engine that goes on says its goal again, which does not take back what was allowed.
+    again = story.events[0].model_copy(update={"at": story.at()})
+    extended.observe(again)
+    assert extended.ledger.budget == Budget(minutes=spent.minutes + 5, tokens=10)
+    counted = History.of([*story.events, Extended(at=story.at(), candidates=3), again])
+    assert counted.ledger.budget == Budget(candidates=2 + 3, tokens=10)

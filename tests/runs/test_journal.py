@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.budget import Budget, Ledger
-from runs.events import Answered, Asked, Note, Progress, RunStarted, Said, Spoke, Unreadable, decode, encode
-from runs.journal import Journal
+from runs.events import Answered, Asked, Note, Progress, RunStarted, Said, Spoke, Unreadable
+from runs.fold.history import History
+from runs.journal import Journal, decode, encode
 from tools.io.errors import SecateurError
 
 ODD_TEXT = 'line one\nline two\u2028 "quoted" \\ ü 🌱 {"event": "note"}'
@@ -99,7 +99,7 @@ def test_lines_that_stand_twice_count_once(tmp_path: Path, story: Any) -> None:
     lines = journal.path.read_bytes().splitlines(keepends=True)
     journal.path.write_bytes(b"".join([*lines[:9], *lines[2:9], *lines[9:], *lines[4:6]]))
     assert journal.read() == story.events
-    assert Ledger(Budget(candidates=9), journal.read()).spent == Ledger(Budget(candidates=9), story.events).spent
+    assert History.of(journal.read()).ledger.spent == History.of(story.events).ledger.spent
     again = [Said(text="more"), Said(text="more")]  # said twice, not copied
     for said in again:
         journal.append(said)

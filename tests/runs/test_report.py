@@ -19,12 +19,13 @@ from runs.events import (
     RunInterrupted,
     SurveyDone,
     Thought,
-    decode,
-    encode,
 )
-from runs.fold.summary import number, summary
+from runs.fold.history import History
+from runs.fold.summary import summary
 from runs.fold.thoughts import thought_graph
+from runs.fold.words import number
 from runs.goal import Goal
+from runs.journal import decode, encode
 from runs.report import write
 from runs.report.plots import pareto
 from runs.report.render import render_card, render_html, render_markdown
@@ -52,7 +53,7 @@ class Tags(HTMLParser):
 
 def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
     story.goal = Goal(model="tiny", sparsity=0.5)
-    data = summary(story.whole().events).as_json()
+    data = summary(History.of(story.whole().events)).as_json()
     assert list(data) == [
         "run",
         "recipe",
@@ -84,25 +85,25 @@ def test_what_the_sparsity_is_a_share_of_stands_in_json_report_and_card(story: A
     survey = next(i for i, event in enumerate(story.events) if isinstance(event, SurveyDone))
     reach = Reach(weights=110, blocks=1000, model=2000)
     story.events[survey] = story.events[survey].model_copy(update={"reach": reach})
-    found = summary(story.events)
+    found = summary(History.of(story.events))
     assert (found.as_json()["reach"], found.as_json()["removed"]) == (0.11, 0.0275)
     said = "The sparsity is of 11.0 % of the blocks' weights, 5.5 % of the model's; 2.8 % of all weights are zero."
     assert found.extent == said
     assert said in render_card(found, "")
     assert said in render_markdown(found)
     assert said.replace("'", "&#39;") in render_html(found)
-    assert summary(new_story().whole().events).extent == ""  # journals of before it was noted
+    assert summary(History.of(new_story().whole().events)).extent == ""  # journals of before it was noted
 
 
 def test_sparsity_is_the_measured_one_and_infinity_is_null(story: Any) -> None:
     story.start().final("dense", 22.8, None, 0.0).final("c-1", math.inf, "W", sparsity=0.4987).finish("c-1")
-    data = summary(story.events).as_json()
+    data = summary(History.of(story.events)).as_json()
     assert data["sparsity"] == 0.4987
     assert data["perplexity"]["result"] is None
 
 
 def test_the_table_goes_from_dense_over_references_to_the_winner(story: Any) -> None:
-    result = summary(story.whole().events)
+    result = summary(History.of(story.whole().events))
     assert [(row.name, row.role) for row in result.table] == [
         ("dense", "dense"),
         ("wanda", "reference"),
@@ -120,19 +121,20 @@ def test_the_table_goes_from_dense_over_references_to_the_winner(story: Any) -> 
 
 def test_a_search_that_did_not_win_says_so(story: Any) -> None:
     story.start().final("dense", 22.8, None, 0.0).final("wanda", 40.0, "W * X").final("c-1", 40.0, "W").finish("c-1")
-    assert summary(story.events).verdict == "c-1 does not beat wanda: perplexity 40.0 against 40.0 (dense 22.8)."
+    verdict = summary(History.of(story.events)).verdict
+    assert verdict == "c-1 does not beat wanda: perplexity 40.0 against 40.0 (dense 22.8)."
 
 
 @pytest.mark.parametrize(("allowed", "words"), [(0.9, "stays within the 90 %"), (0.5, "breaks the 50 %")])
 def test_the_limit_that_was_asked_for_is_answered(story: Any, allowed: float, words: str) -> None:
     story.goal = Goal(model="tiny", sparsity=0.5, max_perplexity_rise=allowed)
-    assert words in summary(story.whole().events).verdict
+    assert words in summary(History.of(story.whole().events)).verdict
 
 
 def test_a_named_method_is_the_result_not_its_own_reference(story: Any) -> None:
     story.goal = Goal(model="tiny", sparsity=0.5, method="wanda")
     story.start().final("dense", 22.8, None, 0.0).final("wanda", 50.9, "W * X").finish("wanda")
-    result = summary(story.events)
+    result = summary(History.of(story.events))
     assert result.verdict == "wanda: perplexity 50.9 (dense 22.8)."
     assert result.as_json()["perplexity"]["references"] == {}
 
@@ -140,9 +142,9 @@ def test_a_named_method_is_the_result_not_its_own_reference(story: Any) -> None:
 def test_every_moment_of_a_run_can_be_reported(story: Any) -> None:
     events = story.whole().events
     with pytest.raises(SecateurError, match="not started yet"):
-        summary([])
+        summary(History.of([]))
     for end in range(1, len(events) + 1):
-        result = summary(events[:end])
+        result = summary(History.of(events[:end]))
         assert render_html(result).count("<h1>") == 1
         assert render_markdown(result).startswith("# tiny")
         assert result.as_json()["run"] == "calm-heron-7"
@@ -150,19 +152,19 @@ def test_every_moment_of_a_run_can_be_reported(story: Any) -> None:
 
 def test_a_second_winner_is_told_of_and_the_first_is_no_reference(story: Any) -> None:
     story.whole()
-    assert "in turn" not in summary(story.events).verdict
+    assert "in turn" not in summary(History.of(story.events)).verdict
     story.events.append(Extended(candidates=1))
     story.propose("c-4", "W").measure("c-4", 0.7).final("c-4", 40.0, "W").finish("c-4")
-    found = summary(story.events)
+    found = summary(History.of(story.events))
     assert [row.name for row in found.table] == ["dense", "wanda", "c-4"]
     assert found.verdict.endswith("The held-out text was read for 2 winners in turn.")
 
 
 def test_the_state_is_that_of_the_last_engine(story: Any) -> None:
     failed = [*story.start().events, RunFailed(reason="disk full")]
-    assert summary(failed).state == "failed: disk full"
-    assert summary([*failed, failed[0], RunInterrupted()]).state == "not finished"
-    assert summary(story.whole().events).state == "finished"
+    assert summary(History.of(failed)).state == "failed: disk full"
+    assert summary(History.of([*failed, failed[0], RunInterrupted()])).state == "not finished"
+    assert summary(History.of(story.whole().events)).state == "finished"
 
 
 def test_text_from_the_journal_cannot_act(story: Any) -> None:
@@ -171,7 +173,7 @@ def test_text_from_the_journal_cannot_act(story: Any) -> None:
     story.start().survey().reference(NASTY, 1.0).propose("c-1", NASTY).measure("c-1", 0.5)
     story.final("dense", 22.8, None, 0.0).final(NASTY, 30.0, NASTY).final("c-1", 25.0, NASTY).finish("c-1")
     story.events.append(RunFailed(reason=NASTY))
-    result = summary(story.events)
+    result = summary(History.of(story.events))
     page = Tags(render_html(result))
     assert "script" not in page.tags
     assert "a" not in page.tags
@@ -192,7 +194,7 @@ def test_nothing_that_a_model_wrote_becomes_a_link(text: str, story: Any) -> Non
     story.events[-2] = CandidateProposed(candidate=story.events[-2].candidate.model_copy(update={"why": text}))
     story.final("dense", 22.8, None, 0.0).final("c-1", 25.0, "W").finish("c-1")
     story.events.append(Thought(id="t-1", kind="lesson", text=text, generation=1))
-    found, graph = summary(story.events), thought_graph(story.events)
+    found, graph = summary(History.of(story.events)), thought_graph(History.of(story.events))
     page = Tags(MarkdownIt("gfm-like").render(render_markdown(found, graph)))
     assert not page.links
     assert not {"a", "img", "script"} & set(page.tags)
@@ -205,7 +207,7 @@ def test_nothing_turns_the_direction_of_writing(story: Any) -> None:
     story.start().survey().propose("c-1", "W").measure("c-1", 0.5)
     story.final("dense", 22.8, None, 0.0).final("c-1", 25.0, "W").finish("c-1")
     story.events.append(Thought(id="t-1", kind="lesson", text=f"spare{TURNED}it", generation=1))
-    found, graph = summary(story.events), thought_graph(story.events)
+    found, graph = summary(History.of(story.events)), thought_graph(History.of(story.events))
     assert story.events[-1].text == "spare????it"
     for page in (render_markdown(found, graph), render_html(found, graph), render_card(found, TURNED)):
         assert not set(TURNED) & set(page)
@@ -219,11 +221,12 @@ def continued(name: str, *texts: str) -> Continued:
 
 def test_dense_and_result_stand_side_by_side_and_cannot_act(story: Any) -> None:
     story.whole()
-    assert "Side by side" not in render_html(summary(story.events)) + render_markdown(summary(story.events))
+    found = summary(History.of(story.events))
+    assert "Side by side" not in render_html(found) + render_markdown(found)
     story.events.append(continued("c-2", f"ours {NASTY}\n{LINKS}\x1b[31m{TURNED}", "  \n"))
-    assert summary(story.events).sides == ()
+    assert summary(History.of(story.events)).sides == ()
     story.events.append(decode(encode(continued("dense", f"theirs {NASTY}", "another"))))
-    found = summary(story.events)
+    found = summary(History.of(story.events))
     assert [(dense.text[:6], ours.text[:4]) for dense, ours in found.sides] == [("theirs", "ours"), ("anothe", "  \n")]
     html, markdown = render_html(found), render_markdown(found)
     page, read = Tags(html), Tags(MarkdownIt("gfm-like").render(markdown))
@@ -247,7 +250,7 @@ def test_the_winner_is_shown_with_its_ancestors(story: Any) -> None:
     proposed = [event for event in story.events if isinstance(event, CandidateProposed)]
     child = proposed[1].candidate.model_copy(update={"parents": ("c-1", "c-99"), "operator": "crossover"})
     story.events[story.events.index(proposed[1])] = CandidateProposed(at=proposed[1].at, candidate=child)
-    section = render_markdown(summary(story.events)).split("## How the winner came about")[1].split("##")[0]
+    section = render_markdown(summary(History.of(story.events))).split("## How the winner came about")[1].split("##")[0]
     assert section.splitlines()[2:4] == [
         "- c-2, KL 0.900, crossover of c-1, c-99: a try",
         "- c-1, KL 1.00, mutate: a try",
@@ -257,7 +260,7 @@ def test_the_winner_is_shown_with_its_ancestors(story: Any) -> None:
 def test_a_winner_without_a_divergence_has_a_lineage_but_is_no_trial(story: Any) -> None:
     story.whole()
     story.propose("c-4", "sqr(W) / D").final("c-4", 40.0, "sqr(W) / D")
-    result = summary(story.events, best="c-4")
+    result = summary(History.of(story.events), best="c-4")
     assert [candidate.id for candidate in result.lineage] == ["c-4"]
     assert "c-4, mutate: a try" in render_markdown(result)
     assert "c-4" not in [trial.candidate.id for trial in result.trials]
@@ -268,7 +271,7 @@ def test_selection_perplexities_are_no_divergences(story: Any) -> None:
     for name, value in (("c-1", 60.0), ("c-2", 58.5)):
         measurement = story.measurement(value, "perplexity", tokens=99_999)
         story.events.append(CandidateMeasured(candidate_id=name, recipe_id="r", measurement=measurement))
-    result = summary(story.events)
+    result = summary(History.of(story.events))
     assert [trial.value for trial in result.trials] == [0.5]
     assert result.spent.candidates == 1
     assert [(trial.candidate.id, trial.value) for trial in result.finalists] == [("c-2", 58.5), ("c-1", 60.0)]
@@ -277,7 +280,7 @@ def test_selection_perplexities_are_no_divergences(story: Any) -> None:
 
 
 def test_the_page_is_whole_and_its_plots_are_valid(story: Any) -> None:
-    page = render_html(summary(story.whole().events))
+    page = render_html(summary(History.of(story.whole().events)))
     assert "http://" not in page
     assert "https://" not in page
     plots = [ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>") for part in page.split("<svg")[1:]]
@@ -289,7 +292,7 @@ def test_the_page_is_whole_and_its_plots_are_valid(story: Any) -> None:
 
 
 def test_the_pareto_front_joins_what_nothing_beats_in_size_and_quality(story: Any) -> None:
-    plot = ET.fromstring(str(pareto(summary(story.whole().events).table)))
+    plot = ET.fromstring(str(pareto(summary(History.of(story.whole().events)).table)))
     dots = {dot.findtext("title"): dot for dot in plot.findall("circle")}
     assert set(dots) == {"dense 22.8", "wanda 50.9", "c-2 41.9"}
     line = str(plot.find("path").get("d"))  # type: ignore[union-attr]
@@ -303,7 +306,7 @@ def test_lower_divergence_is_drawn_lower(story: Any) -> None:
     story.start().survey()
     for place, value in enumerate((1.0, 0.5, 2.0, math.inf, 0.0), start=1):
         story.propose(f"c-{place}", f"W * {place}").measure(f"c-{place}", value)
-    page = render_html(summary(story.events))
+    page = render_html(summary(History.of(story.events)))
     plot = ET.fromstring("<svg" + page.split("<svg")[1].split("</svg>")[0] + "</svg>")
     heights = [float(circle.get("cy", "nan")) for circle in plot.findall("circle")]
     assert heights[2] < heights[0] < heights[1]
@@ -339,13 +342,13 @@ def test_thoughts_are_in_the_page_and_cannot_act(story: Any) -> None:
     story.whole()
     story.events.append(Thought(id="t-1", kind="lesson", text="<script>X</script> helps", about=("c-2",), generation=1))
     story.propose("c-4", "W", parents=("c-2",), thoughts=("t-1",), generation=1).measure("c-4", 1.2)
-    graph = thought_graph(story.events)
-    page = render_html(summary(story.events), graph)
+    graph = thought_graph(History.of(story.events))
+    page = render_html(summary(History.of(story.events)), graph)
     drawn = page[page.index('<svg class="family"') : page.index("</svg>", page.index('<svg class="family"'))]
     root = ET.fromstring(drawn + "</svg>")
     assert {text.text.split()[0] for text in root.iter("text") if text.text} == {"c-1", "c-2", "c-3", "c-4", "t-1"}
     assert drawn.count('class="edge hurt"') == 1
     assert "<script>" not in page
     assert "&lt;script&gt;X" in page
-    assert "helps (t-1, generation 1)" in render_markdown(summary(story.events), graph)
-    assert "<h2>Thoughts" not in render_html(summary(story.events))
+    assert "helps (t-1, generation 1)" in render_markdown(summary(History.of(story.events)), graph)
+    assert "<h2>Thoughts" not in render_html(summary(History.of(story.events)))

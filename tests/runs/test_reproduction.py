@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.events import Event, Extended, RunStarted, SurveyDone, Timed
+from runs.fold.history import History
 from runs.goal import Goal
 from runs.report import write
 from runs.report.reproducible import reproduction
@@ -59,7 +60,7 @@ def known_again(events: Sequence[Event]) -> list[Event]:
 
 def test_a_journal_becomes_the_table_and_all_that_decides_it(story: Any) -> None:
     story.goal = Goal(model="tiny", sparsity=0.5, calibration=Calibration(source="/my.txt", seed=3), seed=5)
-    found = reproduction(known_again(story.whole().events))
+    found = reproduction(History.of(known_again(story.whole().events)))
     assert found is not None
     assert [(row.name, row.role, row.perplexity, row.sparsity, row.tokens) for row in found.rows] == [
         ("dense", "dense", 22.8, 0.0, 2048),
@@ -77,10 +78,10 @@ def test_a_journal_becomes_the_table_and_all_that_decides_it(story: Any) -> None
 def test_there_is_none_before_a_table_and_none_of_an_old_journal(story: Any) -> None:
     events = known_again(story.whole().events)
     first = next(i for i, event in enumerate(events) if event.event == "final_measured")
-    assert [reproduction(events[:end]) is None for end in (1, first, first + 1)] == [True, True, False]
-    assert reproduction(story.events) is None
+    assert [reproduction(History.of(events[:end])) is None for end in (1, first, first + 1)] == [True, True, False]
+    assert reproduction(History.of(story.events)) is None
     with pytest.raises(SecateurError, match="not started yet"):
-        reproduction([])
+        reproduction(History.of([]))
 
 
 def test_the_machine_is_that_of_the_engine_that_measured_the_result(story: Any) -> None:
@@ -88,12 +89,13 @@ def test_the_machine_is_that_of_the_engine_that_measured_the_result(story: Any) 
     other = events[0].model_copy(update={"threads": 8})
     last = next(i for i, event in enumerate(events) if getattr(event, "name", "") == "c-2")
     resumed, read_later = [*events[:last], other, *events[last:]], [*events, Extended(candidates=1), other]
-    assert [found.machine.threads for found in map(reproduction, (resumed, read_later)) if found] == [8, 2]
+    found = [reproduction(History.of(of)) for of in (resumed, read_later)]
+    assert [of.machine.threads for of in found if of] == [8, 2]
 
 
 def test_what_layers_cost_is_kept(story: Any) -> None:
     timed = Timed(request=REQUEST, attention={1: 0.1, 2: 0.25}, mlp={8: 1 / 3}, whole=1.5)
-    found = reproduction([*known_again(story.whole().events), timed])
+    found = reproduction(History.of([*known_again(story.whole().events), timed]))
     assert found is not None
     assert found.times == Times(request=REQUEST, attention={1: 0.1, 2: 0.25}, mlp={8: 1 / 3}, whole=1.5)
 
@@ -104,7 +106,7 @@ def test_it_is_written_beside_the_report_which_says_how_to_use_it(tmp_path: Path
     for event in known_again(story.whole().events):
         run.journal.append(event)
     write(run)
-    assert load(run.reproduction_file) == reproduction(run.read())
+    assert load(run.reproduction_file) == reproduction(run.history())
     command = f"secateur reproduce '{run.reproduction_file}'"
     assert f"- again: `{command}` measures this table anew" in run.report_md.read_text()
     assert f"<code>{command.replace(chr(39), '&#39;')}</code>" in run.report_html.read_text()

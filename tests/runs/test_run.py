@@ -169,11 +169,11 @@ def test_what_was_said_is_heard_once(tmp_path: Path, story: Any) -> None:
     run = create(tmp_path, GOAL)
     run.say("only 2:4 from here")
     run.journal.append(story.start().events[-1])
-    first = run.unheard(run.journal.read())
+    first = run.unheard(run.history())
     assert [said.text for said in first] == ["only 2:4 from here"]
     run.journal.append(first[0])
     run.say("explain c-12")
-    assert [said.text for said in run.unheard(run.journal.read())] == ["explain c-12"]
+    assert [said.text for said in run.unheard(run.history())] == ["explain c-12"]
     assert isinstance(run.journal.read()[-1], Said)
 
 

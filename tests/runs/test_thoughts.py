@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runs.events import Event, Likened, Thought
+from runs.fold.history import History
 from runs.fold.thoughts import thought_graph
 from runs.report.graph import dot, listing, mermaid
 
@@ -29,7 +30,7 @@ def family(story: Any) -> list[Event]:
 
 
 def test_nodes_and_edges_are_what_the_journal_says(story: Any) -> None:
-    graph = thought_graph(family(story))
+    graph = thought_graph(History.of(family(story)))
     kinds = {node.id: node.kind for node in graph.nodes.values()}
     assert kinds == {
         "t-1": "hypothesis",
@@ -59,7 +60,7 @@ def test_nodes_and_edges_are_what_the_journal_says(story: Any) -> None:
 def test_changes_are_weighed_at_the_most_tokens_that_both_have(story: Any) -> None:
     family(story)
     story.measure("c-1", 0.8, tokens=16384).measure("c-2", 0.75, tokens=16384).measure("c-3", 0.1, tokens=999)
-    graph = thought_graph(story.events)
+    graph = thought_graph(History.of(story.events))
     weights = {e.source: e.weight for e in graph.reaching("c-1", "derived-from") if e.source.startswith("c-")}
     assert weights == {"c-2": pytest.approx(0.05), "c-3": pytest.approx(-0.2)}
 
@@ -67,7 +68,7 @@ def test_changes_are_weighed_at_the_most_tokens_that_both_have(story: Any) -> No
 def test_every_moment_of_a_journal_gives_a_graph(story: Any) -> None:
     events = family(story)
     for length in range(len(events) + 1):
-        graph = thought_graph(events[:length])
+        graph = thought_graph(History.of(events[:length]))
         for edge in graph.edges:
             assert {edge.source, edge.target} <= graph.nodes.keys()
         assert listing(graph)
@@ -77,7 +78,7 @@ def test_every_moment_of_a_journal_gives_a_graph(story: Any) -> None:
 def test_drawings_hold_every_node_and_edge_once_and_text_cannot_act(story: Any) -> None:
     events = family(story)
     events.append(Thought(id="t-3", kind="lesson", text='"]; evil -> x; click t-1 "javascript:x"|', generation=1))
-    graph = thought_graph(events)
+    graph = thought_graph(History.of(events))
     lines = dot(graph).splitlines()
     assert sum(" -> " in line and "[label=" in line.split(" -> ")[1] for line in lines if "evil" not in line) == len(
         graph.edges
@@ -91,8 +92,8 @@ def test_drawings_hold_every_node_and_edge_once_and_text_cannot_act(story: Any) 
 
 
 def test_the_listing_reads_by_generation(story: Any) -> None:
-    text = listing(thought_graph(family(story)))
+    text = listing(thought_graph(History.of(family(story))))
     assert text.index("generation 0") < text.index("t-1") < text.index("c-3") < text.index("generation 1")
     assert "derived-from c-1 (KL -0.2000)" in text
     assert "outcome contradicts t-1 (KL +0.2000)" in text
-    assert listing(thought_graph([])) == "no thoughts yet"
+    assert listing(thought_graph(History.of([]))) == "no thoughts yet"

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from memory.index import Memory
-from memory.remembered import from_events
-from runs.events import Answered, Asked, Message, ToolCall
+from memory.remembered import of_run
+from runs.events import Answered, Asked
+from runs.fold.history import History
 from runs.goal import Goal
+from runs.messages import Message, ToolCall
 from runs.run import create
 from tui.cli import run
 from tui.cli.edge import exit_code
@@ -163,7 +165,7 @@ def test_runs_and_memory_of_an_empty_home(tmp_path: Path, capsys: pytest.Capture
 def test_memory_lists_winners_without_a_divergence(
     story: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = from_events(story.whole().events)
+    known = of_run(History.of(story.whole().events))
     bare = known[0].model_copy(update={"id": "calm-heron-7/c-99", "divergence": None, "perplexity": 37.5})
     Memory(tmp_path).upsert([*known, bare])
     assert run(["memory", "search", "--home", str(tmp_path)]) == 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runs.events import FinalMeasured
+from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.goal import Goal
 from runs.report import render_card
@@ -86,14 +87,14 @@ def test_perplexities_of_two_texts_do_not_stand_in_one_column(
 
 
 def test_zeros_are_said_to_change_neither_size_nor_speed(finished: Run, new_story: Any) -> None:
-    plain = summary(finished.journal.read())
+    plain = summary(finished.history())
     said = "ame size and same speed: unstructured zeros alone make nothing faster."
     assert f"  s{said}" in comparison(plain, finished).splitlines()
     assert f"S{said} That takes a runtime" in render_card(plain, "")
     assert "restore" not in render_card(plain, "")
 
     goal = Goal(model="tiny", sparsity=0.5, compress=True, masks=True)
-    packed = summary(new_story(goal=goal).whole().events)
+    packed = summary(History.of(new_story(goal=goal).whole().events))
     assert "  smaller on disk, same size and same speed once opened: uns" in comparison(packed, finished)
     card = render_card(packed, "")
     assert "\n\nSmaller on disk, same size and same speed once opened: unstructured zeros" in card

@@ -13,9 +13,10 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, OptionList, TabbedContent, TabPane, Tree
 
 from memory.index import Memory
-from memory.remembered import from_events
+from memory.remembered import of_run
 from runs.candidate import Candidate
 from runs.events import CandidateProposed, Event, Extended, Likened, Stage, SurveyDone, Thought
+from runs.fold.history import History
 from runs.fold.thoughts import thought_graph
 from runs.goal import Budget, Goal
 from runs.report.front import front
@@ -213,7 +214,7 @@ def told(lines: Any, depth: int = 0) -> list[str]:
 
 def test_the_outline_tells_every_edge_once_and_in_words(family: Any) -> None:
     of_obs = ", compensation OBS, unstructured per row. a try"
-    assert told(outline(thought_graph(family.events))) == [
+    assert told(outline(thought_graph(History.of(family.events)))) == [
         "lessons",
         "  t-2  keep X",
         "    contradicts t-1",
@@ -284,9 +285,10 @@ def test_thoughts_that_come_leave_the_cursor_and_what_is_open_alone(family: Any)
         await pilot.press("up")
         assert cursor(pane) == "generation 1"
         await pilot.press("space")
+        told = len(family.events)
         more = family.propose("c-4", "X", parents=("c-2",)).reject("c-4", "same as c-2").measure("c-2", 0.4, 16384)
         more.events.append(Thought(id="t-3", kind="lesson", text="stop", generation=1))
-        for event in more.events[len(view.events) :]:
+        for event in more.events[told:]:
             view.observe(event)
         pane.show(view)
         await pilot.pause()
@@ -388,7 +390,7 @@ def test_the_front_is_what_no_other_beats() -> None:
 @pytest.fixture
 def home(tmp_path: Path, story: Any) -> Path:
     """A home that remembers c-1 and c-2 of one run."""
-    Memory(tmp_path).upsert(from_events(story.whole().events))
+    Memory(tmp_path).upsert(of_run(History.of(story.whole().events)))
     return tmp_path
 
 

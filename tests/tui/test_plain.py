@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from runs.events import CandidateMeasured, Event, Note, Progress, Stage
-from runs.fold.tally import Tally, short_time
+from runs.fold.history import History
+from runs.fold.tally import eta
+from runs.fold.words import short_time
 from runs.goal import Budget, Goal
 from tui.text.plain import Plain
 
@@ -79,22 +81,17 @@ def test_a_terminal_shows_the_same_stages_in_place(events: list[Event]) -> None:
 
 def test_a_resumed_run_knows_its_best_and_judges_the_pace_anew(events: list[Event], new_story: Any) -> None:
     killed = events[:12]
-    tally = Tally()
-    for event in killed:
-        tally.observe(event)
-    assert tally.best == "c-1"
+    history = History.of(killed)
+    assert history.best == "c-1"
     later = new_story(goal=Goal(model="tiny", sparsity=0.5, budget=Budget(candidates=4)), events=[*events])
     for event in later.start().events[len(events) :]:
-        tally.observe(event)
-    assert tally.best == "c-1"
-    assert tally.eta is None
+        history.observe(event)
+    assert history.best == "c-1"
+    assert eta(history) is None
 
 
 def test_the_leader_is_judged_on_the_most_tokens(events: list[Event]) -> None:
-    tally = Tally()
-    for event in events:
-        tally.observe(event)
-    assert tally.best == "c-2"
+    assert History.of(events).best == "c-2"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (100, "1:40"), (3729, "1:02:09")])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.run import Status, list_runs
 from tests.tui.terminal import Terminal
@@ -58,8 +59,8 @@ def test_from_an_empty_home_to_a_pruned_model(tmp_path: Path) -> None:
 
     (run,) = list_runs(home)
     events = run.journal.read()
-    assert run.status(events) is Status.FINISHED
-    found = summary(events)
+    assert run.status(History.of(events)) is Status.FINISHED
+    found = summary(History.of(events))
     assert (found.spent.candidates, found.winner is not None) == (6, True)
     assert (run.model_folder / "model.safetensors").stat().st_size > 0
 

@@ -37,7 +37,7 @@ def test_a_run_becomes_a_conversation(story: Any) -> None:
     labels = [entry.label for entry in view.entries if isinstance(entry, Words)]
     assert labels == ["selected", "saved", "secateur"]
     assert view.state == "finished"
-    assert view.best == [1.0, 0.8, 0.8]
+    assert view.history.lowest == [1.0, 0.8, 0.8]
     assert view.outcome("c-2") == "KL 0.800 over 2,048 tokens, KL 0.900 over 16,384 tokens, 41.9 on the held-out text"
     assert view.outcome("c-3") == "rejected: duplicate of c-1"
 

@@ -105,7 +105,7 @@ class Doing:
         from runs.fold.summary import summary
         from tui.text.comparison import side_by_side
 
-        text = side_by_side([summary(run.read()) for run in runs])
+        text = side_by_side([summary(run.history()) for run in runs])
         self._app.call_from_thread(self._app.push_screen, Reading("runs side by side", text))
 
     def command_report(self) -> None:

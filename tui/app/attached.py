@@ -54,7 +54,7 @@ class Attached:
         if self.view.state in ("working", "new") and not self.working:
             self.read()  # what it wrote last
             if self.view.state == "working":
-                self.view.died()
+                self.view.history.died()
         if self.engine is None or not self.engine.gone:
             return ""
         problem, self.engine = self.engine.problem, None

@@ -13,7 +13,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from runs.fold.summary import describe, number
+from runs.fold.summary import describe
+from runs.fold.words import number
 from tools.recipe.measurement import Measurement
 from tui.app.view import RunView
 

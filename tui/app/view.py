@@ -1,4 +1,5 @@
-"""What a screen shows of a run: a fold over its events. It knows no widgets, so it is tested without a terminal.
+"""What a screen shows of a run: its history, and its events as a conversation. It knows no widgets, so it is tested
+without a terminal.
 
 The conversation is a list of entries that only grows; an entry may still change (a reply being spoken, a candidate
 being measured). `drain` says which entries changed since it was asked last.
@@ -8,13 +9,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from runs.budget import Ledger, Spent
+from runs.budget import Budget, Spent
 from runs.candidate import Candidate
 from runs.events import (
     Answered,
-    Asked,
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
@@ -25,21 +24,18 @@ from runs.events import (
     RunFailed,
     RunFinished,
     RunInterrupted,
-    RunStarted,
     Said,
     Saved,
     Selected,
     SpeedMeasured,
     Spoke,
-    Stage,
     TasksAnswered,
     Thought,
     ToolUsed,
 )
 from runs.fold.history import History
-from runs.fold.summary import number
-from runs.fold.tally import Step, Tally
-from runs.goal import Budget
+from runs.fold.stages import Step
+from runs.fold.words import number
 from tools.measure.tasks.words import shown
 
 DOING = {"model": "opening", "statistics": "surveying", "times": "timing", "memory": "recalling", "search": "measuring"}
@@ -102,21 +98,8 @@ Entry = Words | Speech | ToolLine | Card
 class RunView:
     """Everything a screen knows of one run."""
 
-    tally: Tally = field(default_factory=Tally)
     history: History = field(default_factory=History)
-    events: list[Event] = field(default_factory=list)
-    """All but the pieces of speech, which the answers hold again."""
     entries: list[Entry] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)
-    """Lowest divergence after each measured candidate."""
-    state: str = "new"
-    """`new`, `working`, `finished`, `failed` or `interrupted`, as the journal tells."""
-    winner: str | None = None
-    """Of a run that came to its end."""
-    asking: bool = False
-    """Whether an LLM is thinking now."""
-    last: datetime | None = None
-    _ledger: Ledger = field(default_factory=lambda: Ledger(Budget(), []))
     _changed: set[int] = field(default_factory=set)
     _speech: dict[str, int] = field(default_factory=dict)
     _cards: dict[str, int] = field(default_factory=dict)
@@ -124,21 +107,20 @@ class RunView:
 
     @property
     def run(self) -> str:
-        return self.tally.run
+        return self.history.run
+
+    @property
+    def state(self) -> str:
+        return self.history.state
 
     @property
     def spent(self) -> Spent:
-        return self._ledger.spent
+        return self.history.ledger.spent
 
     @property
     def budget(self) -> Budget:
         """What may be spent on the whole, with what a person allowed since."""
-        return self._ledger.budget
-
-    def died(self) -> None:
-        """The engine is gone and had no time to say so."""
-        self.state, self.asking = "interrupted", False
-        self._ledger.stand_still()
+        return self.history.ledger.budget
 
     @property
     def over(self) -> bool:
@@ -148,7 +130,7 @@ class RunView:
     @property
     def leader(self) -> str | None:
         """The winner, or who leads the search."""
-        return self.winner or self.tally.best
+        return self.history.winner or self.history.best
 
     @property
     def generation(self) -> int:
@@ -159,9 +141,9 @@ class RunView:
         """What goes on, in a word."""
         if self.state != "working":
             return self.state
-        step = self.tally.step
+        step = self.history.stages.step
         name = "starting" if step is None else DOING.get(step.name, step.name)
-        return "designing" if self.asking else name
+        return "designing" if self.history.asking else name
 
     def drain(self) -> list[int]:
         """Entries that are new or changed since the last call, in order."""
@@ -180,50 +162,23 @@ class RunView:
 
     def observe(self, event: Event) -> None:
         """Take one event."""
-        self.last = event.at
-        if isinstance(event, Said | Replied) and event.text in self._echoed:
-            self._echoed.remove(event.text)
-            self.history.observe(event)
-            return
-        if isinstance(event, Spoke):
-            self._hear(event)
-            return
-        if isinstance(event, RunStarted) and not self.events:
-            self._ledger.budget = event.goal.budget
-        self.events.append(event)
-        self._ledger.observe(event)
+        step = self.history.stages.step
         self.history.observe(event)
-        if (ended := self.tally.observe(event)) is not None:
-            self._tell(ended)
-        self._follow(event)
+        if step is not None and step.seconds is not None:
+            self._tell(step)
         self._converse(event)
 
-    def _follow(self, event: Event) -> None:
-        """The state of the run."""
-        match event:
-            case RunStarted():
-                self.state, self.asking, self.winner = "working", False, None
-            case RunFinished(best=best):
-                self.state, self.winner = "finished", best
-                for name in self._cards:
-                    self._touch(name)
-            case RunFailed():
-                self.state = "failed"
-            case RunInterrupted():
-                self.state = "interrupted"
-            case Asked():
-                self.asking = True
-            case Answered() | Stage():
-                self.asking = False
-            case _:
-                pass
-
     def _converse(self, event: Event) -> None:
+        """An event as an entry of the conversation."""
         match event:
+            case Said(text=text) | Replied(text=text) if text in self._echoed:
+                self._echoed.remove(text)
             case Said(text=text):
                 self._add(Words("you", text))
             case Replied(text=text):
                 self._add(Words("secateur", text))
+            case Spoke():
+                self._hear(event)
             case Note(text=text):
                 self._add(Words("note", text))
             case Thought(kind=kind, text=text, id=name):
@@ -232,11 +187,18 @@ class RunView:
                 self._add(ToolLine(name, arguments, result, seconds))
             case Answered():
                 self._answered(event)
+            case _:
+                self._conclude(event)
+
+    def _conclude(self, event: Event) -> None:
+        """The run ends, for good or not; the model is saved."""
+        match event:
             case RunFailed(reason=reason):
                 self._add(Words("error", reason))
             case RunInterrupted():
                 self._add(Words("note", f"interrupted; /resume {self.run} goes on where it stopped"))
             case RunFinished(summary=text):
+                self._changed |= {*self._cards.values()}
                 self._add(Words("secateur", text))
             case Saved(folder=folder, verified=verified):
                 self._add(Words("saved", f"{folder}   checked: {verified}"))
@@ -251,17 +213,11 @@ class RunView:
             case CandidateProposed(candidate=candidate):
                 self._cards[candidate.id] = len(self.entries)
                 self._add(Card(candidate))
-            case CandidateMeasured(candidate_id=name, measurement=measured):
-                if measured.kind == "divergence":
-                    self.best.append(min([measured.value, *self.best[-1:]]))
-                self._touch(name)
-            case CandidateRejected(candidate_id=name):
+            case CandidateMeasured(candidate_id=name) | CandidateRejected(candidate_id=name) | FinalMeasured(name=name):
                 self._touch(name)
             case Selected(generation=generation, population=population, best=best):
                 alive = ", ".join(population)
                 self._add(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
-            case FinalMeasured(name=name):
-                self._touch(name)
             case TasksAnswered(name=name, scores=scores):
                 told = ", ".join(f"{task} {shown(score)}" for task, score in scores.tasks.items())
                 part = " (judging part)" if scores.protocol.plan.part == "judge" else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,7 @@ from tui.cli import options
 from tui.cli.edge import complain, print_json, settings
 
 if TYPE_CHECKING:
-    from runs.events import Event
+    from runs.fold.history import History
     from runs.run import Run
 
 app = typer.Typer(help="List, show, compare, report or remove runs.", rich_markup_mode=None)
@@ -77,15 +76,15 @@ def show(
     from tui.text.comparison import comparison
 
     found = _open(run, home)
-    events = _read(found)
+    history = _read(found)
     if thoughts:
-        print(_drawn(events, drawing))
+        print(_drawn(history, drawing))
         return
     if prompts:
-        print(_spoken(events))
+        print(_spoken(history))
         return
-    result = summary(events)
-    status = str(found.status(events))
+    result = summary(history)
+    status = str(found.status(history))
     if json:
         print_json({"status": status, "goal": found.goal.model_dump(mode="json")} | result.as_json())
     else:
@@ -93,18 +92,18 @@ def show(
         print(comparison(result, found))
 
 
-def _drawn(events: Sequence[Event], drawing: Drawing) -> str:
+def _drawn(history: History, drawing: Drawing) -> str:
     from runs.fold.thoughts import thought_graph
     from runs.report.graph import dot, listing, mermaid
 
     draw = {Drawing.TEXT: listing, Drawing.DOT: dot, Drawing.MERMAID: mermaid}[drawing]
-    return draw(thought_graph(events))
+    return draw(thought_graph(history))
 
 
-def _spoken(events: Sequence[Event]) -> str:
+def _spoken(history: History) -> str:
     from runs.report.transcript import transcript
 
-    return transcript(events) or "no LLM was asked in this run"
+    return transcript(history) or "no LLM was asked in this run"
 
 
 @app.command()
@@ -140,23 +139,23 @@ def replay(
     run: options.RunName, home: options.Home = None, json: options.Json = False, threads: options.Threads = None
 ) -> None:
     """Do a run again without its LLM: from the answers in its journal, to the same end."""
-    from runs.budget import Budget, Ledger
-    from runs.events import Recalled, SurveyDone, Timed
+    from runs.budget import Budget
     from runs.run import create
     from tui.cli.prune import carry_to_end
 
     found = settings(home, threads=threads)
     old = _open(run, home)
-    events = old.read()
+    before = old.history()
     talked = old.goal.designer not in ("builtin", "random", "evolution") and not old.goal.designer.startswith("replay:")
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
     # Whatever ended the search then, a limit or a person: it ends after as many candidates now.
-    budget = Budget(candidates=max(1, Ledger(old.goal.budget, events).spent.candidates))
+    budget = Budget(candidates=max(1, before.ledger.settled.candidates))
     found.use_threads()
     new = create(found.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
     # Memory knows more by now, times would be others, and another model or text would not come to the same end.
-    for known in [event for event in events if isinstance(event, SurveyDone | Timed | Recalled)]:
-        new.journal.append(known.model_copy(update={"at": datetime.now(UTC)}))
+    for known in (before.survey, before.timed, before.recalled):
+        if known is not None:
+            new.journal.append(known.model_copy(update={"at": datetime.now(UTC)}))
     carry_to_end(new, json=json)
 
 
@@ -187,15 +186,12 @@ def _open(name: str, home: options.Home) -> Run:
     return open_run(settings(home).home, name)
 
 
-def _read(run: Run) -> list[Event]:
-    """The events of a run; lines that are lost are told of on stderr."""
-    from runs.events import Unreadable
-
-    events = run.read()
-    for event in events:
-        if isinstance(event, Unreadable):
-            complain(f"run {run.id}: {event.text}")
-    return events
+def _read(run: Run) -> History:
+    """What a run has come to; lines that are lost are told of on stderr."""
+    history = run.history()
+    for problem in history.damage:
+        complain(f"run {run.id}: {problem}")
+    return history
 
 
 def _when(run: Run) -> str:

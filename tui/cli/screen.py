@@ -60,7 +60,7 @@ def _print(run: Run) -> None:
     with Plain() as printer:
         for event in run.follow():
             printer(event)
-    print(comparison(summary(run.journal.read()), run))
+    print(comparison(summary(run.history()), run))
 
 
 def serve(

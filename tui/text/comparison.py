@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from runs.fold.summary import number, summary
+from runs.fold.summary import summary
+from runs.fold.words import number
 from runs.goal import Goal
 from runs.report import Row, Summary
 from runs.run import Run, list_runs
@@ -53,7 +54,7 @@ def results(home: Path, run: Run) -> list[tuple[str, float, float]]:
         try:
             if not _alike(other.goal, run.goal):
                 continue
-            ours, theirs = (summary(of.read()) for of in (run, other))
+            ours, theirs = (summary(of.history()) for of in (run, other))
         except SecateurError:
             continue  # the list of runs tells of damage
         same = None in (ours.protocol, theirs.protocol) or _read(ours) == _read(theirs)

@@ -13,7 +13,10 @@ from rich.table import Column
 from rich.text import Text
 
 from runs.events import CandidateMeasured, CandidateRejected, Event, Note, RunFailed, RunStarted
-from runs.fold.tally import Step, Tally, shown
+from runs.fold.history import History
+from runs.fold.stages import Step
+from runs.fold.tally import standing
+from runs.fold.words import shown
 
 LABEL = 11
 """Width of the first column."""
@@ -36,7 +39,7 @@ class Plain:
         self._console = Console(
             file=stream, stderr=stream is None, force_terminal=terminal, highlight=False, markup=False, soft_wrap=True
         )
-        self._tally = Tally()
+        self._history = History()
         self._task: TaskID | None = None
         self._title: str | None = None
         """Held back until something is finished: a model that cannot be opened is told of in one line, not in three."""
@@ -65,13 +68,14 @@ class Plain:
     def recall(self, events: Iterable[Event]) -> None:
         """Take what happened before, without printing it: a resumed run knows its best."""
         for event in events:
-            self._tally.observe(event)
+            self._history.observe(event)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        ended = self._tally.observe(event)
-        if ended is not None and not isinstance(event, RunFailed):
-            self._finish(ended)
+        step = self._history.stages.step
+        self._history.observe(event)
+        if step is not None and step.seconds is not None and not isinstance(event, RunFailed):
+            self._finish(step)
         match event:
             case RunStarted(run=run, goal=goal):
                 self._title = f"{goal}   run {run}"
@@ -81,8 +85,8 @@ class Plain:
                 self._line(f"  {name:<{LABEL}} failed: {reason}")
             case CandidateMeasured(candidate_id=name, measurement=measurement) if self._bars is None:
                 searching = measurement.kind == "divergence"
-                standing = self._tally.search if searching else "perplexity on the selection text"
-                self._line(f"  {name:<{LABEL}} {shown(measurement):<12} {standing}")
+                what = standing(self._history) if searching else "perplexity on the selection text"
+                self._line(f"  {name:<{LABEL}} {shown(measurement):<12} {what}")
             case _:
                 pass
         self._refresh()
@@ -97,23 +101,24 @@ class Plain:
             self._title = None
 
     def _finish(self, step: Step) -> None:
+        text = standing(self._history) if step.name == "search" else step.text
         if self._bars is None:
-            self._line(f"  {step.name:<{LABEL}} {step.text:<60} {step.seconds or 0.0:8.1f} s")
+            self._line(f"  {step.name:<{LABEL}} {text:<60} {step.seconds or 0.0:8.1f} s")
         elif self._task is not None:
             total = step.total or 1
-            self._bars.update(self._task, text=step.text, total=total, completed=total, seconds=step.seconds)
+            self._bars.update(self._task, text=text, total=total, completed=total, seconds=step.seconds)
             self._bars.stop_task(self._task)
             self._task = None
 
     def _refresh(self) -> None:
         """Bring the live line of the running stage up to date."""
-        step = self._tally.step
+        step, ledger = self._history.stages.step, self._history.ledger
         if self._bars is None or step is None:
             return
         self._show_title()
         text, done, total = step.text, step.done, step.total
         if step.name == "search":
-            text, done, total = self._tally.search, len(self._tally.measured), self._tally.wanted or step.total
+            text, done, total = standing(self._history), len(ledger.charged), ledger.budget.candidates or step.total
         if self._task is None:
             self._task = self._bars.add_task("", total=total, name=step.name, text=text, seconds=None)
         self._bars.update(self._task, text=text, completed=done, total=total)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from runs.events import SurveyDone
-from runs.fold.summary import number
+from runs.fold.words import number
 from tui.app.widgets.bars import bar
 
 STATISTICS = ("skew", "kurtosis", "outliers", "redundancy")

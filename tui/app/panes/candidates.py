@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable, Sparkline, Static
 
-from runs.fold.summary import number
+from runs.fold.words import number
 from tools.recipe import Recipe
 from tui.app.panes.pane import OpenCandidate, Pane
 from tui.app.view import RunView
@@ -134,7 +134,7 @@ class CandidatesPane(Pane):
         found = sorted(rows(view), key=lambda row: row.key(self._column))
         if found != self._rows:
             self._fill(found)
-        curve = view.best
+        curve = view.history.lowest
         if len(curve) != self._drawn:
             self._drawn = len(curve)
             self.query_one("#curve", Sparkline).data = list(curve)

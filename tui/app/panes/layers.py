@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 
 from runs.events import SurveyDone
-from runs.fold.summary import number
+from runs.fold.words import number
 from tools.recipe import Allocation, Recipe
 from tui.app.panes.blocks import STATISTICS, Table, statistics
 from tui.app.panes.pane import Pane

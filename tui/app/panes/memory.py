@@ -17,7 +17,7 @@ from textual.worker import get_current_worker
 
 from memory.index import Memory
 from memory.remembered import Remembered
-from runs.fold.summary import number
+from runs.fold.words import number
 from tools.io.errors import SecateurError
 from tui.app.panes.pane import Pane
 from tui.app.view import RunView

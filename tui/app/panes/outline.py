@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runs.fold.summary import number
 from runs.fold.thoughts import Edge, EdgeKind, Node, ThoughtGraph
+from runs.fold.words import number
 
 _BACKWARDS: dict[EdgeKind, str] = {"supports": "supported by", "contradicts": "contradicted by"}
 

@@ -11,8 +11,9 @@ from textual.content import Content
 from textual.widgets import Sparkline, Static
 
 from runs.budget import Budget, Spent
-from runs.fold.summary import number
-from runs.fold.tally import Step, short_time
+from runs.fold.stages import Step
+from runs.fold.tally import eta
+from runs.fold.words import number, short_time
 from runs.report.front import front
 from tui.app.panes.pane import Pane
 from tui.app.view import RunView
@@ -26,7 +27,6 @@ DOES = {
     "times": "times blocks of several widths on this machine",
     "losses": "measures how much every block is missed",
     "memory": "looks for what past runs found on similar models",
-    "references": "measures the methods to beat",
     "search": "invents recipes and measures them",
     "finalists": "makes the best recipes in their final form",
     "test": "reads the held-out text, once",
@@ -87,7 +87,7 @@ class ProgressPane(Pane):
         self.query_one("#stage", Static).update(_stage(self._view, self.size.width))
         spent = budget(self._view.spent, self._view.budget, self.size.width)
         self.query_one("#spent", Static).update(spent)
-        self._draw_best([value for value in self._view.best if math.isfinite(value)])
+        self._draw_best([value for value in self._view.history.lowest if math.isfinite(value)])
         self._draw_plot(_points(self._view, self._others))
 
     def _draw_best(self, best: Sequence[float]) -> None:
@@ -135,13 +135,13 @@ def budget(spent: Spent, allowed: Budget, width: int) -> Content:
 
 def _stage(view: RunView, width: int) -> Content:
     """The stage with what it does, the time that went by and the time that is left."""
-    step, clock = view.tally.step, [f"{short_time(60 * view.spent.minutes)} gone"]
+    step, clock = view.history.stages.step, [f"{short_time(60 * view.spent.minutes)} gone"]
     if step is None:
         return Content.assemble((view.doing, "bold"), f"\n{clock[0]}")
     since = max(0.0, (datetime.now(UTC) - step.started).total_seconds())
     clock.append(f"{short_time(since)} in this stage")
-    if view.tally.eta is not None:
-        clock.append(f"about {short_time(view.tally.eta)} to go")
+    if (left := eta(view.history)) is not None:
+        clock.append(f"about {short_time(left)} to go")
     head = f"  {DOES.get(step.name, '')}".rstrip()
     return Content.assemble((step.name, "bold"), f"{head}\n{_detail(step, width)}{flow(clock, width)}")
 
@@ -155,7 +155,7 @@ def _detail(step: Step, width: int) -> str:
 def _points(view: RunView, others: Sequence[Point]) -> list[Point]:
     """Past runs and what this one measured on the held-out text."""
     points = [*others]
-    goal = view.tally.goal
+    goal = view.history.goal
     for name, final in view.history.finals.items():
         measured = final.measurement
         if measured.kind == "perplexity":

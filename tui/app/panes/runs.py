@@ -13,7 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Static
 
 from agent.session.settings import Settings
-from runs.fold.summary import number, summary
+from runs.fold.summary import summary
+from runs.fold.words import number
 from runs.run import Run, list_runs
 from tui.app.panes.pane import Pane, Wanted
 from tui.app.view import RunView
@@ -39,14 +40,14 @@ def known(run: Run) -> Known:
     Raises:
         SecateurError: its files are damaged.
     """
-    events = run.read()
-    found = summary(events) if events else None
+    history = run.history()
+    found = None if history.goal is None else summary(history)
     values = [None, None] if found is None else [found.dense, found.winner]
     dense, result = ("·" if row is None else number(row.perplexity) for row in values)
     when = datetime.fromtimestamp(run.created).strftime("%m-%d %H:%M")
     protocol = None if found is None else found.protocol
     read = "" if protocol is None else f"{protocol.text} {protocol.windows}x{protocol.length}"
-    return Known(run.id, when, str(run.status(events)), str(run.goal), dense, result, read)
+    return Known(run.id, when, str(run.status(history)), str(run.goal), dense, result, read)
 
 
 class RunsPane(Pane):

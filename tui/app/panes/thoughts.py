@@ -54,7 +54,7 @@ class ThoughtsPane(Pane):
     def show(self, view: RunView) -> None:
         if (counted := _count(view)) != self._counted:
             self._counted = counted
-            self._lines = outline(thought_graph(view.events))
+            self._lines = outline(thought_graph(view.history))
             self._draw()
 
     def on_resize(self) -> None:

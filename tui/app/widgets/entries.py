@@ -14,8 +14,9 @@ from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
 from runs.candidate import Candidate
-from runs.fold.summary import describe, number
+from runs.fold.summary import describe
 from runs.fold.thoughts import gain_over_parent
+from runs.fold.words import number
 from tui.app.view import Card, Entry, RunView, Speech, ToolLine, Words
 
 LABEL = 12

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from textual.color import Color
 from textual_plotext import PlotextPlot
 
-from runs.fold.summary import number
+from runs.fold.words import number
 from runs.report.front import front
 
 MARKERS = {"other": "o", "reference": "x", "result": "@"}

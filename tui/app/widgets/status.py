@@ -5,7 +5,8 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from runs.fold.tally import short_time
+from runs.fold.tally import eta
+from runs.fold.words import short_time
 from tui.app.view import RunView
 
 _SIGNS = {"finished": "✔", "failed": "✘", "interrupted": "‖", "new": "○"}
@@ -39,11 +40,11 @@ class StatusLine(Static):
 def parts(view: RunView, width: int) -> tuple[str, str]:
     """The left side and the state, in at most `width` columns together."""
     right = f"{_SIGNS.get(view.state, '●')} {view.doing}"
-    goal, spent, tally = view.tally.goal, view.spent, view.tally
-    wanted = f"/{tally.wanted}" if tally.wanted else ""
+    goal, spent, allowed = view.history.goal, view.spent, view.budget.candidates
+    wanted = f"/{allowed}" if allowed else ""
     clock = short_time(60 * spent.minutes)
-    if tally.eta is not None and view.state == "working":
-        clock += f" of ~{short_time(60 * spent.minutes + tally.eta)}"
+    if (left := eta(view.history)) is not None and view.state == "working":
+        clock += f" of ~{short_time(60 * spent.minutes + left)}"
     pieces = [  # in their order on the line, with what each is worth
         (9, "secateur"),
         (8, "" if goal is None else str(goal)),
