@@ -37,6 +37,7 @@ class Principle:
 
     @property
     def text(self) -> str:
+        """As a lesson."""
         word = "lower" if self.correlation < 0 else "higher"
         return (
             f"Over {self.candidates} candidates, {self.feature} goes with {word} KL "

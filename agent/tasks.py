@@ -65,6 +65,7 @@ class Desk:
         return evaluate(harness, subject, cache=context.cache, progress=_told(context.recorder))
 
     def close(self) -> None:
+        """End every lm-eval that was begun."""
         while self._open:
             self._open.popitem()[1].__exit__(None, None, None)
 

@@ -16,12 +16,11 @@ from agent.situation import pool_of
 from runs.events import Answered, Note
 from runs.goal import Goal
 from tools.io.errors import SecateurError, UsageError
-from tools.io.files import reason
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from agent.llm.journalled import Line
+    from agent.llm.connection import Connection
 
 NAMES = ("builtin", "random", "evolution", "self")
 TIMEOUT = 120.0
@@ -29,7 +28,7 @@ TIMEOUT = 120.0
 
 
 def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
-    """Make the designer that a goal names. Where experts fall there is nothing to design: `builtin` tries the methods.
+    """Make the designer that a goal names. Of a kind with nothing to design `builtin` tries the published methods.
 
     Raises:
         UsageError: it is not known, or what it needs is not there.
@@ -50,7 +49,7 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
     from agent.designers.language import LanguageModel
     from agent.prompts.prompt import Style
 
-    return LanguageModel(_line(goal, record, home), Style(goal.prompting), home)
+    return LanguageModel(_connection(goal, record, home), Style(goal.prompting), home)
 
 
 def check(name: str) -> None:
@@ -85,21 +84,23 @@ def replayed(goal: Goal) -> dict[str, Answered]:
     return History.of(Journal(path).read()).answers
 
 
-def _line(goal: Goal, record: Recorder, home: Path) -> Line:
-    from agent.llm.journalled import Line, Way
+def _connection(goal: Goal, record: Recorder, home: Path) -> Connection:
+    from agent.llm.connection import CallFormat, Connection
     from agent.llm.prices import price_of
 
     name = goal.designer
     if name.startswith("replay:"):
-        return Line(name, None, record, None, replayed(goal))
+        return Connection(name, None, record, None, replayed(goal))
     check(name)
     price = price_of(name, home)
     if price is None and not name.startswith(("self", "local:")) and goal.budget.money is not None:
         raise UsageError(f"the price of {name} is not known, so money cannot be capped: name it in {home}/prices.toml")
     if price is None and name.startswith("openai:") and not os.environ.get("OPENAI_BASE_URL"):
         record(Note(text=f"the price of {name} is not known: money is not counted. Name it in {home}/prices.toml"))
-    ways = [Way.NATIVE, Way.SCHEMA, Way.TEXT] if name.startswith("openai:") else [Way.NATIVE, Way.TEXT]
-    return Line(name, chat_model(goal, home), record, price, ways=ways)
+    formats = [CallFormat.NATIVE, CallFormat.TEXT]
+    if name.startswith("openai:"):
+        formats.insert(1, CallFormat.SCHEMA)
+    return Connection(name, chat_model(goal, home), record, price, formats=formats)
 
 
 def chat_model(goal: Goal, home: Path) -> BaseChatModel:
@@ -110,15 +111,11 @@ def chat_model(goal: Goal, home: Path) -> BaseChatModel:
     """
     kind, _, rest = goal.designer.partition(":")
     if kind in ("self", "local"):
-        from agent.llm.calls import Terminals
-        from agent.llm.local import LocalChatModel
-
-        readable = Terminals(tuple(sorted(pool_of(goal).metric_terminals)), tuple(sorted(ALLOCATION_TERMINALS)))
-        return LocalChatModel.open(
-            rest or goal.model, cache=home / "cache", device=goal.device, seed=goal.seed, terminals=readable
-        )
+        return _local(rest or goal.model, goal, home)
     if kind == "openai":
-        return _openai(rest, goal.seed)
+        from agent.llm.openai import open_chat
+
+        return open_chat(rest, seed=goal.seed, timeout=TIMEOUT)
     from langchain.chat_models import init_chat_model
 
     try:
@@ -129,21 +126,10 @@ def chat_model(goal: Goal, home: Path) -> BaseChatModel:
     return model
 
 
-def _openai(name: str, seed: int) -> BaseChatModel:
-    """Retries and time are this program's business; the responses protocol is not what local servers speak."""
-    from agent.designers.thinking import ThinkingChatOpenAI
+def _local(name: str, goal: Goal, home: Path) -> BaseChatModel:
+    """A model on this machine, whose formulas read what the run collects."""
+    from agent.llm.guided_calls import Terminals
+    from agent.llm.local import LocalChatModel
 
-    base = os.environ.get("OPENAI_BASE_URL") or None
-    try:
-        return ThinkingChatOpenAI(
-            model=name,
-            api_key=lambda: os.environ.get("OPENAI_API_KEY") or "none",
-            base_url=base,
-            use_responses_api=False,
-            stream_usage=True,
-            max_retries=0,
-            timeout=TIMEOUT,
-            seed=seed,
-        )
-    except Exception as error:  # of the HTTP client, which reads the address
-        raise UsageError(f"OPENAI_BASE_URL cannot be used: {reason(error)}") from error
+    readable = Terminals(tuple(sorted(pool_of(goal).metric_terminals)), tuple(sorted(ALLOCATION_TERMINALS)))
+    return LocalChatModel.open(name, cache=home / "cache", device=goal.device, seed=goal.seed, terminals=readable)

@@ -23,7 +23,8 @@ from agent.designer_tools.tool import Tool
 from agent.designer_tools.toolbox import DESIGN, REASON, Toolbox
 from agent.designers import Reason
 from agent.designers.builtin import Builtin
-from agent.llm.journalled import Line, Recorded, Unusable
+from agent.llm.connection import Connection
+from agent.llm.journalled import JournalledModel, Unusable
 from agent.prompts.prompt import Style, opening, prompt
 from agent.prompts.templates import draw_template
 from agent.situation import Situation
@@ -50,6 +51,7 @@ class Insist(AgentMiddleware[Any, Any, Any]):
 
     @hook_config(can_jump_to=["model", "end"])
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Say what was wrong with an answer that calls nothing, a few times."""
         last = state["messages"][-1]
         if not isinstance(last, AIMessage) or last.tool_calls:
             return None
@@ -66,20 +68,22 @@ class Insist(AgentMiddleware[Any, Any, Any]):
 
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """End the conversation once the step is done."""
         return {"jump_to": "end"} if self._box.step.done else None
 
 
 class LanguageModel:
     """A designer behind a chat model."""
 
-    def __init__(self, line: Line, style: Style, home: Path) -> None:
-        self.name = line.name
-        self._line = line
+    def __init__(self, connection: Connection, style: Style, home: Path) -> None:
+        self.name = connection.name
+        self._connection = connection
         self._style = style
         self._home = home
         self._builtin = Builtin()
 
     def reason(self, situation: Situation) -> list[Reason]:
+        """The facts, and what the model makes of them."""
         facts = self._builtin.reason(situation)
         if self._given_up(situation) or not self._style.reasons or situation.generation == 0:
             return facts
@@ -88,9 +92,11 @@ class LanguageModel:
         return [*facts, *step.thoughts]
 
     def seeds(self, situation: Situation) -> list[Child]:
+        """The published methods; a model has nothing to go on yet."""
         return self._builtin.seeds(situation)
 
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
+        """What the model proposes; where that is nothing, what the builtin operators do."""
         if self._given_up(situation):
             return self._builtin.propose(situation, fresh, count)
         step = self._step(situation, wanted=count)
@@ -119,11 +125,11 @@ class LanguageModel:
 
     def _converse(self, name: str, step: Step, tools: Sequence[Tool[Any]], most_calls: int) -> None:
         """Let the model work until it finishes, the step is done, or a limit is reached."""
-        situation, box = step.situation, Toolbox(step, self._line.record, tools)
+        situation, box = step.situation, Toolbox(step, self._connection.record, tools)
         topic = f"{situation.generation}/{name}"
         rng = Random(f"{situation.goal.seed}/{topic}")
         agent: Any = create_agent(
-            Recorded(line=self._line, topic=topic),
+            JournalledModel(connection=self._connection, topic=topic),
             box.tools,
             system_prompt=SystemMessage(opening(situation)),
             middleware=[Insist(box), ModelCallLimitMiddleware(run_limit=most_calls)],
@@ -140,6 +146,6 @@ class LanguageModel:
             self._say(str(spent))
 
     def _say(self, text: str) -> None:
-        notes = self._line.record.history.notes
+        notes = self._connection.record.history.notes
         if text not in notes:
-            self._line.record(Note(text=text))
+            self._connection.record(Note(text=text))

@@ -24,8 +24,8 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from agent.llm.calls import Piece, Terminals, Tool, call_grammar, pieces
-from agent.llm.transcript import Prompt, prompt
+from agent.llm.conversation import Prompt, prompt
+from agent.llm.guided_calls import Piece, Terminals, ToolSchema, call_grammar, pieces
 from tools.guided.decoder import Decoder, Sampling
 from tools.io.errors import UsageError
 from tools.model.checkpoint import open_model
@@ -72,6 +72,7 @@ class LocalChatModel(BaseChatModel):
 
     @cached_property
     def decoder(self) -> Decoder:
+        """Writes under a grammar; it keeps what it has read of a growing conversation."""
         return Decoder(self.opened.name, self.opened.network, self.opened.tokenizer)
 
     @property
@@ -114,7 +115,7 @@ class LocalChatModel(BaseChatModel):
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
-        tools: Sequence[Tool] = (),
+        tools: Sequence[ToolSchema] = (),
         seed: int | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
@@ -133,7 +134,7 @@ class LocalChatModel(BaseChatModel):
             yield chunk
         yield ChatGenerationChunk(message=self._last(read, counted.tokens, time.monotonic() - began))
 
-    def _grammar(self, tools: Sequence[Tool]) -> str:
+    def _grammar(self, tools: Sequence[ToolSchema]) -> str:
         if not tools:
             return _ANY_TEXT
         thought = self.thought if self.opened.tokenizer.chat_template else 0
@@ -187,7 +188,7 @@ def _message(part: Piece, call: str) -> AIMessageChunk:
     return AIMessageChunk(content=part.text)
 
 
-def _described(tool: dict[str, Any] | type | Callable[..., Any] | BaseTool) -> Tool:
+def _described(tool: dict[str, Any] | type | Callable[..., Any] | BaseTool) -> ToolSchema:
     """Name, description and parameters; with the extra keys of arguments, which LangChain leaves out."""
     function: dict[str, Any] = convert_to_openai_tool(tool)["function"]
     properties = function.setdefault("parameters", {"type": "object", "properties": {}})["properties"]
@@ -198,7 +199,7 @@ def _described(tool: dict[str, Any] | type | Callable[..., Any] | BaseTool) -> T
     return function
 
 
-def _chosen(tools: list[Tool], choice: str | Mapping[str, Any] | bool | None) -> list[Tool]:
+def _chosen(tools: list[ToolSchema], choice: str | Mapping[str, Any] | bool | None) -> list[ToolSchema]:
     """The tools that may be called: all, none for "none", or the one that is named."""
     name = choice["function"]["name"] if isinstance(choice, Mapping) else choice
     if name in (None, True, False, "auto", "any", "required"):

@@ -27,6 +27,7 @@ class Price(Frozen):
     write: float = Field(ge=0)
 
     def of(self, tokens_in: int, tokens_out: int) -> float:
+        """What so many tokens cost."""
         return (tokens_in * self.read + tokens_out * self.write) / 1e6
 
 

@@ -32,6 +32,7 @@ class Style(StrEnum):
 
     @property
     def reasons(self) -> bool:
+        """Whether thoughts are written down before anything is designed."""
         return self is Style.CHAIN
 
 

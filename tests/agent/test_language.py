@@ -369,7 +369,7 @@ def test_a_secret_that_comes_in_pieces_is_written_nowhere(
         spoken = [{"content": piece} for piece in pieces]
         return Reply(deltas=[*({"reasoning_content": piece} for piece in pieces), *spoken])
 
-    monkeypatch.setattr("agent.llm.journalled.PIECE_SECONDS", 0.0)
+    monkeypatch.setattr("agent.llm.speech.PIECE_SECONDS", 0.0)
     context = at_work(dripping)
     generation(context)
     spoken = [event for event in context.recorder.run.read() if isinstance(event, Spoke)]

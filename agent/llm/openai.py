@@ -1,4 +1,4 @@
-"""ChatOpenAI that keeps the reasoning which OpenAI-compatible servers send beside the answer.
+"""A model behind a server that speaks OpenAI's protocol, with the reasoning that such servers send beside the answer.
 
 langchain-openai drops `reasoning_content` (vLLM, llama.cpp, DeepSeek) and `reasoning` (Ollama, newer vLLM); who watches
 a designer wants to read them. A contract test watches over the private method that this overrides.
@@ -6,13 +6,17 @@ a designer wants to read them. A contract test watches over the private method t
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 
+from tools.io.errors import UsageError
+from tools.io.files import reason
 
-class ThinkingChatOpenAI(ChatOpenAI):
+
+class ThoughtfulChatOpenAI(ChatOpenAI):
     """Puts reasoning into `additional_kwargs["reasoning_content"]` of the chunks."""
 
     def _convert_chunk_to_generation_chunk(
@@ -25,3 +29,27 @@ class ThinkingChatOpenAI(ChatOpenAI):
         if found is not None and isinstance(thinking, str) and thinking:
             found.message.additional_kwargs["reasoning_content"] = thinking
         return found
+
+
+def open_chat(name: str, *, seed: int, timeout: float) -> ChatOpenAI:
+    """The model of that name at `OPENAI_BASE_URL`, or at OpenAI.
+
+    Retries are this program's business; the responses protocol is not what local servers speak.
+
+    Raises:
+        UsageError: the address cannot be used.
+    """
+    base = os.environ.get("OPENAI_BASE_URL") or None
+    try:
+        return ThoughtfulChatOpenAI(
+            model=name,
+            api_key=lambda: os.environ.get("OPENAI_API_KEY") or "none",
+            base_url=base,
+            use_responses_api=False,
+            stream_usage=True,
+            max_retries=0,
+            timeout=timeout,
+            seed=seed,
+        )
+    except Exception as error:  # of the HTTP client, which reads the address
+        raise UsageError(f"OPENAI_BASE_URL cannot be used: {reason(error)}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import reduce
 from operator import add
@@ -17,9 +16,9 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from agent.designer_tools.proposals.allocation import FormulaOrRates
-from agent.llm.calls import Piece, Terminals, pieces
+from agent.llm.conversation import prompt
+from agent.llm.guided_calls import Terminals
 from agent.llm.local import LocalChatModel
-from agent.llm.transcript import prompt
 from tools.expression import ALLOCATION, METRIC, parse, used_terminals
 from tools.io.errors import UsageError
 
@@ -180,16 +179,6 @@ def test_it_thinks_before_it_calls_where_it_has_a_template(model: LocalChatModel
     assert silent.content == ""
 
 
-def test_a_reply_is_told_apart_wherever_it_is_torn() -> None:
-    reply = 'I think.\n{"name": "propose", "arguments": {"metric": "W * X", "inner": {"a": 1}}}'
-    for width in range(1, len(reply) + 1):
-        found = list(pieces(reply[i : i + width] for i in range(0, len(reply), width)))
-        assert "".join(piece.text for piece in found) == "I think.\n"
-        assert [piece.tool for piece in found if piece.tool] == ["propose"]
-        assert json.loads("".join(piece.arguments for piece in found)) == {"metric": "W * X", "inner": {"a": 1}}
-    assert list(pieces(iter(['{"name": "finish", "arguments": {}}']))) == [Piece(tool="finish"), Piece(arguments="{}")]
-
-
 def test_an_agent_runs_until_it_is_finished(model: LocalChatModel) -> None:
     agent = create_agent(model, TOOLS, system_prompt="You prune.")
     ends = []
@@ -239,31 +228,6 @@ def test_a_conversation_that_goes_on_is_not_read_again(model: LocalChatModel) ->
         hook.remove()
     assert again.content == fresh.content
     assert lengths[0] < first / 2
-
-
-def test_what_never_fits_loses_its_middle(model: LocalChatModel) -> None:
-    read = prompt([SystemMessage("Begin. " + "very " * 400), HumanMessage("The end.")], [], model.opened.tokenizer, 60)
-    text = model.opened.tokenizer.decode(read.tokens)
-    assert len(read.tokens) == 60
-    assert read.cut > 300
-    assert text.startswith("Begin.")
-    assert "The end." in text
-
-
-def test_a_template_without_a_system_role_gets_it_from_the_person(model: LocalChatModel) -> None:
-    tokenizer = model.opened.tokenizer
-    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
-    asked = [HumanMessage("Go."), HumanMessage("Now.")]
-    messages = [SystemMessage("You prune."), *asked, AIMessage("Yes."), HumanMessage("?")]
-    try:
-        tokenizer.chat_template = refusing
-        folded = tokenizer.decode(prompt(messages, [], tokenizer, 500).tokens)
-        tokenizer.chat_template = CHATML
-        usual = tokenizer.decode(prompt(messages, [], tokenizer, 500).tokens)
-    finally:
-        tokenizer.chat_template = None
-    assert folded == "[user]You prune.\n\nGo.\n\nNow.\n[assistant]Yes.\n[user]?\n[assistant]"
-    assert usual == "[system]You prune.\n[user]Go.\n\nNow.\n[assistant]Yes.\n[user]?\n[assistant]"
 
 
 def test_the_model_reads_of_its_tools_and_of_what_they_said(model: LocalChatModel) -> None:

@@ -18,7 +18,7 @@ from tools.guided.rules import Alternative, Grammar, Literal, Pattern, Rule
 from tools.guided.schema import Caps, schema_grammar
 from tools.io.errors import UsageError
 
-Tool = Mapping[str, Any]
+ToolSchema = Mapping[str, Any]
 """`name`, `description` and, as a JSON schema, `parameters`."""
 
 _SIZES = (
@@ -41,7 +41,7 @@ class Terminals:
     allocation: tuple[str, ...] | None = None
 
 
-def call_grammar(tools: Sequence[Tool], terminals: Terminals, *, thought: int, most: int) -> Grammar:
+def call_grammar(tools: Sequence[ToolSchema], terminals: Terminals, *, thought: int, most: int) -> Grammar:
     """The grammar of one call, with up to `thought` characters of free text before it.
 
     Every text of it has at most `most` characters, so at most as many tokens: free text gives way first, then
@@ -69,7 +69,7 @@ def _formulas(terminals: Terminals, levels: int) -> dict[str, list[Grammar]]:
     }
 
 
-def _one_of(tools: Sequence[Tool], formulas: Mapping[str, Sequence[Grammar]], caps: Caps) -> Grammar:
+def _one_of(tools: Sequence[ToolSchema], formulas: Mapping[str, Sequence[Grammar]], caps: Caps) -> Grammar:
     rules: dict[str, tuple[Alternative, ...]] = {}
     calls: list[Alternative] = []
     for index, tool in enumerate(tools):

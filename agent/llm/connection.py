@@ -1,0 +1,62 @@
+"""What the calls of one run share: the model, where it is recorded, what it costs, how it is asked to call tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from langchain_core.language_models import BaseChatModel
+
+from agent.llm.prices import Price
+from agent.recorder import Recorder
+from runs.events import Answered, Note
+
+
+class CallFormat(StrEnum):
+    """How a model is asked to call tools."""
+
+    NATIVE = "tool calls"
+    SCHEMA = "JSON by schema"
+    """Structured output: the server holds the answer to the schema of one call."""
+    TEXT = "JSON in text"
+
+
+@dataclass
+class Connection:
+    """To one model, for as long as a run is at work."""
+
+    name: str
+    model: BaseChatModel | None
+    """None: only what the journal answers is answered."""
+    record: Recorder
+    price: Price | None
+    known: Mapping[str, Answered] = field(default_factory=dict)
+    """Answers of another run that is replayed."""
+    formats: list[CallFormat] = field(default_factory=lambda: [CallFormat.NATIVE, CallFormat.TEXT])
+    """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
+    guesses: int = 0
+    """Answers whose tokens nobody counted."""
+    silent: int = 0
+    """Answers in a row without a native call, while that is the format."""
+
+    def cost(self, tokens_in: int, tokens_out: int) -> float:
+        """US dollars, as far as the price is known."""
+        return self.price.of(tokens_in, tokens_out) if self.price else 0.0
+
+    def plainer(self, why: str) -> None:
+        """Go on to the next format of calls."""
+        gone = self.formats.pop(0)
+        self.record(Note(text=f"{self.name} {why}: asked for {self.formats[0]} instead of {gone}"))
+
+    def guessed(self) -> None:
+        """Say it once: limits and prices are held all the same, by characters."""
+        self.guesses += 1
+        if self.guesses == 1:
+            self.record(Note(text=f"{self.name} does not say how many tokens an answer took: judged by its length"))
+
+    def heard(self, *, native: bool, text: bool) -> None:
+        """Who writes its calls as text, or none at all twice, is held to a schema where there is one."""
+        self.silent = 0 if native else self.silent + 1
+        if self.formats[:2] == [CallFormat.NATIVE, CallFormat.SCHEMA] and not native and (text or self.silent > 1):
+            self.plainer("wrote a call as text" if text else "called no tool")
