@@ -167,7 +167,7 @@ def outline(name: str, folder: Path) -> Model:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         loader, given = opening(folder)
@@ -228,7 +228,7 @@ def _wanted(dtype: str | None, device: str) -> str:
 
 
 def _load(name: str, folder: Path, dtype: str) -> Any:
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         with quiet():
@@ -267,7 +267,7 @@ def _configuration(name: str, folder: Path) -> PreTrainedConfig:
     """What transformers makes of a folder's config.json; of blocks that differ, what `structure.shrink` does."""
     from transformers import AutoConfig
 
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         with quiet():
@@ -283,7 +283,7 @@ def _configuration(name: str, folder: Path) -> PreTrainedConfig:
 def _tokenizer(name: str, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         with quiet():
