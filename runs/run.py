@@ -24,9 +24,9 @@ from runs import names, reproduction
 from runs.events import Event, Extended, RunFailed, RunFinished, RunStarted, Said
 from runs.goal import Goal
 from runs.journal import Journal
-from runs.lock import Holder, Locked, hold, holder
 from tools.io.errors import SecateurError, UsageError
 from tools.io.frozen import first_problem
+from tools.io.lock import Holder, Locked, hold, holder
 
 STOP = "stop"
 """What `Run.stop` says, whatever words a person used."""

@@ -15,8 +15,7 @@ from agent.recorder import Recorder
 from agent.situation import pool_of
 from runs.events import Answered, Note
 from runs.goal import Goal
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, UsageError, reason
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

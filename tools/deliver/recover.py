@@ -24,8 +24,7 @@ import torch
 from tools.deliver.keep_zeros import MASKS, masks_of, write_masks
 from tools.deliver.save import check_place, save_model
 from tools.deliver.verify import verify_saved
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, UsageError, reason
 from tools.measure.perplexity import perplexity
 from tools.model.companions import RECIPE
 from tools.model.precision import round_to_delivered

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.io.errors import SecateurError
-from tools.io.files import aside, quiet, reason, require_room
+from tools.io.disk import require_room
+from tools.io.errors import SecateurError, reason
+from tools.io.files import aside
+from tools.io.quiet import quiet
 from tools.model.companions import RECIPE, TOKENIZERS, clean_settings, copy_small_files
 from tools.model.configuration import finish_configuration
 from tools.model.gguf import ORIGIN, make_plain

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import expanded, quiet, reason, sha256
+from tools.io.errors import SecateurError, UsageError, reason
+from tools.io.files import expanded, sha256
+from tools.io.quiet import quiet
 from tools.model import gguf, hub, sample
 from tools.model.architecture import Architecture, describe
 from tools.model.packed import is_packed, unpacked

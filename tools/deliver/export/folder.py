@@ -15,8 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tools.deliver.export.verdict import Cannot
-from tools.io.errors import SecateurError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, reason
 from tools.io.frozen import Frozen
 from tools.model import hub
 from tools.model.architecture.families import FAMILIES, GATED_MLP, SPLIT_ATTENTION
