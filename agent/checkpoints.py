@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from tools.io.files import reason
+from tools.io.errors import reason
 from tools.io.shelf import Damaged, set_aside
 
 if TYPE_CHECKING:

@@ -22,12 +22,12 @@ from memory.recall import Recollection, rank
 from memory.remembered import Remembered, of_run
 from runs.fold.history import History
 from runs.journal import encode
-from runs.lock import Locked, hold
 from runs.run import Run, list_runs
 from tools.io import shelf as kept
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import file_aside, reason
+from tools.io.errors import SecateurError, UsageError, reason
+from tools.io.files import file_aside
 from tools.io.frozen import first_problem
+from tools.io.lock import Locked, hold
 from tools.io.shelf import Damaged, set_aside
 from tools.recipe import Pattern
 

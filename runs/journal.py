@@ -7,11 +7,9 @@ writer died. Writers lock the file for the moment of a write, so several process
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -20,6 +18,7 @@ from pydantic_core import to_json
 from runs.events import Event, Progress, Unreadable
 from runs.secrets import scrub_fields
 from tools.io.errors import SecateurError
+from tools.io.lock import locked
 
 _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 _CHUNK = 1 << 16
@@ -62,7 +61,7 @@ class Journal:
             event = type(event).model_validate(clean)
         line = encode(event) + b"\n"
         try:
-            with _locked(self.path) as file:
+            with locked(self.path, os.O_APPEND) as file:
                 end = _cut_torn_line(file)
                 try:
                     _write_all(file, line)
@@ -161,16 +160,6 @@ def _settled(lines: list[bytes]) -> list[bytes]:
             answered = True
         kept.append(line)
     return kept[::-1]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-    finally:
-        os.close(file)
 
 
 def _cut_torn_line(file: int) -> int:

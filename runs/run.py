@@ -25,9 +25,9 @@ from runs.events import Event, Said
 from runs.fold.history import History
 from runs.goal import Goal
 from runs.journal import Journal
-from runs.lock import Holder, Locked, hold, holder
 from tools.io.errors import SecateurError, UsageError
 from tools.io.frozen import first_problem
+from tools.io.lock import Holder, Locked, hold, holder
 
 STOP = "stop"
 """What `Run.stop` says, whatever words a person used."""

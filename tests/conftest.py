@@ -30,7 +30,7 @@ from runs.events import (
 from runs.goal import Goal
 from tools.deliver import verify
 from tools.io.errors import SecateurError
-from tools.io.files import quiet
+from tools.io.quiet import quiet
 from tools.model.sample import TINY
 from tools.recipe import Compensation, Recipe
 from tools.recipe.measurement import Kind, Measurement, Protocol

@@ -23,13 +23,9 @@ from tools.expression import (
     simplify,
     used_terminals,
 )
-from tools.recipe import (
-    Allocation,
-    Compensation,
-    Granularity,
-    Group,
-    Recipe,
-)
+from tools.expression.operators import Group
+from tools.model.units import Granularity
+from tools.recipe import Allocation, Compensation, Recipe
 
 GRANULARITIES: tuple[Granularity, ...] = ("block", "layer", "projection")
 WIDEST = 0.3

@@ -15,7 +15,8 @@ from runs.goal import Goal
 from tools.expression import ALLOCATION, Language, format_expression, parse, simplify, used_terminals
 from tools.io.errors import UsageError
 from tools.io.frozen import first_problem
-from tools.recipe import Allocation, Granularity, Recipe
+from tools.model.units import Granularity
+from tools.recipe import Allocation, Recipe
 
 
 def allocates(goal: Goal) -> bool:

@@ -15,8 +15,8 @@ from agent.situation import Situation
 from runs.candidate import Candidate
 from tools.expression import METRIC
 from tools.io.errors import UsageError
-from tools.prune.allocation import units
-from tools.recipe import Allocation, Granularity
+from tools.model.units import Granularity, units
+from tools.recipe import Allocation
 
 REFUSALS = 8
 """Refused calls before a step ends."""

@@ -14,9 +14,9 @@ from agent.situation import Situation, published, remembered
 from runs.candidate import Candidate
 from runs.events import PastCandidate
 from tools.expression import METRIC, format_expression, simplify
-from tools.prune.allocation import units
+from tools.model.units import Granularity, units
 from tools.prune.bench import Bench
-from tools.recipe import Allocation, Compensation, Granularity, Pattern, Recipe, Structured
+from tools.recipe import Allocation, Compensation, Pattern, Recipe, Structured
 
 IRREPLACEABLE = "W * X_var / D"
 """How much a channel fluctuates (FLAP) and how little the others can stand in for it (OBS). Where the matrices that

@@ -12,7 +12,7 @@ from agent.situation import Situation, published, remembered
 from runs.candidate import Candidate
 from runs.events import PastCandidate
 from tools.expression import ALLOCATION, METRIC, format_expression, simplify
-from tools.prune.allocation import units
+from tools.model.units import units
 from tools.prune.bench import Bench
 from tools.recipe import Allocation, Compensation, Pattern, Recipe, Unstructured
 

@@ -12,8 +12,7 @@ from typing import Any
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 
-from tools.io.errors import UsageError
-from tools.io.files import reason
+from tools.io.errors import UsageError, reason
 
 
 class ThoughtfulChatOpenAI(ChatOpenAI):

@@ -26,7 +26,7 @@ from runs.goal import Goal
 from runs.report import render_card, write
 from tools.deliver.keep_zeros import write_masks
 from tools.deliver.save import save_model
-from tools.deliver.verify import sparsities, verify_saved
+from tools.deliver.verify import verify_saved
 from tools.io.errors import SecateurError
 from tools.measure.generate import NEW_TOKENS, continuations, openings
 from tools.measure.latency import measure_latency
@@ -34,6 +34,7 @@ from tools.measure.speed import Plan as Timing
 from tools.model.checkpoint import Model, open_model
 from tools.model.packed import compress_folder
 from tools.model.precision import note_of
+from tools.model.sparsity import sparsities
 from tools.prune.structures.seconds import DECODED
 from tools.prune.way import way_of
 from tools.recipe import Recipe, Request

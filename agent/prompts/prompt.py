@@ -18,7 +18,7 @@ from runs.events import PastCandidate
 from runs.fold.history import History
 from runs.fold.thoughts import ThoughtGraph, gain_over_parent, thought_graph
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS
-from tools.prune.allocation import units
+from tools.model.units import units
 
 SHOWN = 6
 """Candidates in a plain history, and lessons in a chain."""

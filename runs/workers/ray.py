@@ -15,8 +15,7 @@ from runs.candidate import Candidate
 from runs.workers import Outcome
 from runs.workers.results import Results
 from runs.workers.worker import Builder, Worker
-from tools.io.errors import SecateurError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, reason
 
 if TYPE_CHECKING:
     from runs.goal import Workers

@@ -54,7 +54,7 @@ from runs.report import write
 from runs.run import STOP, Run, Status, create, list_runs, open_run
 from runs.workers.results import Result
 from tools.io.errors import SecateurError
-from tools.prune.weights.way import overall
+from tools.model.sparsity import overall
 from tools.recipe import Calibration, Request, Structured, parse_pattern
 from tui.app.panes.runs import known
 
@@ -88,8 +88,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_search_ends_with_a_saved_model_that_is_as_asked(finished: Run) -> None:
-    from tools.deliver.verify import sparsities
     from tools.model.checkpoint import open_model
+    from tools.model.sparsity import sparsities
 
     assert finished.status() is Status.FINISHED
     found = summary(finished.history())

@@ -14,6 +14,7 @@ from agent.session.intents import Evaluate, Export, GoOn, Help, Intent, Leave, P
 from memory.remembered import of_run
 from runs.fold.history import History
 from tests.agent.loopback import Reply, call, say, serving
+from tools.recipe import NM
 
 
 @pytest.mark.parametrize(
@@ -93,9 +94,9 @@ def test_advice_on_a_pattern_comes_from_measurements_or_says_there_are_none(stor
     events = story.whole().events
     assert "Nothing with 2:4 was measured yet" in advice.answer("why not 2:4?", History.of(events))
     known = of_run(History.of(events))[0]
-    recipe = known.recipe.model_copy(update={"pattern": {"kind": "n:m", "n": 2, "m": 4}})
+    recipe = known.recipe.model_copy(update={"pattern": NM(n=2, m=4)})
     past = known.model_copy(
-        update={"recipe": type(known.recipe).model_validate(recipe.model_dump(warnings=False)), "perplexity": 93.2}
+        update={"recipe": type(known.recipe).model_validate(recipe.model_dump()), "perplexity": 93.2}
     )
     told = advice.answer("why not 2:4?", History.of(events), [past])
     assert past.id in told

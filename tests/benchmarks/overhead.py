@@ -84,9 +84,8 @@ def main() -> None:
     candidates = int(sys.argv[2]) if len(sys.argv) > 2 else 24
     for pattern in (Unstructured(), Structured(kind="width+depth")):
         whole, rest = measure(model, pattern, candidates)
-        print(
-            f"{model} {pattern}: search {whole:.1f} s, beside passes and masks {rest:.2f} s ({100 * rest / whole:.0f} %)"
-        )
+        share = 100 * rest / whole
+        print(f"{model} {pattern}: {whole:.1f} s, beside passes and masks {rest:.2f} s ({share:.0f} %)")
 
 
 if __name__ == "__main__":

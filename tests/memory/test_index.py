@@ -197,7 +197,7 @@ def test_what_this_version_does_not_write_is_said(
 
 
 def test_a_memory_in_use_is_waited_for_and_then_named(tmp_path: Path, remembered: list[Remembered]) -> None:
-    from runs.lock import hold
+    from tools.io.lock import hold
 
     (tmp_path / "memory").mkdir()
     with hold(tmp_path / "memory" / "lock"), pytest.raises(SecateurError, match=f"in use .held by pid {os.getpid()}"):

@@ -14,8 +14,9 @@ from tools.expression import NAMED_ALLOCATIONS
 from tools.io.errors import SecateurError
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model
-from tools.prune.allocation import sparsities, units, water_fill
-from tools.recipe import Allocation, Granularity, Recipe
+from tools.model.units import Granularity, units
+from tools.prune.allocation import sparsities, water_fill
+from tools.recipe import Allocation, Recipe
 from tools.recipe.methods import named_allocation
 from tools.statistics.collect import collect
 from tools.statistics.layers import LayerStatistics

@@ -28,7 +28,7 @@ def logits(model: Any) -> torch.Tensor:
 def test_finds_exactly_the_projections_of_a_family(family: str, looks: Any, build: Build) -> None:
     _, blocks, paths, shapes = looks
     found = describe(build(family))
-    assert found.family == family
+    assert found.model_type == family
     assert found.n_blocks == 2
     assert [p.name for p in found.projections] == [f"{blocks}.{b}.{path}" for b in range(2) for path in paths]
     assert [(p.role, (p.out_features, p.in_features)) for p in found.of_block(1)] == list(shapes.items())
@@ -114,7 +114,7 @@ def test_tells_a_tied_head(family: str, tied: bool, build: Build) -> None:
 def test_discovers_a_family_that_no_table_knows() -> None:
     config = tf.GPTJConfig(**SMALL, n_embd=32, n_layer=2, n_head=4, n_positions=64, rotary_dim=4)
     found = describe(tf.AutoModelForCausalLM.from_config(config))
-    assert found.family == "discovered"
+    assert found.model_type == "discovered"
     assert found.blocks == "transformer.h"
     assert [p.role for p in found.of_block(0)] == ["q", "k", "v", "o", "fc1", "fc2"]
     assert roles(found, 1) == [["q", "k", "v", "fc1"], ["o"], ["fc2"]]  # attention and MLP side by side
@@ -138,7 +138,7 @@ def test_a_linear_without_a_known_name_is_pruned_and_one_that_is_never_called_is
     for layer in model.model.layers:
         layer.mlp = Odd()
     found = describe(model)
-    assert found.family == "discovered"
+    assert found.model_type == "discovered"
     assert roles(found, 0) == [["q", "k", "v"], ["o"], ["down"], ["linear"]]
     assert found.idle == tuple(f"model.layers.{block}.mlp.spare" for block in range(2))
     blocks = sum(parameter.numel() for parameter in model.model.layers.parameters())
@@ -178,7 +178,7 @@ def test_a_name_means_what_its_place_says(kind: str) -> None:
 )
 def test_experts_and_routers_are_no_projections_but_shared_experts_are(family: str, mlps: dict[int, str]) -> None:
     found = mixture(family).architecture
-    assert found.family == family
+    assert found.model_type == family
     for block in range(found.n_blocks):
         paths = [f"self_attn.{role}_proj" for role in "qkvo"]
         paths += [f"{mlps[block]}.{role}_proj" for role in ("gate", "up", "down")] if block in mlps else []
@@ -203,7 +203,7 @@ def test_experts_and_routers_of_families_that_no_table_knows_are_left_alone(kind
     config, shared = MIXTURES[kind]
     model = tf.AutoModelForCausalLM.from_config(config)
     found = describe(model)
-    assert found.family == "discovered"
+    assert found.model_type == "discovered"
     expected = {"linear"} if kind == "jetmoe" else {"q", "k", "v", "o"}
     assert {p.role for p in found.projections} == expected | shared
     assert not [p.name for p in found.projections if "router" in p.name or ".gate." in p.name]

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.deliver.verify import sparsities
+from tools.expression.operators import Group
 from tools.io.errors import SecateurError
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model
+from tools.model.sparsity import sparsities
 from tools.prune.bench import Bench
 from tools.prune.probe import spread
-from tools.recipe import NM, Compensation, Group, Recipe, Structured, Unstructured
+from tools.recipe import NM, Compensation, Recipe, Structured, Unstructured
 from tools.recipe.methods import method
 from tools.text.windows import Windows
 

@@ -32,7 +32,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -
 
 def test_the_tiny_sample_opens_without_a_network(trained: Model) -> None:
     assert (trained.dtype, trained.device, trained.origin) == ("float32", "cpu", "")
-    assert trained.architecture.family == "llama"
+    assert trained.architecture.model_type == "llama"
     assert not trained.network.training
     text = "My fellow Americans: naïve café — 5 €"
     assert trained.tokenizer.decode(trained.tokenizer(text)["input_ids"]) == text

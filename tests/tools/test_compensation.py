@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tools.io.errors import SecateurError
 from tools.prune.weights import obs as compensation
-from tools.prune.weights.obs import compensate, hessian, obs_factor
+from tools.prune.weights.obs import compensate
+from tools.statistics.hessian import hessian, obs_factor
 
 OUT, TOKENS = 7, 400
 

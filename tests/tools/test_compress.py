@@ -247,9 +247,9 @@ def test_a_packed_folder_is_restored_in_the_cache_once(tmp_path: Path) -> None:
 
 def test_a_packed_model_opens_as_the_model_it_was(trained: Model, tmp_path: Path) -> None:
     from tools.deliver.save import save_model
-    from tools.deliver.verify import sparsities
     from tools.model.architecture import weight
     from tools.model.checkpoint import open_model
+    from tools.model.sparsity import sparsities
     from tools.recipe import Recipe
 
     for projection in trained.architecture.projections:

@@ -17,13 +17,14 @@ from tests.tools.conftest import GEMMA_3, random_windows
 from tests.tools.test_structure import cut
 from tools.deliver.export import export
 from tools.deliver.save import save_model
-from tools.deliver.verify import answer, sparsities, write_request
+from tools.deliver.verify import answer, write_request
 from tools.io.errors import SecateurError
 from tools.model.architecture import describe, weight
 from tools.model.checkpoint import Model, open_model
 from tools.model.configuration import older_rope
 from tools.model.precision import note_of, round_to_delivered
 from tools.model.sample import TINY
+from tools.model.sparsity import sparsities
 from tools.prune.bench import Bench
 from tools.prune.structures.shrink import shrink
 from tools.recipe import Recipe

@@ -18,16 +18,19 @@ from safetensors.torch import save_file
 from tests.tools.conftest import random_windows
 from tests.tools.mixtures import BLOCKS, CONFIGS, mixture
 from tools.deliver.save import save_model
-from tools.deliver.verify import sparsities, verify_saved
+from tools.deliver.verify import verify_saved
 from tools.expression import EXPERTS, parse
 from tools.io.errors import SecateurError, UsageError
 from tools.model.checkpoint import Model, open_model
+from tools.model.mixtures import mixtures_of
+from tools.model.sparsity import sparsities
 from tools.prune.bench import Bench
-from tools.prune.experts.mixtures import choose, mixtures_of, routed, staying
+from tools.prune.experts.mixtures import choose, staying
 from tools.prune.structures.anatomy import layers_of
 from tools.recipe import Allocation, Compensation, Experts, Recipe, Structured
 from tools.recipe.methods import METHODS, method
 from tools.statistics.collect import collect
+from tools.statistics.routing import routed
 
 WINDOWS = random_windows(3, 16)
 FAMILIES = tuple(CONFIGS)

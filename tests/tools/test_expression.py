@@ -32,9 +32,8 @@ from tools.expression import (
     used_terminals,
 )
 from tools.expression.nodes import replaced, walk
-from tools.expression.operators import EXP_LIMIT, LOG_OFFSET
+from tools.expression.operators import EXP_LIMIT, LOG_OFFSET, Group
 from tools.io.errors import SecateurError, UsageError
-from tools.recipe import Group
 
 torch.set_num_threads(1)
 

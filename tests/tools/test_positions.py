@@ -9,7 +9,7 @@ import torch
 import transformers as tf
 
 from tools.io.errors import SecateurError
-from tools.io.files import quiet
+from tools.io.quiet import quiet
 from tools.model.positions import Positions, check_length, positions
 
 LIMIT = 16

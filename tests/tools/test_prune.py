@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from tests.tools.conftest import prepared
-from tools.deliver.verify import sparsities
 from tools.expression import NAMED_METRICS
+from tools.expression.operators import Group
 from tools.io.errors import SecateurError
 from tools.model.architecture import Projection, weight
 from tools.model.checkpoint import Model
-from tools.model.sparsity import overall
+from tools.model.sparsity import overall, sparsities
 from tools.prune.bench import Bench
 from tools.prune.metric import needs_of
 from tools.prune.weights.way import from_statistics, propagated
-from tools.recipe import NM, Allocation, Compensation, Group, Recipe, Unstructured
+from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured
 from tools.recipe.methods import method
 from tools.statistics.collect import NEEDS, collect
 from tools.statistics.layers import LayerStatistics

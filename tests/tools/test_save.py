@@ -17,10 +17,11 @@ import transformers as tf
 from safetensors.torch import load_file, save_file
 
 from tools.deliver.save import save_model
-from tools.deliver.verify import answer, sparsities, verify_saved, write_request
+from tools.deliver.verify import answer, verify_saved, write_request
 from tools.io.errors import SecateurError
 from tools.model.architecture import describe, weight
 from tools.model.checkpoint import Model, fingerprint, open_model
+from tools.model.sparsity import sparsities
 from tools.recipe import Recipe
 
 RECIPE = Recipe(sparsity=0.5, metric="W")

@@ -82,7 +82,7 @@ def test_the_smaller_model_says_what_the_cut_one_says(case: str, random_model: M
     assert torch.equal(generated(small.network), generated(random_model.network))
     left = sum(layer.cost * n for layer, n in zip(layout.layers, layout.sizes, strict=True))
     assert small.architecture.size == left < random_model.architecture.size
-    assert small.architecture.family == random_model.architecture.family
+    assert small.architecture.model_type == random_model.architecture.model_type
     assert describe(small.network) == small.architecture
 
 

@@ -11,7 +11,6 @@ from typing import Any, get_args
 import pytest
 import transformers as tf
 
-from tools.deliver.provenance import calibrated
 from tools.io.errors import SecateurError, UsageError
 from tools.measure.generate import openings, prompt_tokens
 from tools.measure.perplexity import perplexity
@@ -19,6 +18,7 @@ from tools.model.checkpoint import Model, Reader, open_reader
 from tools.model.sample import TINY
 from tools.recipe import Calibration, Recipe
 from tools.text import sources
+from tools.text.provenance import calibrated
 from tools.text.sources import Part
 from tools.text.windows import Wanted, Windows, dealt, texts, windows
 

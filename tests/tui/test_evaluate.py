@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from tools.io.files import quiet
+from tools.io.quiet import quiet
 from tools.recipe import Calibration, Recipe
 from tui.cli import run
 

@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from tools.io.errors import SecateurError
-from tools.io.files import file_aside, reason
+from tools.io.errors import SecateurError, reason
+from tools.io.files import file_aside
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tools.deliver.keep_zeros import MASKS, masks_of, write_masks
-from tools.deliver.save import RECIPE, check_place, save_model
-from tools.deliver.verify import sparsities, verify_saved
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import reason
+from tools.deliver.save import check_place, save_model
+from tools.deliver.verify import verify_saved
+from tools.io.errors import SecateurError, UsageError, reason
 from tools.measure.perplexity import perplexity
+from tools.model.companions import RECIPE
 from tools.model.precision import round_to_delivered
-from tools.model.sparsity import overall
+from tools.model.sparsity import overall, sparsities
 from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement
 from tools.text.sources import SOURCES, Part

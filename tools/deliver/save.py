@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.io.errors import SecateurError
-from tools.io.files import aside, quiet, reason, require_room
-from tools.model.companions import TOKENIZERS, clean_settings, copy_small_files
+from tools.io.disk import require_room
+from tools.io.errors import SecateurError, reason
+from tools.io.files import aside
+from tools.io.quiet import quiet
+from tools.model.companions import RECIPE, TOKENIZERS, clean_settings, copy_small_files
 from tools.model.configuration import finish_configuration
 from tools.model.gguf import ORIGIN, make_plain
 from tools.model.pruned.marks import MODELING
@@ -18,9 +20,6 @@ from tools.recipe import Recipe
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
-
-RECIPE = "recipe.yaml"
-"""The file that marks a folder as saved by this function."""
 
 
 def save_model(
@@ -72,7 +71,7 @@ def check_place(model: Model, folder: Path) -> None:
 
 def _write(model: Model, folder: Path) -> None:
     from tools.model.precision import as_delivered
-    from tools.prune.structures.shrink import write_code
+    from tools.model.pruned.code import write_code
 
     with quiet(), as_delivered(model) as dtype:
         make_plain(model.network)

@@ -13,24 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.io.errors import SecateurError
+from tools.model.sparsity import sparsities
 
 if TYPE_CHECKING:
     import torch
-
-    from tools.model.checkpoint import Model
 
 SPARSITY_TOLERANCE = 1e-6
 """Shares of zeros may differ by rounding of the division only."""
 
 LOGITS_TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
 """Largest relative (Frobenius) difference of logits: two processes may add up in another order."""
-
-
-def sparsities(model: Model) -> dict[str, float]:
-    """Share of exact zeros in each projection, by name."""
-    from tools.model.architecture import weight
-
-    return {p.name: float((weight(model.network, p) == 0).sum()) / p.size for p in model.architecture.projections}
 
 
 def verify_saved(
@@ -58,7 +50,7 @@ def verify_saved(
 def asked_elsewhere(folder: Path, request: Path) -> str:
     """Have a fresh process compare the folder with a request; returns what is wrong, or nothing."""
     command = [sys.executable, "-m", "tools.deliver.verify", str(folder.absolute()), str(request)]
-    root = Path(__file__).parents[1]  # where `tools` is found from
+    root = Path(__file__).parents[2]  # where `tools` is found from
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""

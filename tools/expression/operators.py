@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["arithmetic", "function", "scaling", "reduction", "rank"]
 Axes = frozenset[Literal["row", "column"]]
+Group = Literal["row", "matrix", "block"]
+"""What weights compete within; only their order inside it counts."""
 
 ROW: Axes = frozenset({"row"})
 COLUMN: Axes = frozenset({"column"})

@@ -34,7 +34,7 @@ from tools.expression.nodes import Call, Constant, Node, depth, size
 from tools.expression.operators import COLUMN, LOG_OFFSET, METRIC, ROW, Axes, Language
 
 if TYPE_CHECKING:
-    from tools.recipe import Group
+    from tools.expression.operators import Group
 
 _ROUNDS = 16
 

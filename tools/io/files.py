@@ -1,8 +1,7 @@
-"""Calling transformers and the file system: in silence, with errors as one line, with results put in place whole."""
+"""Files and folders: known by their bytes, and put in place whole."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -15,33 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from tools.io.errors import SecateurError
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers from writing progress bars and warnings to the terminal; what it was set to comes back."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def reason(error: BaseException) -> str:
-    """An exception as part of one line: what the system says of a file, otherwise the first line of the message."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    if code := re.search(r"\(os error (\d+)\)", str(error)):  # how safetensors passes on what the system says
-        return os.strerror(int(code[1])).lower()
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return line if len(line) <= 200 else line[:199] + "…"
+from tools.io.errors import SecateurError, reason
 
 
 def sha256(file: Path) -> str:
@@ -59,32 +32,6 @@ def _sha256(file: Path, *looks: int) -> str:
 def expanded(name: str | Path) -> Path:
     """The path with `~` replaced; that of an unknown user stays as it is, where `Path.expanduser` raises."""
     return Path(os.path.expanduser(name))  # noqa: PTH111
-
-
-def require_room(output: Path, needed: int) -> None:
-    """Refuse at once what cannot be written; hours of work may lie behind it.
-
-    Args:
-        output: the file or folder to be. needed: bytes.
-
-    Raises:
-        SecateurError: no permission, or too little room.
-    """
-    place = next(parent for parent in (output, *output.absolute().parents) if parent.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise SecateurError(f"{output} cannot be written: no permission for {place}")
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise SecateurError(f"{output}: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free on that disk")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the file stays, as removing it would let two processes hold two locks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

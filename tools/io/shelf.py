@@ -21,9 +21,10 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from tools.io.errors import SecateurError
-from tools.io.files import file_aside, reason, sha256
+from tools.io.errors import SecateurError, reason
+from tools.io.files import file_aside, sha256
 from tools.io.frozen import first_problem
+from tools.io.lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +106,15 @@ class Kept:
         self.keep(write)
 
 
-def seal(folder: Path) -> None:
-    """Write the checksum of a whole folder beside it."""
-    with file_aside(_seal(folder)) as partial:
-        partial.write_text(_sum(folder), encoding="utf-8")
+def made(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder, whole: `make` makes it unless it is there; of several processes that want it one does, others wait."""
+    _make(folder.parent)
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        if not is_whole(folder):
+            make(folder)
+            with file_aside(_seal(folder)) as partial:
+                partial.write_text(_sum(folder), encoding="utf-8")
+    return folder
 
 
 def is_whole(folder: Path) -> bool:

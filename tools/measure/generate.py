@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from tools.io.errors import SecateurError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, reason
 from tools.io.hardware import hardware_of
 from tools.measure.continuation import Continuation, ContinuationProtocol
 from tools.measure.decoding import step

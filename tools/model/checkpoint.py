@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import expanded, quiet, reason, sha256
+from tools.io.errors import SecateurError, UsageError, reason
+from tools.io.files import expanded, sha256
+from tools.io.quiet import quiet
 from tools.model import gguf, hub, sample
 from tools.model.architecture import Architecture, describe
 from tools.model.packed import is_packed, unpacked
@@ -167,7 +168,7 @@ def outline(name: str, folder: Path) -> Model:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         loader, given = opening(folder)
@@ -228,7 +229,7 @@ def _wanted(dtype: str | None, device: str) -> str:
 
 
 def _load(name: str, folder: Path, dtype: str) -> Any:
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         with quiet():
@@ -267,7 +268,7 @@ def _configuration(name: str, folder: Path) -> PreTrainedConfig:
     """What transformers makes of a folder's config.json; of blocks that differ, what `structure.shrink` does."""
     from transformers import AutoConfig
 
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         with quiet():
@@ -283,7 +284,7 @@ def _configuration(name: str, folder: Path) -> PreTrainedConfig:
 def _tokenizer(name: str, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from tools.prune.structures.shrink import opening
+    from tools.model.pruned.classes import opening
 
     try:
         with quiet():

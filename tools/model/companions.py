@@ -25,7 +25,10 @@ NOT_COPIED = re.compile(
 )
 """Endings of weights in this form or another, of archives of them, of their index, and of code."""
 
-OURS = ("README.md", "recipe.yaml", "secateur_origin.json", "config.json")
+RECIPE = "recipe.yaml"
+"""The file that says what was done to a result, and marks its folder as one that Secateur saved."""
+
+OURS = ("README.md", RECIPE, "secateur_origin.json", "config.json")
 """Written anew with every result."""
 
 OTHER_FORMS = ("params.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json")

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tools.io.errors import SecateurError
-from tools.io.files import reason, sha256
+from tools.io.errors import SecateurError, reason
+from tools.io.files import sha256
 
 LICENCES = ["LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*"]
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *LICENCES]

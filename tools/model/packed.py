@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt, TypeAdapter
 from safetensors import SafetensorError, safe_open
 
-from tools.io.errors import SecateurError
-from tools.io.files import aside, locked, reason, require_room, sha256
+from tools.io.disk import require_room
+from tools.io.errors import SecateurError, reason
+from tools.io.files import aside, sha256
 from tools.io.frozen import Frozen
-from tools.io.shelf import is_whole, seal
+from tools.io.shelf import made
 from tools.model.companions import belongs
 from tools.model.gguf import converted
 from tools.model.hub import missing_shards
@@ -161,11 +162,7 @@ def unpacked(folder: Path, cache: Path) -> Path:
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(f"{file.name} {sha256(file)}\n".encode())
     place = converted(digest.hexdigest(), folder.name, cache)
-    with locked(place.with_name(f".{digest.hexdigest()[:16]}.lock")):
-        if not is_whole(place):
-            restore_folder(folder, place)
-            seal(place)
-    return place
+    return made(place, lambda place: restore_folder(folder, place))
 
 
 def _renamed(shard: Path, ending: str, other: str) -> str:

@@ -10,8 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tools.io.errors import SecateurError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, reason
 from tools.model import hub
 from tools.model.companions import TOKENIZERS
 from tools.model.room import require_memory

@@ -1,42 +1,18 @@
 """A priority per unit becomes exact sparsities.
 
-A unit is what shares one sparsity: a block, a layer (attention or MLP of a block) or a projection. Priorities come from
-an allocation expression; `sparsities` maps them as OWL does (luuyin/OWL lib/prune_all.py l.139-154) and `water_fill`
-makes the parameter-weighted mean exact within the bounds.
+Priorities of units (`tools.model.units`) come from an allocation expression; `sparsities` maps them as OWL does
+(luuyin/OWL lib/prune_all.py l.139-154) and `water_fill` makes the parameter-weighted mean exact within the bounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from tools.io.errors import SecateurError
-from tools.model.architecture import Architecture, Projection
-from tools.recipe import Allocation, Granularity
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Projections that share one sparsity."""
-
-    name: str
-    block: int
-    projections: tuple[Projection, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(p.size for p in self.projections)
-
-
-def units(architecture: Architecture, granularity: Granularity) -> tuple[Unit, ...]:
-    """The units of a model, in forward order."""
-    grouped: dict[str, list[Projection]] = {}
-    for p in architecture.projections:
-        name = {"block": f"{p.block}", "layer": f"{p.block}.{p.sublayer}", "projection": p.name}[granularity]
-        grouped.setdefault(name, []).append(p)
-    return tuple(Unit(name, members[0].block, tuple(members)) for name, members in grouped.items())
+from tools.model.units import Unit
+from tools.recipe import Allocation
 
 
 def keep_from_priority(priority: torch.Tensor, sparsity: float, width: float) -> torch.Tensor:

@@ -9,9 +9,8 @@ import torch
 
 from tools.measure.divergence import DenseLogits, divergence, remember_dense
 from tools.model.architecture import weight
-from tools.prune.allocation import Unit, units
+from tools.model.units import Granularity, Unit, units
 from tools.prune.structures.anatomy import CONSUMERS
-from tools.recipe import Granularity
 from tools.statistics.collect import Shelf
 
 if TYPE_CHECKING:

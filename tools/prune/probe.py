@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from tools.expression import Node, used_terminals
+from tools.expression.operators import Group
 from tools.prune.metric import metric_scores
 from tools.prune.weights.masks import ranks
-from tools.recipe import Group
 
 if TYPE_CHECKING:
     from tools.prune.resident import Resident

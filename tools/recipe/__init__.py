@@ -1,10 +1,9 @@
 """What to do to a model, complete and portable, as data: patterns, allocations, recipes; and what was measured."""
 
-from tools.recipe.allocation import Allocation, Granularity
+from tools.recipe.allocation import Allocation
 from tools.recipe.pattern import (
     NM,
     Experts,
-    Group,
     Pattern,
     Request,
     Structured,
@@ -19,8 +18,6 @@ __all__ = [
     "Calibration",
     "Compensation",
     "Experts",
-    "Granularity",
-    "Group",
     "Pattern",
     "Recipe",
     "Request",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from tools.io.frozen import Frozen
-
-Granularity = Literal["block", "layer", "projection"]
+from tools.model.units import Granularity
 
 
 class Allocation(Frozen):

@@ -15,11 +15,10 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import Field, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from tools.expression.operators import EXPERTS, METRIC, Language
+from tools.expression.operators import EXPERTS, METRIC, Group, Language
 from tools.io.errors import UsageError
 from tools.io.frozen import Frozen
 
-Group = Literal["row", "matrix", "block"]
 Kind = TypeVar("Kind", bound="Pattern")
 
 WAYS: Mapping[str, str] = {

@@ -25,7 +25,7 @@ from tools.io.shelf import Kept
 from tools.model.architecture import Architecture, Projection
 from tools.model.blocks import check_blocks, output_of, passes, trunk_of
 from tools.model.checkpoint import Model
-from tools.prune.experts.mixtures import routed
+from tools.statistics.routing import routed
 from tools.text.windows import Windows
 
 BATCH_TOKENS = 2048
@@ -104,7 +104,7 @@ class InputStatistics:
 
     def factor(self, damping: float = 0.01) -> torch.Tensor:
         """U (in, in) of `obs_factor`, computed once: every candidate with OBS needs it. Needs the Gram matrix."""
-        from tools.prune.weights.obs import obs_factor
+        from tools.statistics.hessian import obs_factor
 
         if damping not in self._factors:
             assert self.gram is not None, "statistics were collected without Gram matrices"

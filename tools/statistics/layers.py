@@ -15,8 +15,7 @@ from pydantic import Field
 from tools.io.frozen import Frozen
 from tools.model.architecture import Projection
 from tools.model.checkpoint import Model
-from tools.prune.allocation import Unit, units
-from tools.recipe import Granularity
+from tools.model.units import Granularity, Unit, units
 from tools.statistics.collect import Statistics, moments
 
 OUTLIER_THRESHOLD = 5.0

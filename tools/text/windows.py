@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from tools.deliver.provenance import calibrated
 from tools.io.errors import SecateurError
 from tools.model.positions import check_length
+from tools.text.provenance import calibrated
 from tools.text.sources import SOURCES, Part, read
 
 if TYPE_CHECKING:

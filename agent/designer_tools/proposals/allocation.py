@@ -10,7 +10,7 @@ from agent.designer_tools.arguments import Arguments, CandidateName, Rate, Why, 
 from agent.designer_tools.drafts import allocates, changed
 from agent.designer_tools.step import Step
 from agent.designer_tools.tool import Tool
-from tools.recipe import Granularity
+from tools.model.units import Granularity
 
 FormulaOrRates = Annotated[
     Annotated[str, Field(max_length=200)] | list[Rate],

@@ -10,8 +10,10 @@ from agent.designer_tools.arguments import Arguments, CandidateName, MetricText,
 from agent.designer_tools.drafts import allocates, changed
 from agent.designer_tools.step import Step
 from agent.designer_tools.tool import Tool
+from tools.expression.operators import Group
 from tools.io.errors import UsageError
-from tools.recipe import Compensation, Granularity, Group, Recipe
+from tools.model.units import Granularity
+from tools.recipe import Compensation, Recipe
 
 AllocationText = Annotated[
     str,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tools.deliver.export.folder import PER_LAYER, SHAPED, Folder
-from tools.model.architecture import FAMILIES
+from tools.model.architecture.families import FAMILIES
 
 MOST = 8
 """Cards that are looked at: what one machine holds."""

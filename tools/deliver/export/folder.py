@@ -15,11 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tools.deliver.export.verdict import Cannot
-from tools.io.errors import SecateurError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, reason
 from tools.io.frozen import Frozen
 from tools.model import hub
-from tools.model.architecture import FAMILIES, GATED_MLP, SPLIT_ATTENTION
+from tools.model.architecture.families import FAMILIES, GATED_MLP, SPLIT_ATTENTION
 from tools.model.companions import TOKENIZERS
 from tools.model.packed import is_packed
 from tools.model.pruned.marks import differs, native

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.io.errors import SecateurError
-from tools.io.files import aside, reason, require_room
+from tools.io.disk import require_room
+from tools.io.errors import SecateurError, reason
+from tools.io.files import aside
 
 
 def check_place(output: Path, needed: int) -> None:

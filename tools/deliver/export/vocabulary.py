@@ -15,7 +15,7 @@ from typing import Any
 
 from tools.deliver.export import pretokenizer
 from tools.deliver.export.verdict import Cannot
-from tools.io.files import reason
+from tools.io.errors import reason
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """gguf.TokenType."""

@@ -23,8 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, UsageError, reason
 from tools.measure.tasks.local import definition, local_file
 from tools.measure.tasks.plan import COMMONSENSE, TaskPlan, part_of
 from tools.measure.tasks.scores import Score, Stratum

@@ -14,8 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tools.io.errors import SecateurError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, reason
 from tools.io.frozen import Frozen
 from tools.io.shelf import Kept, logger
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tools.io.errors import SecateurError, UsageError
-from tools.io.files import expanded, reason, sha256
+from tools.io.errors import SecateurError, UsageError, reason
+from tools.io.files import expanded, sha256
 from tools.io.frozen import Frozen, first_problem
 from tools.measure.tasks.plan import COMMONSENSE
 

@@ -50,7 +50,7 @@ class Harness:
         self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tools.measure.tasks.harness"],
-            cwd=Path(__file__).parents[2],  # where `tools` is found from
+            cwd=Path(__file__).parents[3],  # where `tools` is found from
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy
 
-from tools.io.errors import SecateurError
-from tools.io.files import aside, locked, quiet, reason, sha256
-from tools.io.shelf import is_whole, seal
+from tools.io.errors import SecateurError, reason
+from tools.io.files import aside, sha256
+from tools.io.quiet import quiet
+from tools.io.shelf import made
 from tools.model.gguf import parts, rotary, settings, words
 from tools.model.soundness import check_finite
 
@@ -54,13 +55,12 @@ def convert(file: Path, cache: Path, *, name: str | None = None) -> Path:
     files = parts.gather(file)
     digests = [sha256(part) for part in files]
     digest = digests[0] if len(files) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
-    folder = converted(digest, name or parts.stem(file), cache)
-    with locked(folder.with_name(f".{digest[:16]}.lock")):
-        if not is_whole(folder):
-            with aside(folder) as partial:
-                _write(file, files, digest, partial)
-            seal(folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        with aside(folder) as partial:
+            _write(file, files, digest, partial)
+
+    return made(converted(digest, name or parts.stem(file), cache), make)
 
 
 def _write(file: Path, files: Sequence[Path], digest: str, folder: Path) -> None:

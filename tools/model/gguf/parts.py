@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tools.io.errors import SecateurError
-from tools.io.files import reason, require_room
+from tools.io.disk import require_room
+from tools.io.errors import SecateurError, reason
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.io.errors import SecateurError
-from tools.io.files import quiet
+from tools.io.quiet import quiet
 from tools.model.gguf.cutting import RULES, Rules
 
 UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 2, 3, 4, 5

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tools.expression import parse
-from tools.prune.experts.mixtures import ResidentExperts, choose, expert_scores, mixtures_of, staying
+from tools.model.mixtures import mixtures_of
+from tools.prune.experts.mixtures import ResidentExperts, choose, expert_scores, staying
 from tools.prune.prepared import Prepared
 from tools.prune.way import Progress
 from tools.prune.weights.masks import ranks

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tools.io.errors import SecateurError
-from tools.model.architecture import Architecture, Projection, Sublayer, family_of
+from tools.model.architecture import Architecture, Projection
+from tools.model.architecture.families import Sublayer
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
@@ -87,7 +88,7 @@ def layers_of(model: Model) -> tuple[Layer, ...]:
         SecateurError: the architecture is not known well enough to cut structures out of it.
     """
     architecture = model.architecture
-    family = family_of(architecture)
+    family = architecture.family
     if family is None:
         name = type(model.network).__name__
         raise SecateurError(f"{name} is not a family whose heads and neurons are known: use --pattern unstructured")
@@ -132,11 +133,11 @@ def require_biases(model: Model, layers: Sequence[Layer]) -> None:
     Raises:
         SecateurError: a bias could not be saved.
     """
-    family = family_of(model.architecture)
+    family = model.architecture.family
     for layer in layers:
         held = model.network.get_submodule(layer.consumer.name).bias is not None
         if not held and (family is None or layer.sublayer not in family.biases):
-            what = f"the configuration of {model.architecture.family} cannot give {layer.consumer.name} a bias"
+            what = f"the configuration of {model.architecture.model_type} cannot give {layer.consumer.name} a bias"
             raise SecateurError(f"{what}: compensate by least squares instead")
 
 

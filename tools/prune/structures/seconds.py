@@ -25,10 +25,10 @@ from tools.io.shelf import Kept
 from tools.measure.latency import measure_latency, synchroniser, time_calls
 from tools.measure.speed import Plan as Timing
 from tools.measure.speed import Spread
-from tools.model.architecture import family_of
 from tools.model.blocks import calls_of, trunk_of
+from tools.model.pruned.classes import module_of, plain_class, pruned_class
 from tools.prune.structures.anatomy import Layer
-from tools.prune.structures.shrink import module_of, plain_class, pruned_class, shorten
+from tools.prune.structures.shrink import shorten
 from tools.recipe import Request
 from tools.recipe.measurement import libraries
 
@@ -153,10 +153,9 @@ def _time_blocks(
     model: Model, attentions: Sequence[int], mlps: Sequence[int], queries: int, request: Request
 ) -> list[float]:
     """Seconds of a request in a block with nothing, in blocks with only an attention, in blocks with only an MLP."""
-    family = family_of(model.architecture)
-    assert family is not None
+    family = model.architecture.known_family
     if not (module_of(family.attention) and module_of(family.mlp)):
-        raise SecateurError(f"blocks of {model.architecture.family} cannot be timed in parts: give --sparsity")
+        raise SecateurError(f"blocks of {model.architecture.model_type} cannot be timed in parts: give --sparsity")
     sizes: list[dict[str, Any]] = [{"skip": ["attention", "mlp"]}]
     for groups in attentions:
         heads = {"num_attention_heads": groups * queries, "num_key_value_heads": groups} if queries else {}
@@ -180,8 +179,7 @@ def _time_blocks(
 
 def _network(model: Model, sizes: Sequence[Mapping[str, Any]]) -> Any:
     """A network of the family with one block of each of these sizes and hardly any vocabulary."""
-    family = family_of(model.architecture)
-    assert family is not None
+    family = model.architecture.known_family
     config = copy.deepcopy(model.network.config)
     text = config.get_text_config()
     shorten(text, [0] * len(sizes), model.architecture.n_blocks)

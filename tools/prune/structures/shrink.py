@@ -7,17 +7,16 @@ family's class with `modeling_pruned.Pruned` mixed in, and the configuration's `
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tools.io.errors import SecateurError
-from tools.model.architecture import FAMILIES, Family, describe, family_of
-from tools.model.pruned.marks import MODELING, PREFIX, differs, native
+from tools.model.architecture import describe
+from tools.model.architecture.families import Family
+from tools.model.pruned.classes import module_of, plain_class, pruned_class
 from tools.prune.structures.anatomy import Layer, head_size
 from tools.prune.structures.cut import Layout
 
@@ -71,8 +70,7 @@ def shrink(model: Model, layout: Layout) -> Model:
     Raises:
         SecateurError: the family's configuration cannot say what the result looks like.
     """
-    family = family_of(model.architecture)
-    assert family is not None, "layers were found, so the family is known"
+    family = model.architecture.known_family
     blocks = blocks_of(layout)
     config = copy.deepcopy(model.network.config)
     uniform = is_uniform(layout)
@@ -102,110 +100,13 @@ def _build(kind: type[Any], config: Any, tensors: dict[str, torch.Tensor], model
     return network
 
 
-def opening(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """What opens a folder, and what it is to be given: transformers' own choice, or the class for blocks that differ
-    with its configuration, where the folder needs it.
-
-    Raises:
-        SecateurError: its blocks differ, and its family is not known.
-    """
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
-
-    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if not differs(written):
-        return AutoModelForCausalLM, {}
-    written = native(written)
-    family = _family(written["model_type"])
-    if family is None:
-        raise SecateurError(f"{folder}: its blocks differ, and {written['model_type']} is not a family that is known")
-    config = CONFIG_MAPPING[written["model_type"]].from_dict(written)
-    return pruned_class(AutoModelForCausalLM._model_mapping[type(config)], family), {"config": config}
-
-
-def write_code(network: Any, folder: Path) -> None:
-    """Put the code that a network with differing blocks needs beside its weights, and name it in the configuration.
-
-    Whoever does not run it fails: no version of transformers knows the `model_type`; and a class of the family that is
-    told to open the folder finds MLPs of one neuron in the configuration, which the weights do not fit.
-    """
-    from tools.model.pruned import modeling_pruned
-
-    kind, prefix = type(network), network.base_model_prefix
-    if not issubclass(kind, modeling_pruned.Pruned):
-        return
-    own, of, family = plain_class(kind), type(network.config), _family(network.config.model_type)
-    assert family is not None, "or its blocks could not be made to differ"
-    inner = type(network.get_submodule(prefix))  # what AutoModel makes, as vLLM's Transformers backend does
-    # In this order: vLLM loads the classes as they come, and the configuration's has to be first.
-    names = {"AutoConfig": f"Pruned{of.__name__}", "AutoModel": f"Pruned{inner.__name__}"}
-    names["AutoModelForCausalLM"] = kind.__name__
-    source = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
-    imports = ", ".join(sorted((of.__name__, inner.__name__, own.__name__)))
-    source = source.replace("import torch\n", f"import torch\nfrom transformers import {imports}\n", 1)
-    model_type = f"{PREFIX}{of.model_type}"
-    source += f'\n\nclass {names["AutoConfig"]}({of.__name__}):\n    model_type = "{model_type}"\n'
-    blocks = kind.BLOCKS.removeprefix(f"{prefix}.")
-    for auto, base, path in (("AutoModel", inner, blocks), ("AutoModelForCausalLM", own, kind.BLOCKS)):
-        paths = f'BLOCKS, ATTENTION, MLP = "{path}", "{kind.ATTENTION}", "{kind.MLP}"'
-        source += f"\n\nclass {names[auto]}(Pruned, {base.__name__}):\n"
-        source += f"    config_class = {names['AutoConfig']}\n    {paths}\n"
-    (folder / f"{MODELING}.py").write_text(source, encoding="utf-8")
-    file = folder / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    depth = network.config.get_text_config().num_hidden_layers
-    _say_neurons_by_block(config.get("text_config", config), family.neurons, depth)
-    config |= {"model_type": model_type, "architectures": [kind.__name__]}
-    config["auto_map"] = {auto: f"{MODELING}.{name}" for auto, name in names.items()}
-    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _family(model_type: str) -> Family | None:
-    return next((family for family in FAMILIES if model_type in family.model_types), None)
-
-
-def _say_neurons_by_block(text: dict[str, Any], neurons: str, depth: int) -> None:
-    """Have every block that has an MLP say its neurons, and the model as a whole say 1, which fits none of them."""
-    blocks = {int(index): own for index, own in text["per_layer_config"].items()}
-    for index in range(depth):
-        own = blocks.setdefault(index, {})
-        if "mlp" not in own.get("skip", ()):
-            own.setdefault(neurons, text.get(neurons))
-    text["per_layer_config"] = {str(index): own for index, own in sorted(blocks.items()) if own}
-    text[neurons] = 1
-
-
-def plain_class(kind: type[Any]) -> type[Any]:
-    """The family's own class, also of a model whose blocks differ already."""
-    from tools.model.pruned.modeling_pruned import Pruned
-
-    return kind.__mro__[2] if issubclass(kind, Pruned) else kind
-
-
-def pruned_class(base: type[Any], family: Family) -> type[Any]:
-    """The family's class for blocks that differ."""
-    from tools.model.pruned.modeling_pruned import Pruned
-
-    return type(f"Pruned{base.__name__}", (Pruned, base), _paths(family))
-
-
-def _paths(family: Family) -> dict[str, str]:
-    return {"BLOCKS": family.blocks, "ATTENTION": module_of(family.attention), "MLP": module_of(family.mlp)}
-
-
-def module_of(paths: Any) -> str:
-    """The module that holds all projections of a sublayer; empty where they lie in the block itself."""
-    parents = {path.rpartition(".")[0] for path in paths.values()}
-    return str(parents.pop()) if len(parents) == 1 else ""
-
-
 def check_sayable(model: Model, layers: Sequence[Layer], sizes: Sequence[int]) -> None:
     """Complain unless a configuration of the family can say what these numbers of units come to.
 
     Raises:
         SecateurError: blocks fall that cannot, or a part of a block that is no module.
     """
-    family = family_of(model.architecture)
-    assert family is not None, "layers were found, so the family is known"
+    family = model.architecture.known_family
     stay = {layer.block for layer, size in zip(layers, sizes, strict=True) if size}
     if len(stay) < model.architecture.n_blocks and getattr(
         model.network.config, "scale_attn_by_inverse_layer_idx", False
@@ -270,8 +171,7 @@ def _tensors(model: Model, layout: Layout, blocks: Sequence[Block]) -> dict[str,
 
 def _cuts(model: Model, layout: Layout) -> tuple[dict[str, tuple[int, torch.Tensor]], tuple[str, ...]]:
     """Parameter -> (axis, indices that stay), and the prefixes of the modules that are left out whole."""
-    family = family_of(model.architecture)
-    assert family is not None
+    family = model.architecture.known_family
     cuts: dict[str, tuple[int, torch.Tensor]] = {}
     gone = []
     for layer, kept in zip(layout.layers, layout.kept, strict=True):

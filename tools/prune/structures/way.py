@@ -10,8 +10,9 @@ import torch
 
 from tools.expression import Node, parse, used_terminals
 from tools.model.sparsity import overall
+from tools.model.units import units
 from tools.prune import allocation
-from tools.prune.allocation import check_length, units
+from tools.prune.allocation import check_length
 from tools.prune.metric import metric_scores, priorities, reads_inputs
 from tools.prune.probe import spread
 from tools.prune.structures.anatomy import Layer, require_biases, sized

@@ -13,8 +13,8 @@ from tools.io.errors import SecateurError
 from tools.model.architecture import weight
 from tools.model.blocks import check_blocks, passes
 from tools.model.sparsity import overall, sparsities
+from tools.model.units import units
 from tools.prune import allocation
-from tools.prune.allocation import units
 from tools.prune.metric import priorities, reads_inputs
 from tools.prune.prepared import Prepared
 from tools.prune.probe import ranks_within

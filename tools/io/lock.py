@@ -1,6 +1,8 @@
-"""File locks between processes: whoever holds one has written its pid and host into it.
+"""File locks between processes; a lock that is waited for, and one that tells who holds it, by pid and host.
 
-The lock is the kernel's (`flock`), so it is gone the moment its holder dies; the file stays.
+The lock is the kernel's (`flock`), so it is gone the moment its holder dies; the file stays, as removing it would let
+two processes hold two locks. Not by the package filelock: asking whether a lock is held is an attempt to take it there,
+so that two who ask at once take each other for the holder, and some of its versions empty the file that says who is.
 """
 
 from __future__ import annotations
@@ -35,6 +37,21 @@ class Locked(Exception):
 
 
 @contextmanager
+def locked(path: Path, flags: int = 0) -> Iterator[int]:
+    """Hold an exclusive lock on `path` as soon as it is free; yields the descriptor, for reading and writing.
+
+    Args:
+        flags: how else the file is opened, for example `os.O_APPEND`.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    with _opened(path, flags) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+@contextmanager
 def hold(path: Path, *, wait: float = 0.5) -> Iterator[None]:
     """Hold the lock at `path`, waiting for it up to `wait` seconds.
 
@@ -44,13 +61,10 @@ def hold(path: Path, *, wait: float = 0.5) -> Iterator[None]:
         Locked: it was not free in time.
         OSError: the file cannot be opened.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
+    with _opened(path) as file:
         _acquire(file, time.monotonic() + wait)
         _sign(file)
         yield
-    finally:
-        os.close(file)
 
 
 def holder(path: Path) -> Holder | None:
@@ -66,6 +80,15 @@ def holder(path: Path) -> Holder | None:
     finally:
         os.close(file)
     return None
+
+
+@contextmanager
+def _opened(path: Path, flags: int = 0) -> Iterator[int]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 def _acquire(file: int, deadline: float) -> None:

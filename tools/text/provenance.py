@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.deliver.save import RECIPE
+import yaml
+from pydantic import BaseModel, ValidationError
+
 from tools.io.errors import SecateurError
-from tools.recipe import Recipe
+from tools.model.companions import RECIPE
 from tools.text.sources import SOURCES, read
+
+
+class _Calibration(BaseModel):
+    """Which text a saved model's statistics come from, as far as it is asked here."""
+
+    source: str
+    windows: int
+    length: int
+
+
+class _Recipe(BaseModel):
+    calibration: _Calibration
 
 
 def calibrated(folder: Path, source: str, start: int) -> tuple[str, ...]:
@@ -16,7 +30,8 @@ def calibrated(folder: Path, source: str, start: int) -> tuple[str, ...]:
     if not (folder / RECIPE).exists():
         return ()
     try:
-        calibration = Recipe.load(folder / RECIPE).calibration
+        said = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
+        calibration = _Recipe.model_validate(said).calibration
         if calibration.source in SOURCES or start >= calibration.windows * calibration.length:
             return ()
         theirs = Path(calibration.source)
@@ -25,6 +40,6 @@ def calibrated(folder: Path, source: str, start: int) -> tuple[str, ...]:
             return ("of a file that has the name of what the model was calibrated on",) if alike else ()
         if read(str(theirs), "calibration") != read(source, "test"):
             return ()
-    except SecateurError:  # another program's recipe.yaml, or what was a text is none any more
-        return ()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, SecateurError):
+        return ()  # another program's recipe.yaml, or what was a text is none any more
     return ("of what the model was calibrated on",)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tools.io.errors import SecateurError
-from tools.io.files import reason
+from tools.io.errors import SecateurError, reason
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,215 @@
+"""Which weights of a network may be pruned and what they do. Families are data, unknown ones are discovered.
+
+Only the linear maps inside the repeated blocks count: embeddings, the output head (tied or not), norms and biases are
+never prunable. Experts of mixture-of-experts blocks and their routers fall whole or not at all (`tools.prune.experts`):
+as projections only the other linear maps of such a network are described, usually attention; `Architecture.reach` says
+how much of the blocks that is.
+
+One forward pass over a few tokens tells what a description by names cannot: which maps read the same tensor, and which
+are never called (Mamba multiplies with the weight of its `dt_proj` by itself), so that nothing can be known of their
+inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tools.io.errors import SecateurError
+from tools.model.architecture.discovery import find_blocks, is_linear, linears, role_of
+from tools.model.architecture.families import Family, Sublayer, family_named
+from tools.model.architecture.trace import traced
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "fc1", "down", "fc2")
+"""Roles in the order in which a block computes them."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One prunable linear map, a matrix of `out_features` rows and `in_features` columns."""
+
+    name: str
+    """Path of the module, for example `model.layers.0.self_attn.q_proj`."""
+    role: str
+    """q k v o qkv gate up down gate_up fc1 fc2, or `linear` where discovery could not tell."""
+    block: int
+    sublayer: Sublayer
+    out_features: int
+    in_features: int
+    transposed: bool
+    """The parameter is stored as (in, out): GPT-2's Conv1D."""
+
+    @property
+    def size(self) -> int:
+        """Number of its weights."""
+        return self.out_features * self.in_features
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What describing a network found."""
+
+    model_type: str
+    """The configuration's where a family knows it, otherwise `discovered`."""
+    blocks: str
+    """Path of the list of blocks."""
+    projections: tuple[Projection, ...]
+    """In forward order, block after block."""
+    n_blocks: int
+    tied_head: bool
+    """Output head and input embedding are one matrix."""
+    readers: tuple[tuple[str, ...], ...]
+    """Names of projections of one block that read the same tensor, in forward order; every projection is in one."""
+    block_weights: int
+    """Number of all weights of the blocks, experts, norms and biases included."""
+    idle: tuple[str, ...] = ()
+    """Linear maps of the blocks that are no projections, because a forward pass does not call them."""
+    family: Family | None = field(default=None, compare=False)
+    """What is known of its family; None where it was discovered."""
+
+    @property
+    def known_family(self) -> Family:
+        """The family, for what is only done where one is known.
+
+        Raises:
+            SecateurError: the network was discovered.
+        """
+        if self.family is None:
+            raise SecateurError("this network is of no family whose structures are known: use --pattern unstructured")
+        return self.family
+
+    @cached_property
+    def _by_block(self) -> tuple[tuple[Projection, ...], ...]:
+        return tuple(tuple(p for p in self.projections if p.block == block) for block in range(self.n_blocks))
+
+    def of_block(self, block: int) -> tuple[Projection, ...]:
+        """The projections of one block, in forward order."""
+        return self._by_block[block]
+
+    @property
+    def size(self) -> int:
+        """Number of prunable weights."""
+        return sum(projection.size for projection in self.projections)
+
+    @property
+    def reach(self) -> float:
+        """Share of the blocks' weights that is prunable."""
+        return self.size / self.block_weights
+
+
+def describe(model: PreTrainedModel) -> Architecture:
+    """Find the prunable projections of a causal language model of transformers.
+
+    A network without values (on torch's `meta` device) is described by names alone: each projection reads for itself.
+
+    Raises:
+        SecateurError: nothing prunable was found, the weights are stored quantised, or a forward pass fails.
+    """
+    model_type = str(getattr(model.config, "model_type", ""))
+    family = family_named(model_type)
+    if family is not None and _fits(model, family):
+        return _described(model, family.blocks, model_type, family)
+    blocks = find_blocks(model)
+    if blocks is None:
+        raise SecateurError(f"{type(model).__name__} has no list of blocks with linear layers: nothing can be pruned")
+    return _described(model, blocks, "discovered", None)
+
+
+def weight(model: PreTrainedModel, projection: Projection) -> torch.Tensor:
+    """The projection's weights as (out, in): a view, so writing into it changes the model."""
+    parameter: torch.Tensor = model.get_submodule(projection.name).weight.data
+    return parameter.T if projection.transposed else parameter
+
+
+def _described(model: Any, path: str, model_type: str, family: Family | None) -> Architecture:
+    blocks = model.get_submodule(path)
+    found = _projections(model, path, {} if family is None or family.experts else family.paths)
+    read = {p.name: p.name for p in found} if model.device.type == "meta" else traced(model, [p.name for p in found])
+    called = tuple(p for p in found if p.name in read)
+    if not called:
+        raise SecateurError(f"{type(model).__name__}: a forward pass calls none of its linear layers: nothing to prune")
+    readers: dict[tuple[int, object], list[str]] = {}
+    for p in called:
+        readers.setdefault((p.block, read[p.name]), []).append(p.name)
+    return Architecture(
+        model_type=model_type,
+        blocks=path,
+        projections=called,
+        n_blocks=len(blocks),
+        tied_head=_tied(model),
+        readers=tuple(tuple(names) for names in readers.values()),
+        block_weights=sum(parameter.numel() for parameter in blocks.parameters()),
+        idle=tuple(p.name for p in found if p.name not in read),
+        family=family,
+    )
+
+
+def _projections(model: Any, path: str, roles: Mapping[str, tuple[str, Sublayer]]) -> Sequence[Projection]:
+    """Every linear map of the blocks at `path`, in forward order; all that are there where no roles are known.
+
+    Raises:
+        SecateurError: there is none, or its weights are stored quantised.
+    """
+    seen = {id(e.weight) for e in _embeddings(model)}
+    found: list[Projection] = []
+    for index, block in enumerate(model.get_submodule(path)):
+        maps = {p: block.get_submodule(p) for p in roles if not _gone(block, p)} if roles else dict(linears(block))
+        members = []
+        for name, module in maps.items():
+            if id(module.weight) in seen:
+                continue
+            seen.add(id(module.weight))
+            role, sublayer = roles.get(name) or role_of(name)
+            members.append(_projection(f"{path}.{index}.{name}", module, role, index, sublayer))
+        found += sorted(members, key=_position)
+    if not found:
+        raise SecateurError(
+            f"{type(model).__name__}: the blocks at {path} hold no linear layers: nothing can be pruned"
+        )
+    return found
+
+
+def _projection(name: str, module: Any, role: str, block: int, sublayer: Sublayer) -> Projection:
+    if module.weight.dim() != 2 or not module.weight.is_floating_point():
+        raise SecateurError(f"{name} is stored quantised; pruning needs a checkpoint with plain floating-point weights")
+    transposed = type(module).__name__ == "Conv1D"
+    out, into = reversed(module.weight.shape) if transposed else module.weight.shape
+    return Projection(name, role, block, sublayer, int(out), int(into), transposed)
+
+
+def _fits(model: Any, family: Family) -> bool:
+    """Whether every path of the family is there; a variant that lacks one is left to discovery."""
+    try:
+        blocks = model.get_submodule(family.blocks)
+        return all(_gone(b, p) or is_linear(b.get_submodule(p)) for b in blocks for p in family.paths)
+    except AttributeError:
+        return False
+
+
+def _gone(block: Any, path: str) -> bool:
+    """Whether the sublayer that held this projection was pruned away."""
+    from tools.model.pruned.modeling_pruned import NoAttention, NoMLP
+
+    parent = path.rpartition(".")[0]
+    return bool(parent) and isinstance(block.get_submodule(parent), NoAttention | NoMLP)
+
+
+def _tied(model: Any) -> bool:
+    embeddings = _embeddings(model)
+    return len(embeddings) == 2 and embeddings[0].weight is embeddings[1].weight
+
+
+def _embeddings(model: Any) -> list[Any]:
+    return [e for e in (model.get_input_embeddings(), model.get_output_embeddings()) if e is not None]
+
+
+def _position(projection: Projection) -> tuple[bool, int]:
+    """Sorts a block's projections: attention before MLP, then by role; unknown roles keep their order, last."""
+    place = ORDER.index(projection.role) if projection.role in ORDER else len(ORDER)
+    return projection.sublayer == "mlp", place

@@ -1,0 +1,105 @@
+"""Finding the blocks of a network that no family describes, and the linear maps inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tools.model.architecture.families import Sublayer
+
+LEAVES: Mapping[str, str] = {
+    **dict.fromkeys(("q_proj", "query", "q_lin", "wq"), "q"),
+    **dict.fromkeys(("k_proj", "key", "k_lin", "wk"), "k"),
+    **dict.fromkeys(("v_proj", "value", "v_lin", "wv"), "v"),
+    **dict.fromkeys(("qkv_proj", "query_key_value", "c_attn", "wqkv", "qkv"), "qkv"),
+    **dict.fromkeys(("o_proj", "out_proj", "out_lin", "wo"), "o"),
+    **dict.fromkeys(("gate_proj",), "gate"),
+    **dict.fromkeys(("up_proj",), "up"),
+    **dict.fromkeys(("gate_up_proj",), "gate_up"),
+    **dict.fromkeys(("down_proj",), "down"),
+    **dict.fromkeys(("fc1", "c_fc", "fc_in", "dense_h_to_4h"), "fc1"),
+    **dict.fromkeys(("fc2", "fc_out", "dense_4h_to_h"), "fc2"),
+}
+"""What a linear map is usually called -> its role; discovery goes by these names and says `linear` otherwise."""
+
+SHARED_LEAVES: Mapping[tuple[str, Sublayer], str] = {
+    ("dense", "attention"): "o",
+    ("c_proj", "attention"): "o",
+    ("c_proj", "mlp"): "fc2",
+}
+"""The same for names whose role hangs on where they stand."""
+
+
+def find_blocks(model: Any) -> str | None:
+    """Path of the module list whose linear layers hold the most weights; of nested lists the outermost."""
+    from torch import nn
+
+    best, most = None, 0
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or any(word in name for word in ("vision", "visual", "audio")):
+            continue
+        size = sum(linear.weight.numel() for _, linear in linears(module))
+        if size > most:
+            best, most = name, size
+    return best
+
+
+def linears(root: Any) -> Iterator[tuple[str, Any]]:
+    """Path and module of every linear layer below `root`, without experts and what chooses among them."""
+    mixtures = {name: count for name, module in root.named_modules() if (count := _experts_in(module)) is not None}
+    for name, module in root.named_modules():
+        if not (name and is_linear(module)):
+            continue
+        if any("router" in part for part in name.split(".")):  # whatever it chooses among
+            continue
+        inside = [place for place in mixtures if not place or name.startswith(f"{place}.")]
+        if not any(_is_of_experts(name[len(place) :].lstrip("."), module, mixtures[place]) for place in inside):
+            yield name, module
+
+
+def _experts_in(module: Any) -> int | None:
+    """How many experts a module chooses among; 0 where that cannot be told, None where it is no mixture.
+
+    Experts are called so, or are the matrices of one parameter (JetMoE, Granite).
+    """
+    from torch import nn
+
+    found = []
+    for name, child in module.named_children():
+        named = _names_experts(name)
+        if named:
+            found.append(len(child) if isinstance(child, nn.ModuleList | nn.ModuleDict) else 0)
+        if not isinstance(child, nn.modules.conv._ConvNd):
+            own = child.named_parameters(recurse=named)
+            found += [p.shape[0] for _, p in own if p.dim() == 3 and min(p.shape) > 1]
+    return max(found, default=None)
+
+
+def _names_experts(name: str) -> bool:
+    return "expert" in name and not any(word in name for word in ("shared", "gate", "router", "bias"))
+
+
+def _is_of_experts(path: str, linear: Any, count: int) -> bool:
+    """Whether a linear layer, by its path inside a mixture of `count` experts, is of an expert or chooses among them.
+
+    What chooses is called a router or a gate, whatever lies below that, or has one output for each expert.
+    """
+    first, _, rest = path.partition(".")
+    chooses = "router" in first or ("gate" in first and first not in LEAVES)
+    return _names_experts(first) or chooses or (not rest and count > 1 and linear.weight.shape[0] == count)
+
+
+def is_linear(module: Any) -> bool:
+    """Whether a module multiplies with one matrix; GPT-2's Conv1D does, too."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def role_of(name: str) -> tuple[str, Sublayer]:
+    """Role and sublayer of a linear layer of an unknown family, from its path inside the block."""
+    path, _, leaf = name.lower().rpartition(".")
+    sublayer: Sublayer = "attention" if "attn" in path or "attention" in path else "mlp"
+    role = SHARED_LEAVES.get((leaf, sublayer)) or LEAVES.get(leaf, "linear")
+    return role, "attention" if role in ("q", "k", "v", "qkv", "o") else sublayer
