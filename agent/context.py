@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from agent.recorder import Recorder
-from runs.goal import Goal
-from runs.goal import Part as Size
+from runs.goal import Goal, Size
 from tools.recipe import Recipe
 
 if TYPE_CHECKING:

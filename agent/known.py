@@ -6,8 +6,6 @@ the same number in every run; measuring it again would only cost minutes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ import torch
 
 from tools.io.frozen import Frozen
 from tools.io.hardware import hardware_of
-from tools.io.shelf import Kept
+from tools.io.shelf import Kept, key_of
 from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement, libraries
 
@@ -48,8 +46,7 @@ def known_place(cache: Path, bench: Bench, windows: Windows, recipe: Recipe | No
         hardware_of(model.device),
         torch.get_num_threads(),
     ]
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    return Kept(cache / "references", f"{name}.json")
+    return Kept(cache / "references", f"{key_of(key)}.json")
 
 
 def treatment_of(bench: Bench, recipe: Recipe) -> list[str]:

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from tools.io.errors import UsageError
 from tools.io.frozen import Frozen, first_problem
-from tools.measure.tasks.plan import Part as TaskPart
-from tools.measure.tasks.plan import TaskPlan
+from tools.measure.tasks.plan import TaskPart, TaskPlan
 from tools.recipe import Calibration, Pattern, Recipe, Unstructured, check_sparsity
 
 PACKS = 0.1
@@ -29,7 +28,7 @@ class Budget(Frozen):
     """US dollars that the designer's LLM cost."""
 
 
-class Part(Frozen):
+class Size(Frozen):
     """How much of a text is read: `windows` windows of `length` tokens."""
 
     windows: int = Field(default=16, ge=1)
@@ -43,9 +42,9 @@ class Part(Frozen):
 class Evaluation(Frozen):
     """The three disjoint parts of text that recipes are measured on: searched, selected, and read once at the end."""
 
-    search: Part = Part(windows=8)
-    selection: Part = Part(windows=8)
-    test: Part = Part()
+    search: Size = Size(windows=8)
+    selection: Size = Size(windows=8)
+    test: Size = Size()
     finalists: int = Field(default=2, ge=1)
     """Recipes of the search that are made in their final form, beside the strongest reference."""
 

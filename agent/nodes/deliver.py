@@ -30,7 +30,7 @@ from tools.deliver.verify import verify_saved
 from tools.io.errors import SecateurError
 from tools.measure.generate import NEW_TOKENS, continuations, openings
 from tools.measure.latency import measure_latency
-from tools.measure.speed import Plan as Timing
+from tools.measure.speed import Timing
 from tools.model.checkpoint import Model, open_model
 from tools.model.packed import compress_folder
 from tools.model.precision import note_of

@@ -12,14 +12,14 @@ from agent.context import Context, State
 from agent.nodes.budget import out_of_time
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateRejected, ReferenceMeasured
-from runs.goal import Part
+from runs.goal import Size
 from runs.workers import Failed, Outcome
 
 PROMOTED = 1 / 3
 """Share of a generation that is measured again on more tokens."""
 
 
-def rungs(part: Part) -> tuple[int, ...]:
+def rungs(part: Size) -> tuple[int, ...]:
     """Tokens of the cascade's measurements: a quarter of the search text, then all of it."""
     few = max(1, part.windows // 4)
     return tuple(sorted({few * part.length, part.tokens}))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent.session.settings import DEFAULT_CANDIDATES, Settings
-from runs.goal import Budget, Evaluation, Goal, Part, Workers
+from runs.goal import Budget, Evaluation, Goal, Size, Workers
 from runs.workers.open import check as check_workers
 from tools.expression import ALLOCATION, parse
 from tools.io.errors import UsageError
@@ -73,8 +73,8 @@ def build(
     check_device(device)
     workers = _workers(settings)
     limited = values.candidates is not None or values.minutes is not None
-    search = Part(windows=values.search_windows, length=values.search_length)
-    test = Part(windows=values.test_windows, length=values.test_length)
+    search = Size(windows=values.search_windows, length=values.search_length)
+    test = Size(windows=values.test_windows, length=values.test_length)
     return Goal.of(
         **_what(asked, method, sparsity, form, multiple),
         model=_absolute(model),

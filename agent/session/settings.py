@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from runs.goal import Evaluation, ExecutorName, Part, Workers
+from runs.goal import Evaluation, ExecutorName, Size, Workers
 from tools.io.errors import UsageError
 from tools.io.files import expanded
 from tools.io.frozen import Frozen, first_problem
@@ -61,8 +61,8 @@ class Values(Frozen):
     search_windows: int = Field(default=Evaluation().search.windows, ge=1)
     """Windows of the text that candidates are compared on, and as many of the text that selects among the best."""
     search_length: int = Field(default=Evaluation().search.length, ge=8)
-    test_windows: int = Field(default=Part().windows, ge=1)
-    test_length: int = Field(default=Part().length, ge=8)
+    test_windows: int = Field(default=Size().windows, ge=1)
+    test_length: int = Field(default=Size().length, ge=8)
     finalists: int = Field(default=Evaluation().finalists, ge=1)
     """Recipes of a search that are made in their final form, beside the strongest reference."""
     candidates: int | None = Field(default=None, ge=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runs.candidate import Candidate
-from runs.goal import Part
+from runs.goal import Size
 from runs.workers import Gauge, Measured, Outcome
 from runs.workers.in_process import try_out
 from runs.workers.results import Results
@@ -42,7 +42,7 @@ class Blueprint(Frozen):
     cache: Path
     """Statistics that the engine collected are read from here; they are collected anew where it is not shared."""
     calibration: Calibration
-    search: Part
+    search: Size
     needs: frozenset[str]
     seconds: Seconds | None = None
     """What layers take on the engine's machine, where time counts: a recipe comes to the same shapes everywhere."""

@@ -49,7 +49,7 @@ from runs.events import (
 )
 from runs.fold.history import History
 from runs.fold.summary import summary
-from runs.goal import Budget, Evaluation, Goal, Part, Workers
+from runs.goal import Budget, Evaluation, Goal, Size, Workers
 from runs.report import write
 from runs.run import STOP, Run, Status, create, list_runs, open_run
 from runs.workers.results import Result
@@ -61,7 +61,7 @@ from tui.app.panes.runs import known
 
 def goal(**changes: object) -> Goal:
     """A search on the tiny sample that takes a few seconds."""
-    part = Part(windows=4, length=64)
+    part = Size(windows=4, length=64)
     fields: dict[str, object] = {
         "model": "tiny",
         "sparsity": 0.5,

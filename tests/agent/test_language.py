@@ -26,7 +26,7 @@ from agent.nodes.survey import survey
 from agent.recorder import Recorder
 from runs.events import Answered, Asked, CandidateMeasured, CandidateProposed, Note, Spoke, Thought, ToolUsed
 from runs.fold.summary import summary
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.goal import Budget, Evaluation, Goal, Size
 from runs.run import Run, Status, create, list_runs
 from tests.agent.loopback import Reply, Script, call, say, serving
 from tools.io.errors import UsageError
@@ -52,7 +52,7 @@ TOOLS = {
 
 
 def goal(**changes: object) -> Goal:
-    part = Part(windows=4, length=64)
+    part = Size(windows=4, length=64)
     fields: dict[str, object] = {
         "model": "tiny",
         "sparsity": 0.5,

@@ -27,7 +27,7 @@ from runs.candidate import Candidate
 from runs.events import PastCandidate, Stage
 from runs.fold.history import History
 from runs.fold.summary import summary
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.goal import Budget, Evaluation, Goal, Size
 from runs.run import create
 from tools.model.checkpoint import open_model
 from tools.prune.bench import Bench
@@ -280,7 +280,7 @@ def test_metrics_that_keep_the_same_structures_are_one_candidate(bench: Bench) -
 
 
 def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_path: Path) -> None:
-    part = Part(windows=4, length=64)
+    part = Size(windows=4, length=64)
     run = create(
         tmp_path,
         Goal(
@@ -316,7 +316,7 @@ def test_a_search_for_a_smaller_model_ends_with_one_that_anybody_can_load(tmp_pa
 
 @pytest.mark.usefixtures("work_clock")
 def test_a_target_of_time_ends_with_the_measured_speed(tmp_path: Path) -> None:
-    part = Part(windows=4, length=64)
+    part = Size(windows=4, length=64)
     run = create(
         tmp_path,
         Goal(

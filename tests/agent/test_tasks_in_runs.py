@@ -19,7 +19,7 @@ from agent.reproduce import reproduce
 from runs.candidate import Candidate
 from runs.events import Note, TasksAnswered
 from runs.fold.summary import summary
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.goal import Budget, Evaluation, Goal, Size
 from runs.report.tasks import TaskTable
 from runs.reproduction import load
 from runs.run import Run, Status, create
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def goal(folder: Path, **changes: object) -> Goal:
-    part = Part(windows=2, length=64)
+    part = Size(windows=2, length=64)
     fields: dict[str, object] = {
         "model": "tiny",
         "sparsity": 0.5,

@@ -23,7 +23,8 @@ from tools.prune.bench import Bench
 from tools.prune.weights.way import from_statistics
 from tools.recipe import NM, Recipe
 from tools.recipe.methods import method
-from tools.statistics.collect import batches, collect
+from tools.statistics.collect import collect
+from tools.statistics.inputs import batches
 from tools.text.windows import windows
 
 PRUNED = {

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from agent.engine import work
 from runs.fold.summary import Row, Summary, summary
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.goal import Budget, Evaluation, Goal, Size
 from runs.run import Run, Status, create, list_runs
 from tools.recipe import Calibration
 
@@ -41,7 +41,7 @@ def ways(llm: str | None) -> list[Way]:
 
 def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
     """Every part of the study, seeds in the outer loop, so that a study broken off early has all columns."""
-    search = Part(windows=chosen.search_windows)
+    search = Size(windows=chosen.search_windows)
     for seed in range(chosen.seeds):
         for target in chosen.targets:
             for way in ways(chosen.llm):
@@ -53,7 +53,7 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
                         sparsity=target,
                         calibration=Calibration(source=chosen.calibration, windows=chosen.windows),
                         test_text=chosen.text,
-                        evaluation=Evaluation(search=search, selection=search, test=Part(), finalists=1),
+                        evaluation=Evaluation(search=search, selection=search, test=Size(), finalists=1),
                         designer=way.designer,
                         prompting=way.prompting,
                         recall=False,  # or later parts would begin with what earlier ones found

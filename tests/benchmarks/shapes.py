@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.goal import Budget, Evaluation, Goal, Size
 from tests.benchmarks.designers import results, work_through
 from tools.recipe import Calibration, Pattern, parse_pattern
 from tools.recipe.methods import RECIPES
@@ -24,7 +24,7 @@ DESIGNERS = ("random", "evolution", "builtin")
 
 def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
     """Every part: published methods first, then the searches, seeds in the outer loop."""
-    search = Part(windows=chosen.search_windows)
+    search = Size(windows=chosen.search_windows)
 
     def goal(target: float, pattern: Pattern, **more: object) -> Goal:
         fields: dict[str, object] = {
@@ -33,7 +33,7 @@ def parts(chosen: argparse.Namespace) -> Iterator[tuple[str, float, Goal]]:
             "pattern": pattern,
             "calibration": Calibration(source=chosen.calibration, windows=chosen.windows),
             "test_text": chosen.text,
-            "evaluation": Evaluation(search=search, selection=search, test=Part(), finalists=chosen.finalists),
+            "evaluation": Evaluation(search=search, selection=search, test=Size(), finalists=chosen.finalists),
             "recall": False,  # or later parts would begin with what earlier ones found
             "dtype": chosen.dtype,
             "device": chosen.device,

@@ -18,8 +18,8 @@ from statistics import median
 import torch
 
 from tools.measure.tasks import Harness, TaskPlan, evaluate, subject_of, task_names
-from tools.measure.tasks.answering import Speaker
 from tools.measure.tasks.evaluate import Answering
+from tools.measure.tasks.speaker import Speaker
 from tools.model.checkpoint import open_model
 
 ROUNDS = 2

@@ -19,7 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in wha
 from platformdirs import user_data_path
 
 from runs.candidate import Candidate
-from runs.goal import Part, Workers
+from runs.goal import Size, Workers
 from runs.workers import Measured
 from runs.workers.pool import Crew
 from runs.workers.ray import Ray
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     chosen = parser.parse_args()
     cache = user_data_path("secateur") / "cache"
-    size = Part(windows=chosen.windows, length=chosen.length)
+    size = Size(windows=chosen.windows, length=chosen.length)
     blueprint = Blueprint(
         model=chosen.model,
         fingerprint=fingerprint(locate(chosen.model, cache)),

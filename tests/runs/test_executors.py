@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runs.candidate import Candidate
-from runs.goal import Part, Workers
+from runs.goal import Size, Workers
 from runs.workers import Executor, Failed, Measured
 from runs.workers.in_process import InProcess
 from runs.workers.open import check, shared_out
@@ -68,7 +68,7 @@ def blueprint(tmp_path: Path) -> Blueprint:
         device="cpu",
         cache=tmp_path,
         calibration=Calibration(windows=1, length=16),
-        search=Part(windows=1, length=16),
+        search=Size(windows=1, length=16),
         needs=frozenset(),
         threads=8,
     )

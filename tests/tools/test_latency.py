@@ -16,20 +16,20 @@ from tools.io.errors import SecateurError
 from tools.io.hardware import cpu_name
 from tools.measure import latency
 from tools.measure.latency import measure_latency, synchroniser, time_calls
-from tools.measure.speed import ELSEWHERE, Latency, Plan, Spread
+from tools.measure.speed import ELSEWHERE, Latency, Spread, Timing
 from tools.model.checkpoint import Model, open_model
 from tools.model.packed import compress_folder
 
 Save = Callable[..., Path]
 WIDE = {"hidden_size": 128, "intermediate_size": 512}
-QUICK = Plan(batches=(2,), prompt=8, new=3, repeats=1)
+QUICK = Timing(batches=(2,), prompt=8, new=3, repeats=1)
 
 
 def opened(folder: Path, **how: Any) -> Model:
     return open_model(str(folder), cache=folder.parent / "cache", **how)
 
 
-def fed(model: Model, plan: Plan) -> list[torch.Tensor]:
+def fed(model: Model, plan: Timing) -> list[torch.Tensor]:
     """Token ids of every forward pass that measuring makes."""
     ids: list[torch.Tensor] = []
     with model.network.register_forward_pre_hook(lambda module, arguments: ids.append(arguments[0])):
@@ -85,7 +85,7 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 
 def test_fewer_blocks_take_less_time(save_random: Save) -> None:
     models = [opened(save_random(f"{n}", num_hidden_layers=n, **WIDE)) for n in (8, 1)]
-    found = measure_latency(models, Plan(batches=(2,), prompt=48, new=8, repeats=9))
+    found = measure_latency(models, Timing(batches=(2,), prompt=48, new=8, repeats=9))
     deep, flat = (speed.times[0] for speed in found.models)
     # The least disturbed round of each: other work on the machine may stretch most of such short ones many times over.
     assert min(deep.prefill.rounds) > 1.5 * min(flat.prefill.rounds)
@@ -108,7 +108,7 @@ def test_narrow_blocks_of_one_model_are_timed(save_random: Save) -> None:
 
 
 def test_decoding_makes_one_pass_per_token(save_random: Save) -> None:
-    plan = Plan(batches=(2, 3), prompt=8, new=5, repeats=2)
+    plan = Timing(batches=(2, 3), prompt=8, new=5, repeats=2)
     shapes = [tuple(ids.shape) for ids in fed(opened(save_random("model")), plan)]
     for batch in (2, 3):
         rounds = [(batch, 8), *[(batch, 1)] * 5] * 3
@@ -122,7 +122,7 @@ def test_decoding_is_greedy_and_no_token_ends_it(save_random: Save) -> None:
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.normal_(std=0.3)
-    ids = fed(model, Plan(batches=(2,), prompt=8, new=12, repeats=1))
+    ids = fed(model, Timing(batches=(2,), prompt=8, new=12, repeats=1))
     written = torch.cat(ids[-13:], dim=1)
     for length in range(8, 20):
         with torch.no_grad():
@@ -174,7 +174,7 @@ def test_a_tied_head_counts_once(save_random: Save) -> None:
 @pytest.mark.usefixtures("work_clock")
 def test_a_protocol_says_how_and_rates_follow_from_seconds(save_random: Save) -> None:
     model, told = opened(save_random("model")), list[int]()
-    found = measure_latency([model, model], Plan(batches=(3, 1), prompt=8, new=4, repeats=2), told.append)
+    found = measure_latency([model, model], Timing(batches=(3, 1), prompt=8, new=4, repeats=2), told.append)
     said = found.protocol
     assert told == [3, 1]
     assert (said.batches, said.prompt, said.new, said.repeats) == ((3, 1), 8, 4, 2)
@@ -204,9 +204,9 @@ def test_every_family_can_be_timed(random_model: Model) -> None:
 
 def test_more_tokens_than_positions_are_refused(save_random: Save) -> None:
     models = [opened(save_random(name, max_position_embeddings=n)) for name, n in (("long", 64), ("short", 16))]
-    measure_latency(models, Plan(batches=(1,), prompt=14, new=2, repeats=1))
+    measure_latency(models, Timing(batches=(1,), prompt=14, new=2, repeats=1))
     with pytest.raises(SecateurError, match=r"short has 16 positions, too few for a prompt of 14 and 3 new tokens"):
-        measure_latency(models, Plan(batches=(1,), prompt=14, new=3, repeats=1))
+        measure_latency(models, Timing(batches=(1,), prompt=14, new=3, repeats=1))
 
 
 def test_different_precisions_are_refused(save_random: Save) -> None:
@@ -218,7 +218,7 @@ def test_different_precisions_are_refused(save_random: Save) -> None:
 @pytest.mark.parametrize("wrong", [{"batches": (0,)}, {"batches": ()}, {"prompt": 0}, {"new": 0}, {"repeats": 0}])
 def test_a_plan_that_measures_nothing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Plan(**wrong)
+        Timing(**wrong)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

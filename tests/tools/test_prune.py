@@ -20,11 +20,12 @@ from tools.prune.metric import needs_of
 from tools.prune.weights.way import from_statistics, propagated
 from tools.recipe import NM, Allocation, Compensation, Recipe, Unstructured
 from tools.recipe.methods import method
-from tools.statistics.collect import NEEDS, collect
+from tools.statistics.collect import collect
 from tools.statistics.layers import LayerStatistics
 from tools.text.windows import Windows
 
 Draw = Callable[..., Windows]
+EVERYTHING = frozenset({"gram", "gradient", "regional"})
 OBS = Compensation(kind="obs", batch=16)
 
 RECIPES = {
@@ -181,7 +182,7 @@ def test_every_group_keeps_n(trained: Model, draw: Draw, n: int, m: int, compens
 def test_every_named_method_prunes_in_both_forms(trained: Model, draw: Draw, name: str) -> None:
     start = {n: p.clone() for n, p in trained.network.state_dict().items()}
     for form in ("dense statistics", "propagated"):
-        prune(trained, method(name, 0.5), draw(4, 32, 512), form, needs=NEEDS)
+        prune(trained, method(name, 0.5), draw(4, 32, 512), form, needs=EVERYTHING)
         assert overall(trained, sparsities(trained)) == pytest.approx(0.5, abs=1e-3)
         trained.network.load_state_dict(start)
 

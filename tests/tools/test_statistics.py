@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from tools.io.errors import SecateurError
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model
-from tools.statistics.collect import NEEDS, Statistics, collect, moments
-from tools.statistics.layers import LayerStatistics, spectral_exponent
+from tools.statistics.collect import Statistics, collect
+from tools.statistics.layers import LayerStatistics, moments, spectral_exponent
 from tools.text.windows import Windows
 
 Draw = Callable[..., Windows]
+EVERYTHING = frozenset({"gram", "gradient", "regional"})
 
 
 def hooked_inputs(model: Model, windows: Windows) -> dict[str, list[torch.Tensor]]:
@@ -163,7 +164,7 @@ def test_regional_gradients_are_those_of_the_norm_of_the_blocks_output(random_mo
 def test_collecting_leaves_no_trace_in_the_network(random_model: Model, draw: Draw) -> None:
     network = random_model.network
     before = {name: p.clone() for name, p in network.named_parameters()}
-    collect(random_model, draw(2, 16), needs=NEEDS)
+    collect(random_model, draw(2, 16), needs=EVERYTHING)
     assert all(torch.equal(p, before[name]) for name, p in network.named_parameters())
     assert all(p.grad is None for p in network.parameters())
     hooks = [m._forward_hooks or m._forward_pre_hooks for m in network.modules()]
@@ -183,8 +184,8 @@ def files(cache: Path) -> list[str]:
 
 def test_what_is_on_disk_is_read_and_equals_what_was_computed(trained: Model, draw: Draw, cache: Path) -> None:
     windows = draw(3, 32, 512)
-    first = collect(trained, windows, needs=NEEDS, cache=cache)
-    again = collect(trained, windows, needs=NEEDS, cache=cache)
+    first = collect(trained, windows, needs=EVERYTHING, cache=cache)
+    again = collect(trained, windows, needs=EVERYTHING, cache=cache)
     assert (first.reused, again.reused) == (False, True)
     assert files(cache) == ["gradient.safetensors", "gram.safetensors", "regional.safetensors"]
     assert again.redundancy == first.redundancy
@@ -205,7 +206,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         file.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("tools.statistics.collect.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(SecateurError, match=r"cannot be written \(no space left on device\)"):
         collect(trained, draw(2, 32, 512), cache=cache)
     assert files(cache) == []

@@ -15,7 +15,7 @@ from tools.prune.structures.anatomy import layers_of
 from tools.prune.structures.cut import least_squares
 from tools.prune.structures.stream import DenseStream, adds_up, next_points
 from tools.recipe import Allocation, Compensation, Recipe, Structured
-from tools.statistics.collect import InputStatistics
+from tools.statistics.inputs import InputStatistics
 from tools.text.windows import windows
 
 NORMS_AFTER_LAYERS = ("gemma2", "gemma3_text", "gemma3")

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tests.tools.conftest import FAMILIES, LLAMA, random_windows
 from tools.deliver.save import save_model
 from tools.io.errors import SecateurError
-from tools.measure.decoding import step
+from tools.measure.step import step
 from tools.model.architecture import describe, weight
 from tools.model.checkpoint import Model, open_model
 from tools.prune.bench import Bench
@@ -28,7 +28,8 @@ from tools.prune.structures.shrink import shrink
 from tools.prune.structures.way import Smaller
 from tools.recipe import NM, Allocation, Compensation, Recipe, Structured
 from tools.recipe.methods import method
-from tools.statistics.collect import InputStatistics, collect
+from tools.statistics.collect import collect
+from tools.statistics.inputs import InputStatistics
 from tools.text.windows import windows
 
 WINDOWS = random_windows(4, 16)

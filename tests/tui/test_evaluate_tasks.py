@@ -172,7 +172,7 @@ def test_ctrl_c_says_that_it_goes_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tools.measure.tasks.answering.Speaker.answer", interrupted)
+    monkeypatch.setattr("tools.measure.tasks.speaker.Speaker.answer", interrupted)
     assert run(["evaluate", "tiny", *ASKED]) == 130
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -17,7 +17,7 @@ import pytest
 
 from agent.engine import work
 from agent.reproduce import judged
-from runs.goal import Evaluation, Goal, Part
+from runs.goal import Evaluation, Goal, Size
 from runs.reproduction import load
 from runs.run import Run, create, list_runs
 from tools.model.sample import TINY
@@ -26,7 +26,7 @@ from tools.text.sources import read
 from tui.cli import run
 
 SMALL = ["--windows", "2", "--length", "64", "--threads", "1"]
-PART = Part(windows=2, length=64)
+PART = Size(windows=2, length=64)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -32,8 +33,6 @@ MASKS = Path("masks") / "masks.safetensors"
 """In the model's folder; not at its top, where vLLM takes every *.safetensors for weights."""
 
 _SHAPES = "shapes"
-_PLACES = (128, 64, 32, 16, 8, 4, 2, 1)
-"""Of the bits in a byte, the first weight's first: `numpy.packbits`' order."""
 
 
 def masks_of(model: Model) -> dict[str, torch.Tensor]:
@@ -46,7 +45,8 @@ def masks_of(model: Model) -> dict[str, torch.Tensor]:
 
 
 def write_masks(model: Model, folder: Path) -> None:
-    """Write the masks of a pruned model into its folder, aside and then in place; a bit per weight, row-major.
+    """Write the masks of a pruned model into its folder, aside and then in place; a bit per weight, row-major,
+    the first is the highest of its byte.
 
     Raises:
         SecateurError: they cannot be written.
@@ -80,17 +80,15 @@ def read_masks(folder: Path) -> dict[str, torch.Tensor]:
 
 def _packed(mask: torch.Tensor) -> torch.Tensor:
     """(ceil(n / 8),) uint8 of a bool tensor of n entries."""
-    bits = torch.nn.functional.pad(mask.cpu().flatten().byte(), (0, -mask.numel() % 8)).view(-1, 8)
-    return (bits * torch.tensor(_PLACES, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+    return torch.from_numpy(np.packbits(mask.cpu().numpy()))
 
 
 def _unpacked(bits: torch.Tensor, shape: list[int]) -> torch.Tensor:
-    """The inverse; ValueError or RuntimeError where the bits are not as many as the shape needs."""
-    mask = (bits.unsqueeze(1) & torch.tensor(_PLACES, dtype=torch.uint8)).ne(0).flatten()
+    """The inverse; ValueError, TypeError or RuntimeError where the bits are not as many as the shape needs, or none."""
     count = torch.Size(shape).numel()
-    if bits.numel() != -(-count // 8):
+    if bits.shape != (-(-count // 8),):
         raise ValueError(f"{bits.numel()} bytes for {count} weights")
-    return mask[:count].view(shape)
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).view(bool)).view(shape)
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,25 @@
 The name of such a file ends in the SHA-256 of its bytes, as in `gram.0123456789abcdef.safetensors`: file and checksum
 appear in one step, and any change shows. What is damaged is set aside as `NAME.damaged`, and a warning of this module's
 logger tells of it, for whoever is in front of a person to pass on.
+
+    Kept   one such file: written whole, read if it is whole
+    Shelf  a folder of them, that computes what it does not hold
+    made   a whole folder, with its checksum beside it
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
@@ -25,6 +30,9 @@ from tools.io.errors import SecateurError, reason
 from tools.io.files import file_aside, sha256
 from tools.io.frozen import first_problem
 from tools.io.lock import locked
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +112,65 @@ class Kept:
                 os.fsync(opened.fileno())
 
         self.keep(write)
+
+
+def key_of(what: object) -> str:
+    """20 hexadecimal digits for all that a thing depends on, given as what JSON can write."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@dataclass
+class Shelf:
+    """A folder of things that are computed once and read afterwards; one of None keeps nothing."""
+
+    folder: Path | None
+    computed: bool = field(default=False, init=False)
+    """Whether anything had to be computed since the shelf was opened."""
+
+    @classmethod
+    def under(cls, cache: Path | None, *names: str) -> Shelf:
+        """The shelf at a path inside the cache; None for the cache keeps nothing."""
+        return cls(None if cache is None else cache.joinpath(*names))
+
+    def place(self, name: str) -> Kept | None:
+        """Where a thing lies, or would lie."""
+        return None if self.folder is None else Kept(self.folder, name)
+
+    def holds_tensors(self, name: str) -> bool:
+        """Whether tensors were kept under this name; whether they are whole shows when they are read."""
+        place = self.place(f"{name}.safetensors")
+        return place is not None and bool(place.files)
+
+    def model(self, name: str, kind: type[M], compute: Callable[[], M]) -> M:
+        """A pydantic model: read, or computed and kept."""
+        place = self.place(f"{name}.json")
+        if place is not None and (known := place.read_model(kind)) is not None:
+            return known
+        value = self._computed(compute)
+        if place is not None:
+            place.keep_model(value)
+        return value
+
+    def tensors(
+        self, name: str, compute: Callable[[], dict[str, torch.Tensor]], device: str = "cpu"
+    ) -> dict[str, torch.Tensor]:
+        """Tensors by name, on a device: read, or computed and kept."""
+        from safetensors.torch import load_file, save_file
+
+        place = self.place(f"{name}.safetensors")
+        known: dict[str, torch.Tensor] | None = None
+        if place is not None:
+            known = place.read(lambda file: load_file(file, device=device))
+        if known is not None:
+            return known
+        values = self._computed(compute)
+        if place is not None:
+            place.keep(lambda file: save_file({k: v.contiguous().cpu() for k, v in values.items()}, file))
+        return values
+
+    def _computed(self, compute: Callable[[], T]) -> T:
+        self.computed = True
+        return compute()
 
 
 def made(folder: Path, make: Callable[[Path], object]) -> Path:

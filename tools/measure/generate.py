@@ -15,7 +15,7 @@ import torch
 from tools.io.errors import SecateurError, reason
 from tools.io.hardware import hardware_of
 from tools.measure.continuation import Continuation, ContinuationProtocol
-from tools.measure.decoding import step
+from tools.measure.step import step
 from tools.model.checkpoint import Model
 from tools.model.positions import require_positions
 from tools.recipe.measurement import libraries

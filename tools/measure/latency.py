@@ -18,8 +18,8 @@ import torch
 
 from tools.io.errors import SecateurError
 from tools.io.hardware import hardware_of
-from tools.measure.decoding import step
-from tools.measure.speed import ELSEWHERE, ON_CUDA, Latency, LatencyProtocol, Plan, Speed, Spread, Times
+from tools.measure.speed import ELSEWHERE, ON_CUDA, Latency, LatencyProtocol, Speed, Spread, Times, Timing
+from tools.measure.step import step
 from tools.model.blocks import calls_of, trunk_of
 from tools.model.checkpoint import Model
 from tools.model.hub import weight_files
@@ -64,7 +64,7 @@ def synchroniser(device: str) -> Callable[[], None]:
 
 
 def measure_latency(
-    models: Sequence[Model], plan: Plan | None = None, begin: Callable[[int], None] = lambda batch: None
+    models: Sequence[Model], plan: Timing | None = None, begin: Callable[[int], None] = lambda batch: None
 ) -> Latency:
     """Measure models, opened on one device in one precision, in turn.
 
@@ -74,7 +74,7 @@ def measure_latency(
     Raises:
         SecateurError: prompt and new tokens are more than a model has positions, or the precisions differ.
     """
-    start, plan = clock(), plan or Plan()
+    start, plan = clock(), plan or Timing()
     _check(models, plan)
     found: list[list[Times]] = [[] for _ in models]
     for batch in plan.batches:
@@ -88,7 +88,7 @@ def measure_latency(
     )
 
 
-def _check(models: Sequence[Model], plan: Plan) -> None:
+def _check(models: Sequence[Model], plan: Timing) -> None:
     for model in models:
         require_positions(model.name, model.config, plan.prompt, plan.new)
         if (model.dtype, model.device) != (models[0].dtype, models[0].device):
@@ -98,7 +98,7 @@ def _check(models: Sequence[Model], plan: Plan) -> None:
             )
 
 
-def _protocol(model: Model, plan: Plan) -> LatencyProtocol:
+def _protocol(model: Model, plan: Timing) -> LatencyProtocol:
     return LatencyProtocol(
         **plan.model_dump(),
         memory=ON_CUDA if _on_cuda(model) else ELSEWHERE,
@@ -143,7 +143,7 @@ def _bytes(values: Iterable[Any]) -> int:
     return sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
 
 
-def _times(models: Sequence[Model], plan: Plan, batch: int) -> list[Times]:
+def _times(models: Sequence[Model], plan: Timing, batch: int) -> list[Times]:
     """One batch size for every model. A round is: prefill of every model, blocks of every model, decoding of every."""
     vocabulary = min(model.network.get_input_embeddings().weight.shape[0] for model in models)
     ids = torch.randint(vocabulary, (batch, plan.prompt), generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,7 @@ ON_CUDA = "largest allocation of prefill and decoding, less what other models ho
 ELSEWHERE = "parameters, buffers and key-value cache; temporary tensors are not counted"
 
 
-class Plan(Frozen):
+class Timing(Frozen):
     """What is measured."""
 
     batches: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 4), min_length=1)
@@ -27,7 +27,7 @@ class Plan(Frozen):
     """Rounds that count; one more warms up."""
 
 
-class LatencyProtocol(Plan):
+class LatencyProtocol(Timing):
     """How times were taken: enough to take them again."""
 
     prompt_text: str = "random token ids, the same for all models"

@@ -11,7 +11,7 @@ from tools.measure.divergence import DenseLogits, divergence, remember_dense
 from tools.model.architecture import weight
 from tools.model.units import Granularity, Unit, units
 from tools.prune.structures.anatomy import CONSUMERS
-from tools.statistics.collect import Shelf
+from tools.statistics.collect import shelf_of
 
 if TYPE_CHECKING:
     from tools.prune.resident import Resident
@@ -35,7 +35,7 @@ def losses(held: Resident, granularity: Granularity, progress: Callable[[int, in
                 progress(len(found), len(members))
         return {"loss": torch.tensor(found, dtype=torch.float64)}
 
-    kept = Shelf(held.cache, held.model, windows).get(f"loss-{granularity}", compute)
+    kept = shelf_of(held.cache, held.model, windows).tensors(f"loss-{granularity}", compute)
     values: list[float] = kept["loss"].tolist()
     return values
 

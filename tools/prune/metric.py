@@ -9,7 +9,8 @@ import torch
 from tools.expression import ALLOCATION, Node, evaluate, parse, used_terminals
 from tools.io.errors import SecateurError
 from tools.recipe import Recipe
-from tools.statistics.collect import InputStatistics, Statistics
+from tools.statistics.collect import Statistics
+from tools.statistics.inputs import InputStatistics
 from tools.statistics.layers import LayerStatistics
 
 INPUT_TERMINALS: Mapping[str, Callable[[InputStatistics], torch.Tensor]] = {

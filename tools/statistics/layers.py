@@ -16,7 +16,7 @@ from tools.io.frozen import Frozen
 from tools.model.architecture import Projection
 from tools.model.checkpoint import Model
 from tools.model.units import Granularity, Unit, units
-from tools.statistics.collect import Statistics, moments
+from tools.statistics.collect import Statistics
 
 OUTLIER_THRESHOLD = 5.0
 """OWL's M as its README runs it."""
@@ -140,3 +140,16 @@ def spectral_exponent(w: torch.Tensor) -> float:
     tail = values[start:]
     excess = float((tail.log() - values[start].log()).sum())
     return 1 + len(tail) / excess if excess > 0 else 1.0
+
+
+def moments(values: torch.Tensor) -> tuple[float, float]:
+    """Skewness E[(a - mu)^3] / sigma^3 and kurtosis E[(a - mu)^4] / sigma^4 of all values, in float64 sums."""
+    a = values.reshape(-1).float()
+    d = a - a.mean()
+    square = d * d
+    variance = square.mean(dtype=torch.float64)
+    if float(variance) == 0.0:
+        return 0.0, 0.0
+    skew = (square * d).mean(dtype=torch.float64) / variance**1.5
+    kurtosis = (square * square).mean(dtype=torch.float64) / variance**2
+    return float(skew), float(kurtosis)

@@ -10,22 +10,22 @@ from tools.io.errors import UsageError
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
-    from tools.measure.speed import Latency, Plan, Speed, Spread, Times
+    from tools.measure.speed import Latency, Speed, Spread, Times, Timing
 
 COLUMN, CELL = 24, 26
 """Widths of the names of rows, and of what stands in them per model."""
 
 
-def planned(batch: str | None, **given: int | None) -> Plan:
+def planned(batch: str | None, **given: int | None) -> Timing:
     """The plan that options describe; None means the default.
 
     Raises:
         UsageError: the batch sizes are no whole numbers above 0.
     """
-    from tools.measure.speed import Plan
+    from tools.measure.speed import Timing
 
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return Plan(**asked) if batch is None else Plan(**asked, batches=_sizes(batch))
+    return Timing(**asked) if batch is None else Timing(**asked, batches=_sizes(batch))
 
 
 def _sizes(batch: str) -> tuple[int, ...]:
@@ -38,7 +38,7 @@ def _sizes(batch: str) -> tuple[int, ...]:
     return sizes
 
 
-def timed(model: str, against: str | None, plan: Plan, found: Settings) -> Latency:
+def timed(model: str, against: str | None, plan: Timing, found: Settings) -> Latency:
     """Open one model or two and measure their speed in turn, telling on stderr where it is."""
     from tools.measure.latency import measure_latency
 

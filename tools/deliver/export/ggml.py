@@ -47,7 +47,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Part:
+class Entry:
     """A tensor of the GGUF."""
 
     name: str
@@ -58,7 +58,7 @@ class Part:
     """Where rows are interleaved: how many heads they belong to."""
 
 
-def parts(plan: Plan) -> Iterator[Part]:
+def parts(plan: Plan) -> Iterator[Entry]:
     """Every tensor, in the order in which it is written."""
     from gguf import MODEL_ARCH, get_tensor_name_map
 
@@ -66,7 +66,7 @@ def parts(plan: Plan) -> Iterator[Part]:
     shape = plan.folder.shape
     around = [name for name in shape.tensors() if not name.startswith("model.layers.")]
     for name in around:
-        yield Part(names.get_name(name, try_suffixes=(".weight",)), shape.tensors()[name], name)
+        yield Entry(names.get_name(name, try_suffixes=(".weight",)), shape.tensors()[name], name)
     for index, block in enumerate(plan.blocks):
         layer = block.layer
         there = shape.attention(block.stored) | shape.mlp(block.stored)
@@ -76,7 +76,7 @@ def parts(plan: Plan) -> Iterator[Part]:
             path = f"model.layers.{block.source}.{name}"
             source = path if name in there or name.removesuffix(".weight") in norms else None
             written = names.get_name(f"model.layers.{index}.{name}", try_suffixes=(".weight", ".bias"))
-            yield Part(written, size, source, _interleaved(plan.architecture, name, layer))
+            yield Entry(written, size, source, _interleaved(plan.architecture, name, layer))
 
 
 def _interleaved(architecture: str, name: str, layer: Layer) -> int:
@@ -109,7 +109,7 @@ def write(plan: Plan, words: Vocabulary, file: Path) -> None:
         everything = list(parts(plan))
         factors = rope_factors(plan.folder)
         if factors is not None:
-            everything.append(Part(FACTORS, tuple(factors.shape), None))
+            everything.append(Entry(FACTORS, tuple(factors.shape), None))
         for part in everything:
             kind = plan.dtype if len(part.shape) > 1 else "f32"
             size = math.prod(part.shape) * BYTES[kind]
@@ -181,7 +181,7 @@ def rope_factors(folder: Folder) -> torch.Tensor | None:
     return llama3_divisors(float(rope["rope_theta"]), folder.shape.head_dim, factor, low, high, context)
 
 
-def load(folder: Folder, part: Part) -> torch.Tensor:
+def load(folder: Folder, part: Entry) -> torch.Tensor:
     """A tensor of the folder, in the order of rows that llama.cpp wants."""
     import torch
     from safetensors import safe_open
@@ -201,7 +201,7 @@ def interleave(tensor: torch.Tensor, heads: int) -> torch.Tensor:
     return tensor.reshape(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
 
 
-def _as_stored(tensor: torch.Tensor, dtype: Dtype, part: Part) -> Any:
+def _as_stored(tensor: torch.Tensor, dtype: Dtype, part: Entry) -> Any:
     """As a numpy array of the bytes to be written."""
     import torch
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.io.frozen import Frozen
-from tools.measure.tasks.kept import Folder, Record
+from tools.measure.tasks.answers import Folder, Record
 from tools.measure.tasks.process import Harness, Requests
 from tools.measure.tasks.scores import TaskProtocol, TaskScores
 from tools.recipe.measurement import libraries
 
 if TYPE_CHECKING:
-    from tools.measure.tasks.answering import Speaker
+    from tools.measure.tasks.speaker import Speaker
     from tools.model.checkpoint import Model
     from tools.text.windows import Reads
 
@@ -45,7 +45,7 @@ class Subject:
 
     def identity(self) -> dict[str, Any]:
         """All that its answers depend on."""
-        from tools.measure.tasks.answering import ROLLING_WINDOW
+        from tools.measure.tasks.speaker import ROLLING_WINDOW
 
         return {
             "model": self.fingerprint,
@@ -179,7 +179,7 @@ class Answering:
     def speaker(self) -> Speaker:
         """The opened model."""
         if self._speaker is None:
-            from tools.measure.tasks.answering import Speaker
+            from tools.measure.tasks.speaker import Speaker
 
             self._speaker = Speaker(self._subject.open())
         return self._speaker

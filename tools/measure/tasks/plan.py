@@ -9,9 +9,9 @@ from pydantic import Field
 from tools.io.errors import UsageError
 from tools.io.frozen import Frozen
 
-Part = Literal["all", "test", "search", "judge"]
+TaskPart = Literal["all", "test", "search", "judge"]
 
-_DEALT: dict[Part, tuple[int, ...]] = {"all": (0, 1, 2, 3), "test": (0, 1), "search": (2,), "judge": (3,)}
+_DEALT: dict[TaskPart, tuple[int, ...]] = {"all": (0, 1, 2, 3), "test": (0, 1), "search": (2,), "judge": (3,)}
 """Which of every four samples in a row are a part's: the designer looks at `search`, `judge` chooses between finalists,
 and `test` is for the final table."""
 
@@ -41,7 +41,7 @@ class TaskPlan(Frozen):
     """Folder of local JSONL files; None takes lm-eval's own data."""
     chat: bool = False
     """Whether prompts are put into the model's chat template."""
-    part: Part = "all"
+    part: TaskPart = "all"
     """Which of the samples; parts share none."""
 
 
@@ -66,6 +66,6 @@ def _usual(name: str) -> str:
     return next((known for known in COMMONSENSE if known.replace("_", "") == name.replace("_", "")), name)
 
 
-def part_of(samples: int, part: Part) -> list[int]:
+def part_of(samples: int, part: TaskPart) -> list[int]:
     """Indices of the samples of a part, ascending."""
     return [i for i in range(samples) if i % 4 in _DEALT[part]]

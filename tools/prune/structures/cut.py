@@ -17,7 +17,7 @@ from tools.model.architecture import weight
 from tools.prune.structures.anatomy import Layer
 from tools.prune.structures.stream import CATCH_UP
 from tools.recipe import Compensation
-from tools.statistics.collect import InputStatistics
+from tools.statistics.inputs import InputStatistics
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model

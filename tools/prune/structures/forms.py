@@ -16,7 +16,8 @@ from tools.prune.structures.cut import Layout, cut_layer
 from tools.prune.structures.prepared import Cut
 from tools.prune.structures.scores import highest, unit_scores
 from tools.prune.structures.stream import DenseStream, added, adds_up, watching
-from tools.statistics.collect import InputStatistics, Statistics, batches, recording
+from tools.statistics.collect import Statistics
+from tools.statistics.inputs import InputStatistics, batches, recording
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model

@@ -8,8 +8,6 @@ the model's, with weights at random; widths between them are interpolated.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,10 +19,9 @@ import torch
 from tools.io.errors import SecateurError
 from tools.io.frozen import Frozen
 from tools.io.hardware import hardware_of
-from tools.io.shelf import Kept
+from tools.io.shelf import Shelf, key_of
 from tools.measure.latency import measure_latency, synchroniser, time_calls
-from tools.measure.speed import Plan as Timing
-from tools.measure.speed import Spread
+from tools.measure.speed import Spread, Timing
 from tools.model.blocks import calls_of, trunk_of
 from tools.model.pruned.classes import module_of, plain_class, pruned_class
 from tools.prune.structures.anatomy import Layer
@@ -95,16 +92,6 @@ def seconds_of(model: Model, layers: Sequence[Layer], request: Request, cache: P
     Raises:
         SecateurError: the family's blocks cannot be built without attention or MLP, or differ from each other.
     """
-    place = None if cache is None else _place(model, request, cache)
-    if place is not None and (known := place.read_model(Seconds)) is not None:
-        return known
-    found = _measured(model, layers, request)
-    if place is not None:
-        place.keep_model(found)
-    return found
-
-
-def _place(model: Model, request: Request, cache: Path) -> Kept:
     key = [
         model.fingerprint,
         model.dtype,
@@ -113,7 +100,8 @@ def _place(model: Model, request: Request, cache: Path) -> Kept:
         request.model_dump(),
         libraries(),
     ]
-    return Kept(cache / "seconds", f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]}.json")
+    shelf = Shelf.under(cache, "seconds")
+    return shelf.model(key_of(key), Seconds, lambda: _measured(model, layers, request))
 
 
 def _measured(model: Model, layers: Sequence[Layer], request: Request) -> Seconds:

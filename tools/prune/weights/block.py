@@ -16,7 +16,8 @@ from tools.prune.prepared import Prepared
 from tools.prune.weights.masks import lowest_of_all, lowest_per_group, lowest_per_row, spread
 from tools.prune.weights.obs import compensate
 from tools.recipe import NM, Compensation, Recipe, Unstructured
-from tools.statistics.collect import InputStatistics, Statistics
+from tools.statistics.collect import Statistics
+from tools.statistics.inputs import InputStatistics
 
 
 def prune_block(

@@ -21,7 +21,8 @@ from tools.prune.probe import ranks_within
 from tools.prune.way import Progress
 from tools.prune.weights.block import prune_block
 from tools.recipe import NM, Recipe
-from tools.statistics.collect import Statistics, batches, recording, shared_inputs
+from tools.statistics.collect import Statistics
+from tools.statistics.inputs import batches, recording, shared_inputs
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model

@@ -16,7 +16,7 @@ from tests.tools.test_text import BOS, NO_BOS, tokenizer_of
 from tools.io.errors import SecateurError, UsageError
 from tools.measure.tasks import TaskPlan
 from tools.measure.tasks import harness as lm_eval_side
-from tools.measure.tasks.answering import Speaker
+from tools.measure.tasks.speaker import Speaker
 from tools.model.architecture import describe
 from tools.model.checkpoint import Model, open_model
 
@@ -227,7 +227,7 @@ def test_a_size_of_batches_is_found_that_memory_holds(tiny: Model, monkeypatch: 
     found = speaker.batch_tokens(40)
     assert found % 40 == 0
     assert found <= 16_384
-    monkeypatch.setattr("tools.measure.tasks.answering.free_memory", lambda device: 8 * 512 * 2 * 100)
+    monkeypatch.setattr("tools.measure.tasks.speaker.free_memory", lambda device: 8 * 512 * 2 * 100)
     assert speaker.batch_tokens(40) <= 80
     assert speaker.batch_tokens(10**9) == 512, "never more than the model's positions at once"
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import Field
 
-from tools.io.errors import SecateurError, reason
 from tools.io.frozen import Frozen
-from tools.io.shelf import Kept, logger
+from tools.io.lines import Lines
+from tools.io.shelf import Kept, key_of
 
 
 class Folder:
@@ -24,8 +24,7 @@ class Folder:
 
     def __init__(self, cache: Path | None, identity: Mapping[str, Any]) -> None:
         """`identity`: all that answers depend on beside the requests."""
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
-        self.path = None if cache is None else cache / "answers" / key
+        self.path = None if cache is None else cache / "answers" / key_of(identity)
         self._how = Kept(self.path or Path(), "how.json")
         self._identity = identity
         self._batch_tokens = 0
@@ -64,8 +63,9 @@ class Record:
 
     def __init__(self, path: Path | None, size: int) -> None:
         self.answers: list[Any] = [None] * size
-        self._path = path
-        self._read()
+        self._lines = Lines(path)
+        for line in self._lines.read():
+            self._take(line["places"], line["answers"])
 
     @property
     def complete(self) -> bool:
@@ -73,56 +73,9 @@ class Record:
 
     def keep(self, places: Sequence[int], answers: Sequence[Any]) -> None:
         """Write down the answers of one batch; they are on the disk when this returns."""
+        self._take(places, answers)
+        self._lines.append({"places": list(places), "answers": list(answers)})
+
+    def _take(self, places: Sequence[int], answers: Sequence[Any]) -> None:
         for place, answer in zip(places, answers, strict=True):
             self.answers[place] = answer
-        self._append({"places": list(places), "answers": list(answers)})
-
-    def _read(self) -> None:
-        if self._path is None or not self._path.exists():
-            return
-        try:
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        except (OSError, UnicodeDecodeError) as error:
-            self._drop(reason(error))
-            return
-        for number, line in enumerate(lines):
-            found = _whole(line)
-            if found is None and number < len(lines) - 1:
-                self._drop("its checksum is wrong")
-                return
-            if found is None:  # it was killed while it wrote
-                self._path.write_text("".join(lines[:number]), encoding="utf-8")
-            else:
-                for place, answer in zip(found["places"], found["answers"], strict=True):
-                    self.answers[place] = answer
-
-    def _drop(self, why: str) -> None:
-        assert self._path is not None
-        logger.warning("%s was damaged (%s): it is made anew", self._path, why)
-        self._path.unlink(missing_ok=True)
-        self.answers = [None] * len(self.answers)
-
-    def _append(self, found: dict[str, Any]) -> None:
-        if self._path is None:
-            return
-        text = json.dumps(found)
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{_sum(text)} {text}\n")
-        except OSError as error:
-            raise SecateurError(
-                f"{self._path}: cannot be written ({reason(error)}). Make room or give access."
-            ) from error
-
-
-def _whole(line: str) -> dict[str, Any] | None:
-    digest, _, text = line.rstrip("\n").partition(" ")
-    if not line.endswith("\n") or digest != _sum(text):
-        return None
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def _sum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

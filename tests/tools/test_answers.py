@@ -13,8 +13,8 @@ import pytest
 from tests.tools.asking import InProcess, one_thread, questions, write_samples
 from tools.io.errors import SecateurError
 from tools.measure.tasks import Subject, TaskPlan, TaskScores, evaluate, price, subject_of
-from tools.measure.tasks.answering import Speaker
-from tools.measure.tasks.kept import Folder
+from tools.measure.tasks.answers import Folder
+from tools.measure.tasks.speaker import Speaker
 from tools.model.sample import TINY
 
 alone = pytest.fixture(scope="module", autouse=True)(one_thread)
@@ -163,7 +163,7 @@ def test_a_damaged_line_makes_its_file_anew_with_a_warning(
         assert ask(harness, subject, tmp_path).tasks == whole.tasks
     (told,) = caplog.records
     assert told.getMessage().startswith(f"{file} was damaged (")
-    assert told.getMessage().endswith("): it is made anew")
+    assert told.getMessage().endswith(f"it is set aside as {file.name}.damaged and made anew")
     assert len(spy.batches) == every + of_file
     assert answers(tmp_path) == kept
 
