@@ -35,7 +35,7 @@ from tools.deliver.export.pretokenizer import name
 from tools.deliver.export.vocabulary import BYTE, CONTROL, UNKNOWN, read
 from tools.io.errors import SecateurError, UsageError
 from tools.model.checkpoint import Model
-from tools.model.gguf.cutting import LLAMA_3, QWEN_2
+from tools.model.gguf.splits import LLAMA_3, QWEN_2
 from tools.model.packed import compress_folder
 from tools.model.sample import TINY
 

@@ -67,7 +67,7 @@ def test_blocks_take_what_the_model_takes_without_its_head(tiny: Model) -> None:
     layers = layers_of(tiny)
     found = seconds_of(tiny, layers, REQUEST, None)
     head = 1e-9 * REQUEST.batch * (1 + REQUEST.new) * tiny.network.lm_head.weight.numel()
-    assert sum(found.price(of, of.units) for of in layers) == pytest.approx(found.whole - head)
+    assert sum(found.of(of, of.units) for of in layers) == pytest.approx(found.whole - head)
 
 
 @pytest.mark.usefixtures("work_clock")

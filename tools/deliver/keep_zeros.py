@@ -98,6 +98,7 @@ class Hold:
     hooks: tuple[Any, ...]
 
     def remove(self) -> None:
+        """Take the hooks off the network and the optimizers."""
         for hook in self.hooks:
             hook.remove()
 

@@ -27,6 +27,7 @@ def interval(node: Node, language: Language) -> Interval:
 
 
 def nonnegative(node: Node, language: Language) -> bool:
+    """Whether the value surely is nowhere below zero."""
     return interval(node, language)[0] >= 0
 
 

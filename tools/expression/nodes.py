@@ -40,6 +40,7 @@ Node = Constant | Terminal | Call
 
 
 def children(node: Node) -> tuple[Node, ...]:
+    """The arguments of a call; none of a terminal or a constant."""
     return node.arguments if isinstance(node, Call) else ()
 
 

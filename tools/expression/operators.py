@@ -72,6 +72,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Limits:
+    """How large a formula may be."""
+
     characters: int = 2000
     nodes: int = 64
     depth: int = 16

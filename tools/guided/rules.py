@@ -37,6 +37,7 @@ class Json:
 
     @classmethod
     def of(cls, schema: Mapping[str, Any], longest: int) -> Json:
+        """The grammar of a JSON schema, without free whitespace."""
         options = {"whitespace_flexible": False, "json_allowed_escapes": '"\\'}
         return cls(json.dumps({"x-guidance": options, **schema}), longest)
 

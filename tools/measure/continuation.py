@@ -22,6 +22,7 @@ class Continuation(Frozen):
 
     @property
     def tokens_per_second(self) -> float:
+        """New tokens, over the time that reading the prompt took as well."""
         return self.tokens / self.seconds
 
 

@@ -53,6 +53,7 @@ class Model:
 
     @property
     def config(self) -> PreTrainedConfig:
+        """The configuration of the network."""
         return self.network.config
 
 

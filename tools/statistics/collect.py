@@ -44,6 +44,7 @@ class Statistics:
 
     @property
     def tokens(self) -> int:
+        """Tokens of the calibration text."""
         return next(iter(self.inputs.values())).tokens
 
 

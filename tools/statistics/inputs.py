@@ -41,6 +41,8 @@ class InputStatistics:
 
     @classmethod
     def empty(cls, width: int, length: int, device: torch.device | str, gram: bool) -> InputStatistics:
+        """Of an input of `width` channels, before any token was seen."""
+
         def zeros(dtype: torch.dtype = torch.float64) -> torch.Tensor:
             return torch.zeros(width, dtype=dtype, device=device)
 
@@ -73,6 +75,7 @@ class InputStatistics:
 
     @property
     def windows(self) -> int:
+        """How many were seen."""
         return self.tokens // self.length
 
     @property
@@ -82,10 +85,12 @@ class InputStatistics:
 
     @property
     def mean(self) -> torch.Tensor:
+        """(in,) float32: of x over all tokens."""
         return (self.total / self.tokens).float()
 
     @property
     def variance(self) -> torch.Tensor:
+        """(in,) float32: of x over all tokens."""
         return (self.scaler.double() / self.length - (self.total / self.tokens) ** 2).clamp_min(0).float()
 
     def factor(self, damping: float = 0.01) -> torch.Tensor:

@@ -89,6 +89,7 @@ class Windows:
 
     @property
     def tokens(self) -> int:
+        """How many there are in all windows."""
         return self.ids.numel()
 
     def first(self, count: int) -> Windows:

@@ -11,11 +11,11 @@ from typing import Any
 from transformers import LlamaConfig
 
 
-class Block(dict[str, Any]):
+class Entries(dict[str, Any]):
     """A dictionary whose entries are attributes too, at every depth."""
 
     def __init__(self, entries: dict[str, Any]) -> None:
-        super().__init__({key: Block(value) if isinstance(value, dict) else value for key, value in entries.items()})
+        super().__init__({key: Entries(value) if isinstance(value, dict) else value for key, value in entries.items()})
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -23,11 +23,11 @@ class Block(dict[str, Any]):
         except KeyError:
             raise AttributeError(name) from None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Block:
-        return Block(self)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Entries:
+        return Entries(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Block, (dict(self),)
+        return Entries, (dict(self),)
 
 
 class DeciLMConfig(LlamaConfig):  # type: ignore[misc]  # transformers is untyped here
@@ -37,4 +37,4 @@ class DeciLMConfig(LlamaConfig):  # type: ignore[misc]  # transformers is untype
 
     def __post_init__(self, **others: Any) -> None:
         super().__post_init__(**others)
-        self.block_configs = [Block(block) for block in getattr(self, "block_configs", None) or []]
+        self.block_configs = [Entries(block) for block in getattr(self, "block_configs", None) or []]

@@ -41,7 +41,7 @@ class Differs(Frozen):
 MOST_BLOCKS = 10_000
 
 
-class Layer(Frozen):
+class BlockSizes(Frozen):
     """The sizes of one block."""
 
     heads: int
@@ -58,7 +58,7 @@ class Shape(Frozen):
     hidden: Size
     head_dim: Size
     vocabulary: Size
-    layers: tuple[Layer, ...]
+    layers: tuple[BlockSizes, ...]
     tied: bool
     """The output head is the embedding."""
     qkv_bias: bool
@@ -68,6 +68,7 @@ class Shape(Frozen):
 
     @property
     def uniform(self) -> bool:
+        """Whether all blocks have the same sizes."""
         return len(set(self.layers)) == 1
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -91,7 +92,7 @@ class Shape(Frozen):
         both_sides = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
         return usual + both_sides if self.model_type in ("gemma2", "gemma3_text") else usual
 
-    def attention(self, layer: Layer) -> dict[str, tuple[int, ...]]:
+    def attention(self, layer: BlockSizes) -> dict[str, tuple[int, ...]]:
         """Name inside the block -> shape, of its attention without the norm before it."""
         if not layer.heads:
             return {}
@@ -112,7 +113,7 @@ class Shape(Frozen):
             found |= {f"self_attn.{role}_norm.weight": (self.head_dim,) for role in "qk"}
         return found
 
-    def mlp(self, layer: Layer) -> dict[str, tuple[int, ...]]:
+    def mlp(self, layer: BlockSizes) -> dict[str, tuple[int, ...]]:
         """The same for the MLP."""
         if not layer.intermediate:
             return {}
@@ -198,6 +199,7 @@ class Folder:
 
     @property
     def has_tokenizer(self) -> bool:
+        """Whether one of the files of a tokenizer is there."""
         return any((self.path / file).is_file() for file in TOKENIZERS)
 
     @cached_property
@@ -302,7 +304,7 @@ class Folder:
         except (ValidationError, ArithmeticError, TypeError) as error:
             raise Cannot(f"config.json makes no sense: {_first(error)}") from error
 
-    def _layers(self) -> tuple[Layer, ...]:
+    def _layers(self) -> tuple[BlockSizes, ...]:
         config = self.settings
         different = self._different(config.num_hidden_layers)
         layers = []
@@ -316,7 +318,7 @@ class Folder:
                 )
             attends, computes = "attention" not in own.skip, "mlp" not in own.skip
             layers.append(
-                Layer(
+                BlockSizes(
                     heads=heads if attends else 0,
                     kv_heads=kv_heads if attends else 0,
                     intermediate=(own.intermediate_size or config.intermediate_size) if computes else 0,

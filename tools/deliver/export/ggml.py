@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.deliver.export.folder import Folder, Layer
+from tools.deliver.export.folder import BlockSizes, Folder
 from tools.deliver.export.verdict import Dtype
 from tools.deliver.export.vocabulary import Vocabulary
 from tools.io.errors import SecateurError
@@ -24,24 +24,24 @@ INTERLEAVED = ("llama", "deci")
 
 
 @dataclass(frozen=True)
-class Block:
+class GgufBlock:
     """A block of the GGUF."""
 
     source: int
     """Its place in the folder."""
-    layer: Layer
+    layer: BlockSizes
     """As written."""
-    stored: Layer
+    stored: BlockSizes
     """As it is in the folder; what it lacks of `layer` is zeros."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class Gguf:
     """What is written."""
 
     folder: Folder
     architecture: str
-    blocks: list[Block]
+    blocks: list[GgufBlock]
     dtype: Dtype
     """Of matrices; norms and biases are float32."""
 
@@ -58,16 +58,16 @@ class Entry:
     """Where rows are interleaved: how many heads they belong to."""
 
 
-def parts(plan: Plan) -> Iterator[Entry]:
+def entries(gguf: Gguf) -> Iterator[Entry]:
     """Every tensor, in the order in which it is written."""
     from gguf import MODEL_ARCH, get_tensor_name_map
 
-    names = get_tensor_name_map(MODEL_ARCH[plan.architecture.upper()], len(plan.blocks))
-    shape = plan.folder.shape
+    names = get_tensor_name_map(MODEL_ARCH[gguf.architecture.upper()], len(gguf.blocks))
+    shape = gguf.folder.shape
     around = [name for name in shape.tensors() if not name.startswith("model.layers.")]
     for name in around:
         yield Entry(names.get_name(name, try_suffixes=(".weight",)), shape.tensors()[name], name)
-    for index, block in enumerate(plan.blocks):
+    for index, block in enumerate(gguf.blocks):
         layer = block.layer
         there = shape.attention(block.stored) | shape.mlp(block.stored)
         norms = [name for name, size in zip(shape.norms, (layer.heads, layer.intermediate), strict=True) if size]
@@ -76,10 +76,10 @@ def parts(plan: Plan) -> Iterator[Entry]:
             path = f"model.layers.{block.source}.{name}"
             source = path if name in there or name.removesuffix(".weight") in norms else None
             written = names.get_name(f"model.layers.{index}.{name}", try_suffixes=(".weight", ".bias"))
-            yield Entry(written, size, source, _interleaved(plan.architecture, name, layer))
+            yield Entry(written, size, source, _interleaved(gguf.architecture, name, layer))
 
 
-def _interleaved(architecture: str, name: str, layer: Layer) -> int:
+def _interleaved(architecture: str, name: str, layer: BlockSizes) -> int:
     if architecture not in INTERLEAVED:
         return 0
     if name.startswith("self_attn.q_proj"):
@@ -87,12 +87,12 @@ def _interleaved(architecture: str, name: str, layer: Layer) -> int:
     return layer.kv_heads if name.startswith("self_attn.k_proj") else 0
 
 
-def file_size(plan: Plan) -> int:
+def file_size(gguf: Gguf) -> int:
     """Bytes of all tensors, about what the file will take."""
-    return sum(math.prod(part.shape) * (BYTES[plan.dtype] if len(part.shape) > 1 else 4) for part in parts(plan))
+    return sum(math.prod(entry.shape) * (BYTES[gguf.dtype] if len(entry.shape) > 1 else 4) for entry in entries(gguf))
 
 
-def write(plan: Plan, words: Vocabulary, file: Path) -> None:
+def write(gguf: Gguf, words: Vocabulary, file: Path) -> None:
     """Write the file.
 
     Raises:
@@ -102,42 +102,42 @@ def write(plan: Plan, words: Vocabulary, file: Path) -> None:
     import numpy
     from gguf import GGMLQuantizationType, GGUFWriter
 
-    writer = GGUFWriter(file, plan.architecture)
+    writer = GGUFWriter(file, gguf.architecture)
     try:
-        _write_settings(plan, writer)
-        words.write(writer, plan.folder.path)
-        everything = list(parts(plan))
-        factors = rope_factors(plan.folder)
+        _write_settings(gguf, writer)
+        words.write(writer, gguf.folder.path)
+        everything = list(entries(gguf))
+        factors = rope_factors(gguf.folder)
         if factors is not None:
             everything.append(Entry(FACTORS, tuple(factors.shape), None))
-        for part in everything:
-            kind = plan.dtype if len(part.shape) > 1 else "f32"
-            size = math.prod(part.shape) * BYTES[kind]
+        for entry in everything:
+            kind = gguf.dtype if len(entry.shape) > 1 else "f32"
+            size = math.prod(entry.shape) * BYTES[kind]
             raw = GGMLQuantizationType[kind.upper()]
-            writer.add_tensor_info(part.name, part.shape, numpy.dtype("float32"), size, raw_dtype=raw)
+            writer.add_tensor_info(entry.name, entry.shape, numpy.dtype("float32"), size, raw_dtype=raw)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for part in everything:
-            tensor = factors if factors is not None and part.name == FACTORS else load(plan.folder, part)
-            writer.write_tensor_data(_as_stored(tensor, plan.dtype, part))
+        for entry in everything:
+            tensor = factors if factors is not None and entry.name == FACTORS else load(gguf.folder, entry)
+            writer.write_tensor_data(_as_stored(tensor, gguf.dtype, entry))
     finally:
         writer.close()
 
 
-def _write_settings(plan: Plan, writer: Any) -> None:
+def _write_settings(gguf: Gguf, writer: Any) -> None:
     from gguf import LlamaFileType
 
-    config, shape = plan.folder.settings, plan.folder.shape
-    layers = [block.layer for block in plan.blocks]
-    writer.add_name(plan.folder.path.name)
-    writer.add_file_type(LlamaFileType[{"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}[plan.dtype]])
+    config, shape = gguf.folder.settings, gguf.folder.shape
+    layers = [block.layer for block in gguf.blocks]
+    writer.add_name(gguf.folder.path.name)
+    writer.add_file_type(LlamaFileType[{"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}[gguf.dtype]])
     writer.add_vocab_size(shape.vocabulary)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(shape.hidden)
     writer.add_block_count(len(layers))
     # One number where blocks are equal, one for each where they differ.
-    every = plan.architecture == "deci"
+    every = gguf.architecture == "deci"
     for add, sizes in (
         (writer.add_feed_forward_length, [layer.intermediate for layer in layers]),
         (writer.add_head_count, [layer.heads for layer in layers]),
@@ -147,14 +147,14 @@ def _write_settings(plan: Plan, writer: Any) -> None:
     writer.add_key_length(shape.head_dim)
     writer.add_value_length(shape.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    _write_rope(plan, writer)
+    _write_rope(gguf, writer)
 
 
-def _write_rope(plan: Plan, writer: Any) -> None:
+def _write_rope(gguf: Gguf, writer: Any) -> None:
     from gguf import RopeScalingType
 
-    rope = plan.folder.settings.rope_parameters
-    writer.add_rope_dimension_count(plan.folder.shape.head_dim)
+    rope = gguf.folder.settings.rope_parameters
+    writer.add_rope_dimension_count(gguf.folder.shape.head_dim)
     writer.add_rope_freq_base(float(rope["rope_theta"]))
     match rope.get("rope_type", "default"):
         case "linear":
@@ -163,7 +163,7 @@ def _write_rope(plan: Plan, writer: Any) -> None:
         case "yarn":
             writer.add_rope_scaling_type(RopeScalingType.YARN)
             writer.add_rope_scaling_factor(float(rope["factor"]))
-            context = rope.get("original_max_position_embeddings") or plan.folder.settings.max_position_embeddings
+            context = rope.get("original_max_position_embeddings") or gguf.folder.settings.max_position_embeddings
             writer.add_rope_scaling_orig_ctx_len(int(context))
             writer.add_rope_scaling_yarn_beta_fast(float(rope.get("beta_fast") or 32))
             writer.add_rope_scaling_yarn_beta_slow(float(rope.get("beta_slow") or 1))
@@ -181,16 +181,16 @@ def rope_factors(folder: Folder) -> torch.Tensor | None:
     return llama3_divisors(float(rope["rope_theta"]), folder.shape.head_dim, factor, low, high, context)
 
 
-def load(folder: Folder, part: Entry) -> torch.Tensor:
+def load(folder: Folder, entry: Entry) -> torch.Tensor:
     """A tensor of the folder, in the order of rows that llama.cpp wants."""
     import torch
     from safetensors import safe_open
 
-    if part.source is None:
-        return torch.zeros(part.shape)
-    with safe_open(folder.tensors[part.source].file, framework="pt") as opened:
-        tensor: torch.Tensor = opened.get_tensor(part.source)
-    return interleave(tensor, part.heads) if part.heads else tensor
+    if entry.source is None:
+        return torch.zeros(entry.shape)
+    with safe_open(folder.tensors[entry.source].file, framework="pt") as opened:
+        tensor: torch.Tensor = opened.get_tensor(entry.source)
+    return interleave(tensor, entry.heads) if entry.heads else tensor
 
 
 def interleave(tensor: torch.Tensor, heads: int) -> torch.Tensor:
@@ -201,7 +201,7 @@ def interleave(tensor: torch.Tensor, heads: int) -> torch.Tensor:
     return tensor.reshape(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
 
 
-def _as_stored(tensor: torch.Tensor, dtype: Dtype, part: Entry) -> Any:
+def _as_stored(tensor: torch.Tensor, dtype: Dtype, entry: Entry) -> Any:
     """As a numpy array of the bytes to be written."""
     import torch
 
@@ -209,5 +209,5 @@ def _as_stored(tensor: torch.Tensor, dtype: Dtype, part: Entry) -> Any:
     converted = tensor.to(types[dtype if tensor.dim() > 1 else "f32"]).contiguous()
     if not converted.isfinite().all():
         hint = "; --dtype bf16 or f32 holds larger ones" if tensor.isfinite().all() else ""
-        raise SecateurError(f"{part.source} holds values that are not finite in {dtype}{hint}")
+        raise SecateurError(f"{entry.source} holds values that are not finite in {dtype}{hint}")
     return converted.view(torch.uint8).numpy()

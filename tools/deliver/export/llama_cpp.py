@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.deliver.export import vocabulary
-from tools.deliver.export.folder import Folder, Layer, Shape
-from tools.deliver.export.ggml import Block, Plan, file_size, write
+from tools.deliver.export.folder import BlockSizes, Folder, Shape
+from tools.deliver.export.ggml import Gguf, GgufBlock, file_size, write
 from tools.deliver.export.place import check_place
 from tools.deliver.export.verdict import Cannot, Dtype, Verdict
 from tools.io.files import file_aside
@@ -57,12 +57,12 @@ def export(folder: Folder, output: Path | None, dtype: Dtype | None) -> Verdict:
     architecture = _architecture(folder, blocks)
     words = vocabulary.read(folder.path, folder.shape.vocabulary)
     chosen = dtype or DEFAULTS[folder.tensors["model.embed_tokens.weight"].dtype]
-    plan = Plan(folder, architecture, blocks, chosen)
+    gguf = Gguf(folder, architecture, blocks, chosen)
     place = output or folder.path.with_name(f"{folder.path.name}-{chosen}.gguf")
-    check_place(place, file_size(plan))
+    check_place(place, file_size(gguf))
     with file_aside(place) as partial:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write(plan, words, partial)
+        write(gguf, words, partial)
     size = place.stat().st_size / 1e6
     lines = [checked, f"wrote {place}: architecture {architecture}, {len(blocks)} blocks, {chosen}, {size:,.1f} MB"]
     lines += _notes(folder) + changes
@@ -71,13 +71,13 @@ def export(folder: Folder, output: Path | None, dtype: Dtype | None) -> Verdict:
     )
 
 
-def lay_out(shape: Shape) -> tuple[list[Block], list[str]]:
+def lay_out(shape: Shape) -> tuple[list[GgufBlock], list[str]]:
     """The blocks as llama.cpp can hold them, and lines about what was added or left out.
 
     Raises:
         Cannot: no block has anything left.
     """
-    blocks: list[Block] = []
+    blocks: list[GgufBlock] = []
     lines = []
     for index, layer in enumerate(shape.layers):
         if not layer.heads and not layer.intermediate:
@@ -90,13 +90,13 @@ def lay_out(shape: Shape) -> tuple[list[Block], list[str]]:
         if not layer.intermediate:
             written = written.model_copy(update={"intermediate": NEURONS})
             lines.append(f"block {index} got {NEURONS} neurons of zeros, as deci wants an MLP beside attention")
-        blocks.append(Block(index, written, layer))
+        blocks.append(GgufBlock(index, written, layer))
     if not blocks:
         raise Cannot("no block has anything left")
     return blocks, lines
 
 
-def _architecture(folder: Folder, blocks: list[Block]) -> str:
+def _architecture(folder: Folder, blocks: list[GgufBlock]) -> str:
     family, layer, shape = ARCHITECTURES[folder.model_type], blocks[0].layer, folder.shape
     equal = _equal([block.layer for block in blocks])
     # llama.cpp's qwen2 wants heads that fill hidden_size; but a Qwen 2 is a Llama with biases, which its llama knows.
@@ -110,7 +110,7 @@ def _architecture(folder: Folder, blocks: list[Block]) -> str:
     return "llama" if equal else "deci"
 
 
-def _equal(layers: list[Layer]) -> bool:
+def _equal(layers: list[BlockSizes]) -> bool:
     return len(set(layers)) == 1
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.deliver.export import cards
-from tools.deliver.export.folder import PER_LAYER, Folder, Layer, Shape
+from tools.deliver.export.folder import PER_LAYER, BlockSizes, Folder, Shape
 from tools.deliver.export.huggingface import modeling_file
 from tools.deliver.export.place import check_place, folder_aside
 from tools.deliver.export.verdict import Cannot, Verdict
@@ -147,7 +147,7 @@ def _config(folder: Folder) -> dict[str, Any]:
     }
 
 
-def _block(layer: Layer) -> dict[str, Any]:
+def _block(layer: BlockSizes) -> dict[str, Any]:
     """One block; `ffn_mult` stays away, as it would be rounded to multiples of 256 and go before the true size."""
     attention = {"no_op": not layer.heads, "n_heads_in_group": layer.heads // layer.kv_heads if layer.heads else None}
     ffn = {"no_op": not layer.intermediate, "intermediate_size": layer.intermediate or None}

@@ -69,6 +69,7 @@ class Record:
 
     @property
     def complete(self) -> bool:
+        """Whether every request has its answer."""
         return all(answer is not None for answer in self.answers)
 
     def keep(self, places: Sequence[int], answers: Sequence[Any]) -> None:

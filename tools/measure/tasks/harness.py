@@ -39,6 +39,7 @@ class Channel:
         self._lines, self._out = lines, out
 
     def send(self, message: dict[str, Any]) -> None:
+        """Write one line."""
         self._out.write(json.dumps(message) + "\n")
         self._out.flush()
 
@@ -54,6 +55,7 @@ class Channel:
         return json.loads(line)
 
     def ask(self, message: dict[str, Any]) -> Any:
+        """Write one line and wait for the answers to it."""
         self.send(message)
         return self.read()["answers"]
 

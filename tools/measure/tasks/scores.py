@@ -69,6 +69,7 @@ class Score(Frozen):
 
     @property
     def samples(self) -> int:
+        """How many were answered."""
         return sum(len(stratum.outcomes) for stratum in self.strata)
 
     @property

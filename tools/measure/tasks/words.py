@@ -26,6 +26,7 @@ def gap(score: Score | None, found: Difference) -> str:
 
 
 def flips(found: Difference) -> str:
+    """`3 lost, 1 won`; nothing where samples are not right or wrong."""
     return "" if found.flips is None else f"{found.flips.lost} lost, {found.flips.won} won"
 
 

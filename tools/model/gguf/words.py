@@ -14,7 +14,7 @@ from typing import Any
 
 from tools.io.errors import SecateurError
 from tools.io.quiet import quiet
-from tools.model.gguf.cutting import RULES, Rules
+from tools.model.gguf.splits import RULES, Rules
 
 UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 2, 3, 4, 5
 """gguf.TokenType."""
