@@ -16,7 +16,8 @@ from agent.session import advice, rules
 from agent.session.examiner import Examiner
 from agent.session.goal import build
 from agent.session.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
-from agent.session.settings import Settings, load
+from agent.session.options import Wish
+from agent.session.settings import Settings, Values, load
 from agent.session.start import start
 from agent.session.told import told
 from runs.budget import BudgetSpent, Ledger
@@ -160,22 +161,11 @@ class Talk:
         return self._confirm(self._planned(goal), lambda: self._begin(goal))
 
     def _goal(self, wanted: Prune) -> Goal:
-        given = {"candidates": wanted.candidates, "minutes": wanted.minutes}
-        spoken = load(self.settings.home, self._given() | {k: v for k, v in given.items() if v is not None})
-        return build(
-            spoken,
-            model=wanted.model,
-            sparsity=wanted.sparsity,
-            pattern=wanted.pattern,
-            speedup=wanted.speedup,
-            max_perplexity=wanted.max_perplexity,
-            max_rise=wanted.max_rise,
-        )
-
-    def _given(self) -> dict[str, object]:
-        """What the command line said."""
-        values, sources = self.settings.values, self.settings.sources
-        return {name: getattr(values, name) for name in type(values).model_fields if sources[name] == "command line"}
+        """The goal of what was said; what the command line said holds where nothing else was."""
+        given = {name: self.settings.given(name) for name in Values.model_fields}
+        given |= {name: value for name in ("candidates", "minutes") if (value := getattr(wanted, name)) is not None}
+        wish = Wish(**wanted.model_dump(exclude={"model", "candidates", "minutes"}))
+        return build(load(self.settings.home, given), wanted.model, wish)
 
     def _planned(self, goal: Goal) -> str:
         """The plan and what it costs, as far as earlier runs tell."""

@@ -15,7 +15,7 @@ from runs.events import Answered, Asked, Message, ToolCall
 from runs.goal import Goal
 from runs.run import create
 from tui.cli import run
-from tui.cli.edge import exit_code
+from tui.cli.shell import exit_code
 
 
 @pytest.mark.parametrize(

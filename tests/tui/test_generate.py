@@ -12,7 +12,7 @@ import pytest
 
 from agent.session.settings import Settings
 from tui.cli import run
-from tui.cli.generate import parting
+from tui.text.continuations import parting
 
 Save = Callable[..., Path]
 NASTY = "the \x1b[31m state\x9b of"

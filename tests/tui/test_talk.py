@@ -9,6 +9,7 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 
 from agent.session.goal import build
+from agent.session.options import Wish
 from agent.session.settings import load
 from agent.session.start import carry_out, start
 from agent.session.talk import Talk
@@ -72,7 +73,7 @@ def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
 
 def test_a_method_has_no_search_to_go_on_with(tmp_path: Path) -> None:
     found = load(tmp_path / "home", SMALL)
-    run = start(found, build(found, model="tiny", sparsity=0.5, method="wanda"))
+    run = start(found, build(found, "tiny", Wish(sparsity=0.5, method="wanda")))
     run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
     run.journal.append(RunFinished(best="wanda", summary="done"))
     talk = Talk(found, carry, yes=True)

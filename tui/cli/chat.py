@@ -10,42 +10,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runs.plain import plain
-from tui.cli import options
-from tui.cli.edge import settings
+from tui.cli.options import MACHINE, takes
 
 if TYPE_CHECKING:
+    from agent.session.settings import Settings
     from runs.events import Event
     from runs.run import Run
 
 PROMPT = "› "
 
 
+@takes(
+    *("model", "run", "designer", "yes", "candidates", "calibration", "windows", "length", *MACHINE),
+    designer="As in prune.",
+    candidates="As in prune.",
+)
 def chat(
+    found: Settings,
     model: Annotated[str, typer.Argument(metavar="[MODEL]", help="The model that is talked about.")] = "",
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Take up the conversation of a run.")] = None,
-    designer: Annotated[str | None, typer.Option("--designer", metavar="D", help="As in prune.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something long starts.")] = False,
-    candidates: Annotated[int | None, typer.Option("--candidates", metavar="N", help="As in prune.")] = None,
-    calibration: options.Calibration = None,
-    windows: options.Windows = None,
-    length: options.Length = None,
-    home: options.Home = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
 ) -> None:
     """Prune in conversation: say what you want, ask why, go on, export."""
-    found = settings(
-        home,
-        designer=designer,
-        candidates=candidates,
-        calibration=calibration,
-        windows=windows,
-        length=length,
-        dtype=dtype,
-        device=device,
-        threads=threads,
-    )
     from agent.session.talk import HELP, Talk, listener
 
     found.use_threads()

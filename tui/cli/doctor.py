@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import SecateurError
 from tui.cli import options
-from tui.cli.edge import print_json, settings
+from tui.cli.shell import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ _ENDPOINT = ("OPENAI_BASE_URL", "OPENAI_API_KEY")
 
 def doctor(home: options.Home = None, json: options.Json = False) -> None:
     """Show versions, devices, settings and samples."""
-    findings = examine(settings(home))
+    findings = examine(options.settings(home))
     if json:
         print_json(findings)
         return

@@ -12,9 +12,10 @@ import typer
 
 from tools.io.errors import SecateurError, UsageError
 from tui.cli import options
-from tui.cli.edge import complain, print_json, settings
+from tui.cli.shell import complain, print_json
 
 if TYPE_CHECKING:
+    from agent.session.settings import Settings
     from runs.events import Event
     from runs.run import Run
 
@@ -33,7 +34,7 @@ def list_(home: options.Home = None, json: options.Json = False) -> None:
     """List all runs, newest last."""
     from runs.run import list_runs
 
-    place = settings(home).home
+    place = options.settings(home).home
     found = list_runs(place)
     if json:
         print_json({"home": str(place), "runs": [_row(run) for run in found]})
@@ -136,17 +137,15 @@ def report(run: options.RunName, home: options.Home = None, json: options.Json =
 
 
 @app.command()
-def replay(
-    run: options.RunName, home: options.Home = None, json: options.Json = False, threads: options.Threads = None
-) -> None:
+@options.takes("run", "home", "json", "threads")
+def replay(run: options.RunName, found: Settings, json: options.Json = False) -> None:
     """Do a run again without its LLM: from the answers in its journal, to the same end."""
     from runs.budget import Budget, Ledger
     from runs.events import Recalled, SurveyDone, Timed
-    from runs.run import create
+    from runs.run import create, open_run
     from tui.cli.prune import carry_to_end
 
-    found = settings(home, threads=threads)
-    old = _open(run, home)
+    old = open_run(found.home, run)
     events = old.read()
     talked = old.goal.designer not in ("builtin", "random", "evolution") and not old.goal.designer.startswith("replay:")
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
@@ -184,7 +183,7 @@ def remove(
 def _open(name: str, home: options.Home) -> Run:
     from runs.run import open_run
 
-    return open_run(settings(home).home, name)
+    return open_run(options.settings(home).home, name)
 
 
 def _read(run: Run) -> list[Event]:

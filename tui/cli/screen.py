@@ -12,7 +12,6 @@ import typer
 
 from tools.io.errors import UsageError
 from tui.cli import options
-from tui.cli.edge import settings
 
 if TYPE_CHECKING:
     from runs.run import Run
@@ -25,7 +24,7 @@ def fits() -> bool:
 
 def full(home: Path | None, **given: Any) -> None:
     """Open the app."""
-    found = settings(home, **given)
+    found = options.settings(home, **given)
     from tui.app.app import SecateurApp
 
     SecateurApp(found).run()
@@ -40,7 +39,7 @@ def watch(
 
     Nothing that is typed reaches the run. Where there is no terminal, lines are printed.
     """
-    found = settings(home)
+    found = options.settings(home)
     from runs.run import open_run
 
     chosen = open_run(found.home, run)
@@ -74,7 +73,7 @@ def serve(
 
     Whoever reaches the address can start runs and read files of yours through models: keep it local.
     """
-    found = settings(home)
+    found = options.settings(home)
     try:
         from textual_serve.server import Server
     except ImportError as error:
