@@ -14,6 +14,7 @@ from tui.cli.options import MACHINE, takes
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
+    from agent.session.talk import Talk
     from runs.events import Event
     from runs.run import Run
 
@@ -32,11 +33,12 @@ def chat(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something long starts.")] = False,
 ) -> None:
     """Prune in conversation: say what you want, ask why, go on, export."""
-    from agent.session.talk import HELP, Talk, listener
+    from agent.session.language import listener
+    from agent.session.talk import HELP, Talk
 
     found.use_threads()
     lines = _Lines()
-    talk = Talk(found, lines.carry, model=model, yes=yes)
+    talk = Talk(found, lambda run: lines.carry(run, talk), model=model, yes=yes)
     talk.listener = listener(found)
     print(HELP if run is None else plain(talk.say(f"resume {run}")))
     while not talk.over and (line := lines.next()) is not None:
@@ -66,10 +68,8 @@ class _Lines:
         except KeyboardInterrupt:
             return None
 
-    def carry(self, run: Run) -> str:
-        """Work on a run, shown as it goes; a terminal's lines are handed to it. Returns its table."""
-        from agent.session import rules
-        from agent.session.intents import Stop
+    def carry(self, run: Run, talk: Talk) -> str:
+        """Work on a run, shown as it goes; a terminal's lines are answered beside it. Returns its table."""
         from agent.session.start import carry_out
         from tui.text.comparison import comparison
         from tui.text.plain import Plain
@@ -84,9 +84,7 @@ class _Lines:
                     if line is None:
                         self._typed.put(None)  # the end is for `next`
                         break
-                    if isinstance(rules.read(line), Stop):
-                        run.stop()
-                    elif line:
-                        run.say(line)
+                    if line.strip():
+                        printer.line(plain(talk.say_beside(run, line)))
 
             return comparison(carry_out(run, listen), run)
