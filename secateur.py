@@ -125,9 +125,9 @@ def answer(
     from agent.session.goal import task_plan
     from agent.session.measures import answers
 
-    found = _settings(home, options)
-    plan = task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data, chat=chat)
-    return answers([model], plan, found)[0][1]
+    settings = _settings(home, options)
+    plan = task_plan(tasks, limit=limit, shots=shots, data=settings.values.task_data, chat=chat)
+    return answers([model], plan, settings)[0][1]
 
 
 def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[LayerRow]:
@@ -162,9 +162,9 @@ def _carried_out(home: Path | None, model: str, options: dict[str, Any], recipe:
 
     wished = {field.name for field in fields(Wish)}
     wish = Wish(**{name: value for name, value in options.items() if name in wished})
-    found = _settings(home, {name: value for name, value in options.items() if name not in wished})
-    found.use_threads()
-    return carry_out(start(found, build(found, model, wish, recipe=recipe)))
+    settings = _settings(home, {name: value for name, value in options.items() if name not in wished})
+    settings.use_threads()
+    return carry_out(start(settings, build(settings, model, wish, recipe=recipe)))
 
 
 if __name__ == "__main__":

@@ -19,26 +19,26 @@ from tools.statistics.layers import LayerRow, LayerStatistics
 from tools.text.windows import Windows, windows
 
 
-def perplexities(models: Sequence[str], text: str, found: Settings) -> list[Measurement]:
+def perplexities(models: Sequence[str], text: str, settings: Settings) -> list[Measurement]:
     """Perplexity of models as they are, on the same tokens, one after the other, so that one is held at a time.
 
     Raises:
         SecateurError: their tokenizers cut the text differently; a perplexity is one of tokens.
     """
-    cuts = [_test_windows(name, text, found) for name in models]
+    cuts = [_test_windows(name, text, settings) for name in models]
     if len({cut.sha256 for cut in cuts}) > 1:
         raise SecateurError(
             f"{' and '.join(models)} have different tokenizers: perplexities of different tokens do not compare; "
             "evaluate each alone, or compare their --latency"
         )
-    return [perplexity(found.opened(name), cut) for name, cut in zip(models, cuts, strict=True)]
+    return [perplexity(settings.opened(name), cut) for name, cut in zip(models, cuts, strict=True)]
 
 
-def _test_windows(model: str, text: str, found: Settings) -> Windows:
+def _test_windows(model: str, text: str, settings: Settings) -> Windows:
     """What is measured on, cut before any weights are read; what is unusual about it is told at once."""
-    values = found.values
+    values = settings.values
     cut = windows(
-        text, open_reader(model, found.cache), part="test", count=values.test_windows, length=values.test_length
+        text, open_reader(model, settings.cache), part="test", count=values.test_windows, length=values.test_length
     )
     for note in cut.notes:
         print(f"note: {model}: the windows of {cut.text} are {note}", file=sys.stderr)
@@ -53,7 +53,7 @@ def _unseen(name: str) -> Iterator[Progress]:
 def answers(
     models: Sequence[str],
     plan: TaskPlan,
-    found: Settings,
+    settings: Settings,
     shown: Callable[[str], AbstractContextManager[Progress]] = _unseen,
 ) -> list[tuple[str, TaskScores]]:
     """Have the models answer, one after the other; each is opened only if something is left to be answered.
@@ -61,35 +61,35 @@ def answers(
     Args:
         shown: for the name of a model, where its progress goes.
     """
-    subjects = _subjects(models, found)
+    subjects = _subjects(models, settings)
     with Harness(plan) as harness:
         scores = []
         for name, subject in zip(models, subjects, strict=True):
             with shown(name) as progress:
-                scores.append((name, evaluate(harness, subject, cache=found.cache, progress=progress)))
+                scores.append((name, evaluate(harness, subject, cache=settings.cache, progress=progress)))
     return scores
 
 
-def prices(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[tuple[str, Price]]:
+def prices(models: Sequence[str], plan: TaskPlan, settings: Settings) -> list[tuple[str, Price]]:
     """What their answers would cost."""
-    subjects = _subjects(models, found)
+    subjects = _subjects(models, settings)
     with Harness(plan) as harness:
-        return [(name, price(harness, of, cache=found.cache)) for name, of in zip(models, subjects, strict=True)]
+        return [(name, price(harness, of, cache=settings.cache)) for name, of in zip(models, subjects, strict=True)]
 
 
-def _subjects(models: Sequence[str], found: Settings) -> list[Subject]:
-    found.use_threads()
-    dtype, device = found.values.dtype, found.device
-    return [subject_of(name, cache=found.cache, dtype=dtype, device=device) for name in models]
+def _subjects(models: Sequence[str], settings: Settings) -> list[Subject]:
+    settings.use_threads()
+    dtype, device = settings.values.dtype, settings.device
+    return [subject_of(name, cache=settings.cache, dtype=dtype, device=device) for name in models]
 
 
-def layers(model: str, found: Settings) -> tuple[Windows, str, list[LayerRow]]:
+def layers(model: str, settings: Settings) -> tuple[Windows, str, list[LayerRow]]:
     """Calibration text, the model's fingerprint, and a row of statistics for every prunable linear."""
-    values = found.values
-    opened = found.opened(model)
+    values = settings.values
+    opened = settings.opened(model)
     text = windows(
         values.calibration, opened, part="calibration", count=values.windows, length=values.length, seed=values.seed
     )
     dense = {p.name: weight(opened.network, p) for p in opened.architecture.projections}
-    rows = LayerStatistics(opened, dense, collect(opened, text, cache=found.cache)).rows()
+    rows = LayerStatistics(opened, dense, collect(opened, text, cache=settings.cache)).rows()
     return text, opened.fingerprint, rows

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from agent.session import examiner
 from agent.session.settings import load
 from agent.session.start import carry_out
-from agent.session.talk import Talk
+from agent.session.talk import examiner
+from agent.session.talk.conversation import Talk
 from runs.run import Run, Status, list_runs
 from tests.tools.asking import InProcess
 from tui.cli import run as cli

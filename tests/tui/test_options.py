@@ -28,8 +28,8 @@ def test_a_command_gets_its_own_options_a_wish_and_settings(tmp_path: Path) -> N
     heard: dict[str, Any] = {}
 
     @takes("loud", "text", "multiple", "windows", "home", windows="Of glass.")
-    def shout(wish: Wish, found: Any, loud: Annotated[bool, typer.Option("--loud")] = False) -> None:
-        heard.update(wish=wish, windows=found.given("windows"), length=found.given("length"), loud=loud)
+    def shout(wish: Wish, settings: Any, loud: Annotated[bool, typer.Option("--loud")] = False) -> None:
+        heard.update(wish=wish, windows=settings.given("windows"), length=settings.given("length"), loud=loud)
 
     shout(loud=True, text="c4", multiple=None, windows=3, home=tmp_path)
     assert heard == {"wish": Wish(text="c4"), "windows": 3, "length": None, "loud": True}
@@ -38,4 +38,4 @@ def test_a_command_gets_its_own_options_a_wish_and_settings(tmp_path: Path) -> N
 
 def test_an_option_that_the_line_does_not_have_cannot_be_given_to_a_command() -> None:
     with pytest.raises(LookupError, match="max_rise"):
-        takes("max_rise")(lambda found: None)
+        takes("max_rise")(lambda settings: None)

@@ -12,7 +12,7 @@ from agent.session.goal import build
 from agent.session.options import Wish
 from agent.session.settings import load
 from agent.session.start import carry_out, start
-from agent.session.talk import Talk
+from agent.session.talk.conversation import Talk
 from runs.events import Replied, RunFinished, RunStarted, Said
 from runs.run import Run, Status, list_runs
 from tui.text.comparison import comparison

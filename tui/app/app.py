@@ -34,7 +34,7 @@ from tui.app.widgets.status import StatusLine
 from tui.app.widgets.welcome import EXAMPLE, Welcome
 
 if TYPE_CHECKING:
-    from agent.session.talk import Talk
+    from agent.session.talk.conversation import Talk
 
 TICK = 0.1
 """Seconds between looks into the journal."""
@@ -150,8 +150,8 @@ class SecateurApp(App[None]):
     def talk(self) -> Talk:
         """The conversation's mind; made when the first word is said, as it takes a moment to import."""
         if self._talk is None:
-            from agent.session.language import listener
-            from agent.session.talk import Talk
+            from agent.session.talk.conversation import Talk
+            from agent.session.talk.language import listener
 
             self._talk = Talk(self.settings, self._begin)
             self._talk.listener = listener(self.settings)

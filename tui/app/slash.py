@@ -204,7 +204,7 @@ class SlashCommands:
         self._app.notify(f"saved {place}", timeout=4, markup=False)
 
     def command_help(self) -> None:
-        from agent.session.talk import HELP
+        from agent.session.talk.conversation import HELP
 
         width = max(len(c.usage) for c in COMMANDS)
         commands = "\n".join(f"  {c.usage:<{width}}  {c.does}" for c in COMMANDS)

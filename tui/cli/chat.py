@@ -14,7 +14,7 @@ from tui.cli.options import MACHINE, takes
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
-    from agent.session.talk import Talk
+    from agent.session.talk.conversation import Talk
     from runs.events import Event
     from runs.run import Run
 
@@ -27,19 +27,19 @@ PROMPT = "› "
     candidates="As in prune.",
 )
 def chat(
-    found: Settings,
+    settings: Settings,
     model: Annotated[str, typer.Argument(metavar="[MODEL]", help="The model that is talked about.")] = "",
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Take up the conversation of a run.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something long starts.")] = False,
 ) -> None:
     """Prune in conversation: say what you want, ask why, go on, export."""
-    from agent.session.language import listener
-    from agent.session.talk import HELP, Talk
+    from agent.session.talk.conversation import HELP, Talk
+    from agent.session.talk.language import listener
 
-    found.use_threads()
+    settings.use_threads()
     lines = _Lines()
-    talk = Talk(found, lambda run: lines.carry(run, talk), model=model, yes=yes)
-    talk.listener = listener(found)
+    talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
+    talk.listener = listener(settings)
     print(HELP if run is None else plain(talk.say(f"resume {run}")))
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():

@@ -1,7 +1,7 @@
 """Options on the command line: made of `agent.session.options`, or written here once where several commands share them.
 
     @takes("model", "calibration", "windows", "json", *MACHINE)
-    def stats(model: Model, found: Settings, json: Json = False) -> None: ...
+    def stats(model: Model, settings: Settings, json: Json = False) -> None: ...
 
 gives `stats` the options in this order, and calls it with the settings that those of them come to.
 """
@@ -49,7 +49,7 @@ def settings(home: Path | None, **given: Any) -> Settings:
 def takes(*names: str, **helps: str) -> Callable[[Command], Command]:
     """Give a command its options, in the order of the help: its own parameters, fields of a wish, settings.
 
-    It is called with its own, with the settings as `found`, and with the `wish` where it has such a parameter.
+    It is called with its own, with `settings`, and with the `wish` where it has such a parameter.
 
     Args:
         names: of all of them. helps: what this command says of an option, where it is not the option's own text.
@@ -64,7 +64,7 @@ def takes(*names: str, **helps: str) -> Callable[[Command], Command]:
             mine = {name: given.pop(name) for name in names if name in own}
             if "wish" in own:
                 mine["wish"] = Wish(**{name: given.pop(name) for name in _WISHED.keys() & given.keys()})
-            command(found=settings(**given), **mine)
+            command(settings=settings(**given), **mine)
 
         parameters = [
             own[name].replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)

@@ -24,31 +24,31 @@ _OPTIONS = (
 
 
 @takes("model", *_OPTIONS, "json", *MACHINE)
-def prune(model: Model, wish: Wish, found: Settings, json: Json = False) -> None:
+def prune(model: Model, wish: Wish, settings: Settings, json: Json = False) -> None:
     """Prune a model by search, method or recipe.
 
     The result is saved, loaded again in a fresh process and compared before it is called done.
     """
-    if wish.tasks is None and found.given("task_data") is not None:
+    if wish.tasks is None and settings.given("task_data") is not None:
         raise UsageError("--task-data is for tasks: add --tasks, or leave it out")
     from agent.session.goal import build
     from agent.session.start import start
 
-    goal = build(found, model, wish)
-    found.use_threads()
-    carry_to_end(start(found, goal), json=json)
+    goal = build(settings, model, wish)
+    settings.use_threads()
+    carry_to_end(start(settings, goal), json=json)
 
 
 @takes("run", "json", "home", "threads")
-def resume(run: RunName, found: Settings, json: Json = False) -> None:
+def resume(run: RunName, settings: Settings, json: Json = False) -> None:
     """Go on with a run that was interrupted.
 
     Nothing that was measured is measured again.
     """
     from runs.run import open_run
 
-    found.use_threads()
-    carry_to_end(open_run(found.home, run), json=json)
+    settings.use_threads()
+    carry_to_end(open_run(settings.home, run), json=json)
 
 
 def carry_to_end(run: Run, *, json: bool) -> None:

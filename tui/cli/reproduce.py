@@ -20,7 +20,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="reproduce.yaml, whic
 
 
 @takes("file", "json", "home", "device", "threads")
-def reproduce(file: File, found: Settings, json: Json = False) -> None:
+def reproduce(file: File, settings: Settings, json: Json = False) -> None:
     """Measure again what a run measured, and say which numbers are the same.
 
     Model and texts must be what they were. Everything is computed anew, with the device and as many threads as then.
@@ -34,9 +34,9 @@ def reproduce(file: File, found: Settings, json: Json = False) -> None:
     try:
         done = again(
             asked,
-            cache=found.cache,
-            device=None if found.given("device") is None else found.device,
-            threads=found.given("threads"),
+            cache=settings.cache,
+            device=None if settings.given("device") is None else settings.device,
+            threads=settings.given("threads"),
             listen=lambda then, now: print(progress(asked, then, now), file=sys.stderr),
         )
     except KeyboardInterrupt:

@@ -138,21 +138,21 @@ def report(run: options.RunName, home: options.Home = None, json: options.Json =
 
 @app.command()
 @options.takes("run", "home", "json", "threads")
-def replay(run: options.RunName, found: Settings, json: options.Json = False) -> None:
+def replay(run: options.RunName, settings: Settings, json: options.Json = False) -> None:
     """Do a run again without its LLM: from the answers in its journal, to the same end."""
     from runs.budget import Budget, Ledger
     from runs.events import Recalled, SurveyDone, Timed
     from runs.run import create, open_run
     from tui.cli.prune import carry_to_end
 
-    old = open_run(found.home, run)
+    old = open_run(settings.home, run)
     events = old.read()
     talked = old.goal.designer not in ("builtin", "random", "evolution") and not old.goal.designer.startswith("replay:")
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
     # Whatever ended the search then, a limit or a person: it ends after as many candidates now.
     budget = Budget(candidates=max(1, Ledger(old.goal.budget, events).spent.candidates))
-    found.use_threads()
-    new = create(found.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
+    settings.use_threads()
+    new = create(settings.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
     # Memory knows more by now, times would be others, and another model or text would not come to the same end.
     for known in [event for event in events if isinstance(event, SurveyDone | Timed | Recalled)]:
         new.journal.append(known.model_copy(update={"at": datetime.now(UTC)}))

@@ -45,7 +45,7 @@ def restore(
 def recover(
     folder: Folder,
     wish: Wish,
-    found: Settings,
+    settings: Settings,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Training steps, a window each.")] = 100,
     rank: Annotated[int, typer.Option("--rank", metavar="R", min=1, help="Rank of the corrections.")] = 8,
     learning_rate: Annotated[
@@ -70,10 +70,10 @@ def recover(
     be_interruptible()
     recovery.check_peft()
     folder = expanded(folder).resolve()
-    model = found.opened(str(folder))
+    model = settings.opened(str(folder))
     place = folder.with_name(f"{folder.name}-recovered") if output is None else expanded(output).resolve()
     recovery.check(model, place)
-    values = found.values
+    values = settings.values
     train, test = recovery.texts(
         model,
         wish.text,

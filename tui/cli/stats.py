@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 @takes("model", "calibration", "windows", "length", "json", *MACHINE)
-def stats(model: Model, found: Settings, json: Json = False) -> None:
+def stats(model: Model, settings: Settings, json: Json = False) -> None:
     """Show statistics of every prunable linear."""
     from agent.session.measures import layers
     from tui.text.layers import table
 
     start = time.perf_counter()
-    text, fingerprint, rows = layers(model, found)
+    text, fingerprint, rows = layers(model, settings)
     if json:
         print_json(
             {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: Model,
     wish: Wish,
-    found: Settings,
+    settings: Settings,
     against: Annotated[
         str | None, typer.Option("--against", metavar="MODEL", help="Measure this model in the same way, and compare.")
     ] = None,
@@ -60,15 +60,15 @@ def evaluate(
         {
             "perplexity": {
                 "--text": wish.text if wish.text != "builtin" else None,
-                "--windows": found.given("test_windows"),
-                "--length": found.given("test_length"),
+                "--windows": settings.given("test_windows"),
+                "--length": settings.given("test_length"),
             },
             "speed": {"--batch": batch, "--prompt": prompt, "--repeats": repeats},
             "speed or continuations": {"--new": new},
             "tasks": {
                 "--limit": wish.limit,
                 "--shots": wish.shots,
-                "--task-data": found.given("task_data"),
+                "--task-data": settings.given("task_data"),
                 "--chat": chat or None,
                 "--price": price or None,
                 "--output": output,
@@ -79,19 +79,19 @@ def evaluate(
     if generate is not None:
         from tui.cli.evaluate.generate import generate as write
 
-        write(models, generate, new, found, json=json)
+        write(models, generate, new, settings, json=json)
     elif latency:
         from tui.cli.evaluate.speed import planned, time
 
-        time(models, planned(batch, prompt=prompt, new=new, repeats=repeats), found, json=json)
+        time(models, planned(batch, prompt=prompt, new=new, repeats=repeats), settings, json=json)
     elif wish.tasks is not None:
         from agent.session.goal import task_plan
         from tui.cli.evaluate.tasks import answer
 
-        plan = task_plan(wish.tasks, limit=wish.limit, shots=wish.shots, data=found.values.task_data, chat=chat)
-        answer(models, plan, found, output, only_price=price, json=json)
+        plan = task_plan(wish.tasks, limit=wish.limit, shots=wish.shots, data=settings.values.task_data, chat=chat)
+        answer(models, plan, settings, output, only_price=price, json=json)
     else:
-        _measure(models, wish.text, found, json=json)
+        _measure(models, wish.text, settings, json=json)
 
 
 _ASKED_BY = {
@@ -120,12 +120,12 @@ def _refuse(modes: Mapping[str, object], given: Mapping[str, Mapping[str, object
                 )
 
 
-def _measure(models: Sequence[str], text: str, found: Settings, *, json: bool) -> None:
+def _measure(models: Sequence[str], text: str, settings: Settings, *, json: bool) -> None:
     """Measure the perplexity of one model, or of two on the same tokens."""
     from agent.session.measures import perplexities
     from tui.text import perplexity as shown
 
-    measured = perplexities(models, text, found)
+    measured = perplexities(models, text, settings)
     facts = [_facts(model, of) for model, of in zip(models, measured, strict=True)]
     if json:
         print_json(facts[0] if len(facts) == 1 else _compared(*facts))

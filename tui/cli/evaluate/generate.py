@@ -20,20 +20,20 @@ NEW = 64
 """Tokens that are written after each prompt, unless --new says otherwise."""
 
 
-def generate(models: Sequence[str], file: Path, new: int | None, found: Settings, *, json: bool) -> None:
+def generate(models: Sequence[str], file: Path, new: int | None, settings: Settings, *, json: bool) -> None:
     """Continue the prompts of a file with one model or two, and print what they write.
 
     One after the other, so that one is held at a time. What either cannot read is told before any weights are read.
     """
     prompts = read_prompts(file)
     for name in models:
-        prompt_tokens(open_reader(name, found.cache), prompts, new or NEW)
-    written = [_written(name, prompts, new or NEW, found) for name in models]
+        prompt_tokens(open_reader(name, settings.cache), prompts, new or NEW)
+    written = [_written(name, prompts, new or NEW, settings) for name in models]
     print_json(_together(written)) if json else print(shown(written))
 
 
-def _written(name: str, prompts: Sequence[str], new: int, found: Settings) -> Written:
-    model = found.opened(name)
+def _written(name: str, prompts: Sequence[str], new: int, settings: Settings) -> Written:
+    model = settings.opened(name)
 
     def begin(number: int) -> None:
         print(f"{name}: prompt {number} of {len(prompts)}", file=sys.stderr)

@@ -36,13 +36,13 @@ def _sizes(batch: str) -> tuple[int, ...]:
     return sizes
 
 
-def time(models: Sequence[str], plan: Plan, found: Settings, *, json: bool) -> None:
+def time(models: Sequence[str], plan: Plan, settings: Settings, *, json: bool) -> None:
     """Open one model or two and measure their speed in turn, telling on stderr where it is; print what came out."""
 
     def begin(batch: int) -> None:
         print(f"batch {batch}: {plan.repeats + 1} rounds of {plan.prompt}+{plan.new} tokens", file=sys.stderr)
 
-    timed = measure_latency([found.opened(name) for name in models], plan, begin)
+    timed = measure_latency([settings.opened(name) for name in models], plan, begin)
     compared = {"speedup": _ratios(timed)} if len(models) == 2 else {}
     print_json(timed.model_dump(mode="json") | compared) if json else print(table(timed))
 

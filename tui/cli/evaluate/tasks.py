@@ -33,18 +33,18 @@ _SHARES = 10
 
 
 def answer(
-    models: Sequence[str], plan: TaskPlan, found: Settings, output: Path | None, *, only_price: bool, json: bool
+    models: Sequence[str], plan: TaskPlan, settings: Settings, output: Path | None, *, only_price: bool, json: bool
 ) -> None:
     """Have one model or two answer tasks, or say what that would cost."""
     be_interruptible()
     place = None if output is None else _output_place(output)
     if only_price:
-        prices = measures.prices(models, plan, found)
+        prices = measures.prices(models, plan, settings)
         facts: dict[str, Any] = {name: price.model_dump(mode="json") for name, price in prices}
         print_json({"price": facts}) if json else print(price_lines(prices))
         return
     try:
-        answered = measures.answers(models, plan, found, _shown)
+        answered = measures.answers(models, plan, settings, _shown)
     except KeyboardInterrupt:
         complain("interrupted: what is answered is kept, and the same command goes on from there")
         raise typer.Exit(130) from None

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.session.intents import Evaluate
 from agent.session.settings import Settings
+from agent.session.talk.intents import Evaluate
 from runs.events import Event
 from runs.fold.summary import summary
 from runs.run import Run
@@ -30,12 +30,12 @@ SAMPLES = 200
 class Examiner:
     """Asks one model, beside another where there is one."""
 
-    def __init__(self, found: Settings, asked: Evaluate, run: Run | None, named: str = "") -> None:
+    def __init__(self, settings: Settings, asked: Evaluate, run: Run | None, named: str = "") -> None:
         """
         Raises:
             UsageError: no task is named.
         """
-        self._settings = found
+        self._settings = settings
         self.names = task_names(",".join(asked.tasks))
         self.samples = None if asked.all_samples else asked.samples or SAMPLES
         self._run = run

@@ -12,9 +12,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import ValidationError
 
-from agent.session import rules
-from agent.session.intents import ALL, Intent
 from agent.session.settings import Settings
+from agent.session.talk import rules
+from agent.session.talk.intents import ALL, Intent
 from runs.goal import Goal
 
 TASK = """You are the ear of a program that prunes language models. Call the one tool that says what the person means

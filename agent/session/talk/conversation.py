@@ -11,15 +11,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agent.designers.choose import listens
-from agent.session import advice, rules
-from agent.session.examiner import Examiner
 from agent.session.goal import build
-from agent.session.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
 from agent.session.options import Wish
-from agent.session.past import export, newest
-from agent.session.plan import planned
 from agent.session.settings import Settings, Values, load
 from agent.session.start import start
+from agent.session.talk import advice, rules
+from agent.session.talk.examiner import Examiner
+from agent.session.talk.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
+from agent.session.talk.past import export, newest
+from agent.session.talk.plan import planned
 from agent.session.told import told
 from runs.budget import BudgetSpent, Ledger
 from runs.events import Extended, Replied
@@ -97,7 +97,7 @@ class Talk:
         """What is meant, and why a language model could not tell where one listens."""
         if self.listener is None:
             return rules.read(text), ""
-        from agent.session import language
+        from agent.session.talk import language
 
         return language.read(text, self._before, self.listener)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.session.past import readable
 from agent.session.settings import Settings
+from agent.session.talk.past import readable
 from runs.fold.summary import summary
 from runs.goal import Goal
 from runs.run import Status

@@ -6,7 +6,7 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
-from agent.session.intents import Resume
+from agent.session.talk.intents import Resume
 from runs.run import UNREADABLE, Run, list_runs
 from tools.io.files import aside, expanded
 
