@@ -85,7 +85,7 @@ def option(name: str, text: str | None = None) -> Any:
     Args:
         text: what is said of it, where that is not its own text.
     """
-    flag = flag_of(_hint(name))
+    flag = flag_of(_hints()[name])
     if flag is None:
         raise LookupError(f"{name} is no option of the command line")
     return typer.Option(
@@ -100,8 +100,9 @@ def option(name: str, text: str | None = None) -> Any:
 _WISHED = {field.name: field.default for field in fields(Wish)}
 
 
-def _hint(name: str) -> Any:
-    return get_type_hints(Wish if name in _WISHED else Choices, include_extras=True)[name]
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Choices, include_extras=True) | get_type_hints(Wish, include_extras=True)
 
 
 def _parameter(name: str, text: str | None = None) -> inspect.Parameter:
@@ -113,7 +114,7 @@ def _parameter(name: str, text: str | None = None) -> inspect.Parameter:
 
 def _line_type(name: str) -> Any:
     """The type that the line is read as; which words a setting takes is checked where all its sources are."""
-    kind = get_args(_hint(name))[0]
+    kind = get_args(_hints()[name])[0]
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     plain = str if get_origin(kinds[0]) is Literal else kinds[0]
     return plain if kinds == (plain,) and name in _WISHED else plain | None
