@@ -115,7 +115,7 @@ def test_one_model_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch, capsys: py
             "--windows is for perplexity, which --generate does not measure",
         ),
         (
-            ["--generate", "prompts.txt", "--length", "3"],
+            ["--generate", "prompts.txt", "--length", "64"],
             2,
             "--length is for perplexity, which --generate does not measure",
         ),
