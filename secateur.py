@@ -22,28 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["Recipe", "answer", "evaluate", "prune", "search", "statistics"]
 
 
-def prune(
-    model: str,
-    recipe: Recipe | str,
-    *,
-    sparsity: float | None = None,
-    output: Path | None = None,
-    compress: bool = False,
-    masks: bool = False,
-    text: str = "builtin",
-    home: Path | None = None,
-    **options: Any,
-) -> Summary:
+def prune(model: str, recipe: Recipe | str, *, home: Path | None = None, **options: Any) -> Summary:
     """Apply a recipe or a named method to a model, save the result and verify it.
 
     Args:
         model: a hub id, a folder, a GGUF file or a sample.
         recipe: a recipe, or the name of a method such as `wanda`, which needs `sparsity`.
-        sparsity: share of weights to remove; a recipe brings its own.
-        output: folder of the pruned model; inside the run where it is not given.
-        compress: pack its weights on disk; opened by its folder, it is unpacked. masks: save which weights are kept.
-        text: what the result is measured on.
-        options: settings by name: `windows`, `length`, `calibration`, `dtype`, `device`, `threads`, `seed`, ...
+        options: those of `secateur prune` by name. `sparsity`: share of weights to remove, where it is not the
+            recipe's own; `output`: folder of the pruned model, inside the run where it is not given; `compress`: pack
+            its weights on disk (opened by its folder, it is unpacked); `masks`: save which weights are kept; `text`:
+            what the result is measured on; `windows`, `length`, `calibration`, `dtype`, `device`, `threads`, `seed`,
+            ...
 
     Raises:
         SecateurError: something failed; the message is one line.
@@ -59,43 +48,25 @@ def prune(
     >>> again.winner.perplexity < done.winner.perplexity
     True
     """
-    asked = {"method" if isinstance(recipe, str) else "recipe": recipe}
-    folder = {"output": output, "compress": compress, "masks": masks}
-    return _work(_settings(home, options), model=model, sparsity=sparsity, text=text, **folder, **asked)
+    if isinstance(recipe, str):
+        return _carried_out(home, model, {**options, "method": recipe})
+    return _carried_out(home, model, options, recipe)
 
 
-def search(
-    model: str,
-    sparsity: float,
-    *,
-    pattern: str = "unstructured",
-    recall: bool = True,
-    compensation: bool = True,
-    output: Path | None = None,
-    compress: bool = False,
-    masks: bool = False,
-    text: str = "builtin",
-    tasks: str | None = None,
-    limit: int | None = None,
-    judge: str = "perplexity",
-    home: Path | None = None,
-    **options: Any,
-) -> Summary:
+def search(model: str, sparsity: float, *, home: Path | None = None, **options: Any) -> Summary:
     """Search for the recipe that costs the model least, apply it, save the result and verify it.
 
     Args:
         model: a hub id, a folder, a GGUF file or a sample.
         sparsity: share of weights to remove.
-        pattern: `unstructured`, `unstructured/matrix`, `unstructured/block`, N:M, `width`, `depth`, `width+depth` (each
-            also with `/free`) or `experts`.
-        recall: whether memory is asked what worked in earlier runs. compensation: whether the weights that stay may be
-            updated.
-        output: folder of the pruned model; inside the run where it is not given.
-        compress: pack its weights on disk; opened by its folder, it is unpacked. masks: save which weights are kept.
-        text: what the result is measured on, once, at the end; candidates are compared on the calibration's source.
-        tasks: of lm-eval, as `commonsense` or `piqa,hellaswag`: what every line of the final table answers. limit:
-            samples of each. judge: `tasks` lets a part of the samples choose between finalists.
-        options: settings by name: `candidates`, `minutes`, `windows`, `length`, `dtype`, `seed`, `task_data`, ...
+        options: those of `secateur prune` by name. `pattern`: `unstructured`, `unstructured/matrix`,
+            `unstructured/block`, N:M, `width`, `depth`, `width+depth` (each also with `/free`) or `experts`; `recall`:
+            whether memory is asked what worked in earlier runs; `compensation`: whether the weights that stay may be
+            updated; `text`: what the result is measured on, once, at the end, as candidates are compared on the
+            calibration's source; `tasks` of lm-eval, as `commonsense` or `piqa,hellaswag`: what every line of the final
+            table answers, with `limit` samples of each, and `judge="tasks"` lets a part of the samples choose between
+            finalists; `output`, `compress` and `masks` as in `prune`; `candidates`, `minutes`, `windows`, `length`,
+            `dtype`, `seed`, `task_data`, ...
 
     Raises:
         SecateurError: something failed; the message is one line.
@@ -108,23 +79,7 @@ def search(
     >>> round(found.winner.sparsity, 2), len(found.trials), isinstance(found.recipe, Recipe)
     (0.5, 2, True)
     """
-    from agent.session.goal import task_plan
-
-    found = _settings(home, options)
-    return _work(
-        found,
-        model=model,
-        sparsity=sparsity,
-        pattern=pattern,
-        text=text,
-        recall=recall,
-        compensation=compensation,
-        output=output,
-        compress=compress,
-        masks=masks,
-        tasks=task_plan(tasks, limit=limit, shots=None, data=found.values.task_data),
-        judge=judge,
-    )
+    return _carried_out(home, model, {**options, "sparsity": sparsity})
 
 
 def evaluate(model: str, *, text: str = "builtin", home: Path | None = None, **options: Any) -> Measurement:
@@ -141,9 +96,9 @@ def evaluate(model: str, *, text: str = "builtin", home: Path | None = None, **o
     >>> 1 < measured.value < 100
     True
     """
-    from tui.cli.evaluate import measure
+    from agent.session.measures import perplexities
 
-    return measure(model, text, _settings(home, options))
+    return perplexities([model], text, _settings(home, options))[0]
 
 
 def answer(
@@ -168,12 +123,11 @@ def answer(
         SecateurError: a task or the model does not permit it.
     """
     from agent.session.goal import task_plan
-    from tui.cli.tasks import answered
+    from agent.session.measures import answers
 
-    found = _settings(home, options)
-    plan = task_plan(tasks, limit=limit, shots=shots, data=found.values.task_data, chat=chat)
-    assert plan is not None
-    return answered([model], plan, found)[0][1]
+    settings = _settings(home, options)
+    plan = task_plan(tasks, limit=limit, shots=shots, data=settings.values.task_data, chat=chat)
+    return answers([model], plan, settings)[0][1]
 
 
 def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[LayerRow]:
@@ -188,9 +142,9 @@ def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[
     >>> rows[0].role, rows[0].block, rows[0].skew > 0
     ('q', 0, True)
     """
-    from tui.cli.stats import survey
+    from agent.session.measures import layers
 
-    return survey(model, _settings(home, options))[2]
+    return layers(model, _settings(home, options))[2]
 
 
 def _settings(home: Path | None, options: dict[str, Any]) -> Settings:
@@ -199,12 +153,18 @@ def _settings(home: Path | None, options: dict[str, Any]) -> Settings:
     return load(home, options)
 
 
-def _work(found: Settings, **asked: Any) -> Summary:
+def _carried_out(home: Path | None, model: str, options: dict[str, Any], recipe: Recipe | None = None) -> Summary:
+    from dataclasses import fields
+
     from agent.session.goal import build
+    from agent.session.options import Wish
     from agent.session.start import carry_out, start
 
-    found.use_threads()
-    return carry_out(start(found, build(found, **asked)))
+    wished = {field.name for field in fields(Wish)}
+    wish = Wish(**{name: value for name, value in options.items() if name in wished})
+    settings = _settings(home, {name: value for name, value in options.items() if name not in wished})
+    settings.use_threads()
+    return carry_out(start(settings, build(settings, model, wish, recipe=recipe)))
 
 
 if __name__ == "__main__":

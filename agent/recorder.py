@@ -28,6 +28,11 @@ class Recorder:
         if self._listen is not None:
             self._listen(event)
 
+    def hear(self) -> None:
+        """Take what the person said since into the journal: there the designer reads it, and a stop ends the search."""
+        for said in self.run.unheard(self.history):
+            self(said)
+
     def stage(self, name: str, detail: str = "", total: int | None = None) -> None:
         """Tell what is running now."""
         self.current = name

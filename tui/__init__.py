@@ -1,1 +1,1 @@
-"""What a person meets: the command line (`tui.cli`) and, later, the app. Both read the journal's events only."""
+"""What a person meets: the command line (`tui.cli`), the full-screen app (`tui.app`) and runs as text (`tui.text`)."""

@@ -52,6 +52,12 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
     return LanguageModel(_connection(goal, record, home), Style(goal.prompting), home)
 
 
+def listens(goal: Goal) -> bool:
+    """Whether what a person says reaches the designer: a language model reads it with its next prompt."""
+    reads = goal.designer == "self" or (":" in goal.designer and not goal.designer.startswith("replay:"))
+    return goal.searches and reads and kind_of(goal.pattern).designed
+
+
 def check(name: str) -> None:
     """Refuse a name that can be no designer, before a run is made for it.
 

@@ -41,6 +41,7 @@ def design(state: State, runtime: Runtime[Context]) -> State:
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
     record.stage("search")
+    record.hear()
     screen = context.signatures.screen(history.before(generation))
     here = situation(context, generation)
     count = min(GENERATION, room(context, generation))

@@ -30,6 +30,7 @@ def measure(state: State, runtime: Runtime[Context]) -> State:
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
     record.stage("search")
+    record.hear()
     living = [c for c in history.generation(generation) if c.id not in history.rejected]
     few, *more = rungs(context.goal.evaluation.search)
     spent = _measure(context, living, few)

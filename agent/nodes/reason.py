@@ -24,6 +24,7 @@ def reason(state: State, runtime: Runtime[Context]) -> State:
     context, generation = runtime.context, state["generation"]
     record = context.recorder
     record.stage("search")
+    record.hear()
     first = 1 + len(record.history.thoughts_before(generation))
     found = [*_lessons(context, generation), *context.designer.reason(situation(context, generation))]
     for number, thought in enumerate(found, first):

@@ -16,8 +16,7 @@ def select(state: State, runtime: Runtime[Context]) -> State:
     """Elitist survival: the best of every niche first, and on to the next generation."""
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
-    for said in context.recorder.run.unheard(history):
-        record(said)
+    record.hear()
     why = state["enough"] or enough(context, generation)
     if generation not in history.selected:
         ranked = history.ranked(generation)

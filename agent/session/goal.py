@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from agent.session.settings import DEFAULT_CANDIDATES, Settings
+from agent.session.options import DEFAULT_CANDIDATES, Wish
+from agent.session.settings import Settings, Values
 from runs.goal import Budget, Evaluation, Goal, Size, Workers
 from runs.workers.open import check as check_workers
 from tools.expression import ALLOCATION, parse
@@ -31,102 +31,100 @@ from tools.recipe import (
 from tools.recipe.methods import method as named_method
 
 
-def build(
-    settings: Settings,
-    *,
-    model: str,
-    sparsity: float | None = None,
-    pattern: str | None = None,
-    multiple: int | None = None,
-    speedup: float | None = None,
-    request: str | None = None,
-    method: str | None = None,
-    recipe: Recipe | None = None,
-    text: str = "builtin",
-    recall: bool = True,
-    compensation: bool = True,
-    output: Path | None = None,
-    compress: bool = False,
-    masks: bool = False,
-    max_perplexity: float | None = None,
-    max_rise: float | None = None,
-    tasks: TaskPlan | None = None,
-    judge: str | None = None,
-) -> Goal:
+def build(settings: Settings, model: str, wish: Wish, *, recipe: Recipe | None = None) -> Goal:
     """The goal that all of this means together; sparsity and pattern outrank those of a recipe.
+
+    Args:
+        recipe: one that is at hand, in place of the file that the wish names.
 
     Raises:
         UsageError: it cannot be meant, alone or together.
     """
-    values = settings.values
-    form = None if pattern is None else parse_pattern(pattern)
-    if form is None and recipe is not None and (multiple is not None or speedup is not None):
-        form = recipe.pattern
-    if speedup is not None or request is not None:
-        sparsity, form = _timed(speedup, request, sparsity, form)
-    if form is not None and method is None and multiple is not None:
-        form = form.in_multiples(multiple)
-    asked = None if recipe is None else _adapted(recipe, sparsity, form, settings)
+    values, device = settings.values, settings.device
+    if recipe is None and wish.recipe is not None:
+        recipe = Recipe.load(wish.recipe)
+    share, form = _sized(wish, recipe)
+    asked = None if recipe is None else _adapted(recipe, share, form, settings)
     if asked is not None:
         _read_formulas(asked)
-    device = settings.device
     check_device(device)
     workers = _workers(settings)
-    limited = values.candidates is not None or values.minutes is not None
-    search = Size(windows=values.search_windows, length=values.search_length)
-    test = Size(windows=values.test_windows, length=values.test_length)
     return Goal.of(
-        **_what(asked, method, sparsity, form, multiple),
+        **_what(asked, wish.method, share, form, wish.multiple),
         model=_absolute(model),
-        method=method,
+        method=wish.method,
         recipe=asked,
         designer=_designer(values.designer),
         prompting=values.prompting,
         calibration=_calibration(settings) if asked is None else asked.calibration,
-        test_text=_absolute(text),
-        evaluation=Evaluation(search=search, selection=search, test=test, finalists=values.finalists),
-        recall=recall,
-        compensation_allowed=compensation,
-        max_perplexity=max_perplexity,
-        max_perplexity_rise=max_rise,
-        budget=Budget(
-            candidates=values.candidates if limited else DEFAULT_CANDIDATES,
-            minutes=values.minutes,
-            tokens=values.tokens,
-            money=values.money,
-        ),
+        test_text=_absolute(wish.text),
+        evaluation=_evaluation(values),
+        recall=wish.recall,
+        compensation_allowed=wish.compensation,
+        max_perplexity=wish.max_perplexity,
+        max_perplexity_rise=wish.max_rise,
+        budget=_budget(values),
         seed=values.seed,
         dtype=values.dtype,
         device=device,
         workers=workers,
-        output=None if output is None else str(expanded(output).resolve()),
-        compress=compress,
-        masks=masks,
-        tasks=_placed(tasks),
-        judge=judge or "perplexity",
+        output=None if wish.output is None else str(expanded(wish.output).resolve()),
+        compress=wish.compress,
+        masks=wish.masks,
+        tasks=_tasks(wish, values.task_data),
+        judge=wish.judge or "perplexity",
+    )
+
+
+def _sized(wish: Wish, recipe: Recipe | None) -> tuple[float | None, Pattern | None]:
+    """The share that shall go and the pattern that counts it, where they are wished."""
+    share, form = wish.sparsity, None if wish.pattern is None else parse_pattern(wish.pattern)
+    if form is None and recipe is not None and (wish.multiple is not None or wish.speedup is not None):
+        form = recipe.pattern
+    if wish.speedup is not None or wish.request is not None:
+        share, form = _timed(wish.speedup, wish.request, share, form)
+    if form is not None and wish.method is None and wish.multiple is not None:
+        form = form.in_multiples(wish.multiple)
+    return share, form
+
+
+def _evaluation(values: Values) -> Evaluation:
+    search = Size(windows=values.search_windows, length=values.search_length)
+    test = Size(windows=values.test_windows, length=values.test_length)
+    return Evaluation(search=search, selection=search, test=test, finalists=values.finalists)
+
+
+def _budget(values: Values) -> Budget:
+    limited = values.candidates is not None or values.minutes is not None
+    return Budget(
+        candidates=values.candidates if limited else DEFAULT_CANDIDATES,
+        minutes=values.minutes,
+        tokens=values.tokens,
+        money=values.money,
     )
 
 
 def task_plan(
-    names: str | None, *, limit: int | None, shots: int | None, data: str | None, chat: bool = False
-) -> TaskPlan | None:
+    names: str, *, limit: int | None = None, shots: int | None = None, data: str | None = None, chat: bool = False
+) -> TaskPlan:
     """The tasks that options describe.
 
     Raises:
-        UsageError: none is named, one twice, or what only tasks need is given without them.
+        UsageError: none is named, or one twice.
     """
-    if names is None:
-        for option, value in (("--limit", limit), ("--shots", shots)):
-            if value is not None:
-                raise UsageError(f"{option} is for tasks: add --tasks, or leave it out")
-        return None
     where = None if data is None else str(expanded(data))
     return TaskPlan(names=task_names(names), limit=limit, shots=shots, data=where, chat=chat)
 
 
-def _placed(tasks: TaskPlan | None) -> TaskPlan | None:
-    """The tasks, from files that are still found when the run is resumed from another folder."""
-    if tasks is None or tasks.data is None:
+def _tasks(wish: Wish, data: str | None) -> TaskPlan | None:
+    """The tasks of a run, from files that are still found when it is resumed from another folder."""
+    if wish.tasks is None:
+        for option, value in (("--limit", wish.limit), ("--shots", wish.shots)):
+            if value is not None:
+                raise UsageError(f"{option} is for tasks: add --tasks, or leave it out")
+        return None
+    tasks = task_plan(wish.tasks, limit=wish.limit, shots=wish.shots, data=data)
+    if tasks.data is None:
         return tasks
     for name in tasks.names:
         read_samples(local_file(tasks.data, name))
@@ -208,7 +206,7 @@ def _adapted(recipe: Recipe, sparsity: float | None, form: Pattern | None, setti
     spoken = {
         field: getattr(_calibration(settings), field)
         for field, setting in (("source", "calibration"), ("windows", "windows"), ("length", "length"))
-        if settings.sources[setting] == "command line"
+        if settings.given(setting) is not None
     }
     data["calibration"] |= {"source": _absolute(recipe.calibration.source)} | spoken
     try:

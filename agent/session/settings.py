@@ -9,18 +9,26 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
-from runs.goal import Evaluation, ExecutorName, Size, Workers
+from agent.session.options import Choices, flag_of
+from runs.goal import ExecutorName
 from tools.io.errors import UsageError
 from tools.io.files import expanded
-from tools.io.frozen import Frozen, first_problem
-from tools.recipe import Calibration
+from tools.io.frozen import first_problem
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
@@ -28,54 +36,28 @@ if TYPE_CHECKING:
 PREFIX = "SECATEUR_"
 HOME_VARIABLE = PREFIX + "HOME"
 CONFIG = "config.toml"
-DEFAULT_CANDIDATES = 24
 
 Source = Literal["command line", "environment", "config.toml", "default"]
 
 
-class Values(Frozen):
+class Values(BaseSettings, Choices):
     """Every setting that has a home-independent default."""
 
-    designer: str = "builtin"
-    """Who invents the recipes; `builtin` needs no LLM."""
-    prompting: Literal["gcot", "history"] = "gcot"
-    """What an LLM's prompts are built from: the thought graph or the plain history."""
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """None: the checkpoint's own, but float32 on a CPU."""
-    device: str = "auto"
-    """`auto` is the first CUDA device where there is one, else the CPU."""
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads; None leaves the choice to torch."""
-    executor: ExecutorName = Workers().executor
-    """Where candidates are measured: in-process, processes, ray or ray://HOST:PORT."""
-    workers: int | None = Field(default=None, ge=1)
-    """Workers that measure at the same time; None: one for each GPU, one on a CPU."""
-    gpus_per_worker: float | None = Field(default=None, gt=0, le=1)
-    accelerator: str | None = Field(default=None, min_length=1)
-    """Type of the GPUs that Ray chooses, for example A100."""
-    calibration: str = Calibration().source
-    windows: int = Field(default=Calibration().windows, ge=1)
-    """Windows of calibration text."""
-    length: int = Field(default=Calibration().length, ge=8)
-    """Tokens per window of calibration text."""
-    search_windows: int = Field(default=Evaluation().search.windows, ge=1)
-    """Windows of the text that candidates are compared on, and as many of the text that selects among the best."""
-    search_length: int = Field(default=Evaluation().search.length, ge=8)
-    test_windows: int = Field(default=Size().windows, ge=1)
-    test_length: int = Field(default=Size().length, ge=8)
-    finalists: int = Field(default=Evaluation().finalists, ge=1)
-    """Recipes of a search that are made in their final form, beside the strongest reference."""
-    candidates: int | None = Field(default=None, ge=1)
-    """Candidates that a search may measure."""
-    minutes: float | None = Field(default=None, gt=0)
-    """Minutes that a run may take; with neither limit, `candidates` is DEFAULT_CANDIDATES."""
-    tokens: int | None = Field(default=None, ge=1)
-    """Tokens that the designer's LLM may read and write."""
-    money: float | None = Field(default=None, gt=0)
-    """US dollars that the designer's LLM may cost."""
-    seed: int = 0
-    task_data: str | None = None
-    """Folder of JSONL files that tasks come from; None: lm-eval's own data, from the hub."""
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    executor: ExecutorName = Choices.executor
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What it is made of is all it reads: `load` asks the other sources, and knows which said what."""
+        return (init_settings,)
 
 
 @dataclass(frozen=True)
@@ -85,6 +67,10 @@ class Settings:
     home: Path
     values: Values
     sources: Mapping[str, Source]
+
+    def given(self, name: str) -> Any:
+        """What the command line said of a setting; None where it said nothing."""
+        return getattr(self.values, name) if self.sources[name] == "command line" else None
 
     @property
     def cache(self) -> Path:
@@ -126,18 +112,19 @@ def load(home: Path | None = None, given: Mapping[str, Any] | None = None) -> Se
         UsageError: a value cannot be meant; the line says where it stands.
     """
     where, source = _home(home)
-    layers: list[tuple[Source, dict[str, Any]]] = [
-        ("config.toml", _config(where / CONFIG)),
-        ("environment", _environment()),
-        ("command line", {name: value for name, value in (given or {}).items() if value is not None}),
-    ]
-    merged: dict[str, Any] = {}
-    sources: dict[str, Source] = {"home": source} | dict.fromkeys(Values.model_fields, "default")
-    for name, layer in layers:
+    layers: dict[Source, dict[str, Any]] = {
+        "command line": {name: value for name, value in (given or {}).items() if value is not None},
+        "environment": EnvSettingsSource(Values)(),
+        "config.toml": _config(where / CONFIG),
+    }
+    for name, layer in reversed(layers.items()):
         _check(layer, name, where / CONFIG)
-        merged |= layer
-        sources |= dict.fromkeys(layer, name)
-    return Settings(where, Values.model_validate(merged), sources)
+    sources = {setting: _source(setting, layers) for setting in Values.model_fields}
+    return Settings(where, Values(**ChainMap(*layers.values())), {"home": source, **sources})
+
+
+def _source(setting: str, layers: Mapping[Source, Mapping[str, Any]]) -> Source:
+    return next((name for name, layer in layers.items() if setting in layer), "default")
 
 
 def _home(given: Path | None) -> tuple[Path, Source]:
@@ -152,36 +139,33 @@ def _home(given: Path | None) -> tuple[Path, Source]:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return TomlConfigSettingsSource(Values, path)()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML ({error})") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _environment() -> dict[str, Any]:
-    variables = {name: os.environ.get(PREFIX + name.upper()) for name in Values.model_fields}
-    return {name: value for name, value in variables.items() if value}
-
-
 def _check(layer: Mapping[str, Any], source: Source, config: Path) -> None:
-    """Validate one source alone, so that the complaint can name it."""
-    for name in layer:
-        if name not in Values.model_fields:
-            close = difflib.get_close_matches(name, Values.model_fields, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f". Settings are {', '.join(Values.model_fields)}."
-            raise UsageError(f'{config}: "{name}" is not known{hint}')
+    """Validate one source alone, so that the complaint can name it, even where another outranks it."""
+    for name in layer.keys() - Values.model_fields.keys():
+        close = difflib.get_close_matches(name, Values.model_fields, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f". Settings are {', '.join(Values.model_fields)}."
+        raise UsageError(f'{config if source == "config.toml" else "option"}: "{name}" is not known{hint}')
     try:
-        Values.model_validate(dict(layer))
+        Values(**layer)
     except ValidationError as error:
-        problem = first_problem(error)
-        name = problem.partition(":")[0]
-        place = {
-            "config.toml": f"{config}: {problem}",
-            "environment": f"{PREFIX}{name.upper()}{problem.removeprefix(name)}",
-            "command line": f"--{name.removeprefix('test_').replace('_', '-')}{problem.removeprefix(name)}",
-            "default": problem,
-        }
-        raise UsageError(place[source]) from error
+        name, _, problem = first_problem(error).partition(":")
+        raise UsageError(f"{_place(name, source, config)}:{problem}") from error
+
+
+def _place(name: str, source: Source, config: Path) -> str:
+    """Where a setting stands, as the person wrote it."""
+    match source:
+        case "environment":
+            return PREFIX + name.upper()
+        case "command line":
+            flag = flag_of(get_type_hints(Choices, include_extras=True)[name])
+            return (flag and flag.name) or f"--{name.replace('_', '-')}"
+        case _:
+            return f"{config}: {name}"

@@ -14,10 +14,10 @@ from runs.run import Run, create, remove
 from tools.model.checkpoint import locate
 
 
-def start(found: Settings, goal: Goal) -> Run:
+def start(settings: Settings, goal: Goal) -> Run:
     """Make a run for a goal; a model that is not there fails before the run exists."""
-    locate(goal.model, found.cache)
-    return create(found.home, goal)
+    locate(goal.model, settings.cache)
+    return create(settings.home, goal)
 
 
 def carry_out(run: Run, listen: Callable[[Event], None] | None = None) -> Summary:

@@ -183,6 +183,22 @@ def test_every_prompt_can_be_read_and_holds_the_chain(at_work: Any) -> None:
     assert [m.role for m in second] == ["ai", "tool"]  # only what is new is kept again
 
 
+def test_what_is_said_meanwhile_is_in_the_next_prompt(at_work: Any) -> None:
+    requests: list[str] = []
+
+    def noted(request: dict[str, Any], number: int) -> Reply:
+        if number == 1:
+            context.recorder.run.say("spare the first block")
+        requests.append(json.dumps(request))
+        return good(request, number)
+
+    context = at_work(noted)
+    generation(context)
+    (designed, *_) = [text for text in requests if "write_thought" not in text]
+    assert "spare the first block" not in requests[0]
+    assert "spare the first block" in designed
+
+
 def test_a_conversation_goes_on_where_it_was_killed(at_work: Any, tmp_path: Path) -> None:
     context = at_work(good)
     made = [event.candidate.recipe for event in generation(context)]

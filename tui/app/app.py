@@ -7,7 +7,7 @@ folded from their journals (`tui.app.view`). Closing it leaves what runs running
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
@@ -20,13 +20,12 @@ from textual.widgets import Footer, Input, Static, TabbedContent
 from agent.session.engines import launch
 from agent.session.settings import Settings
 from agent.session.told import told
-from runs.run import Run, list_runs, open_run
-from tools.io.errors import SecateurError
-from tui.app.actions import Doing
+from runs.run import Run, list_runs
 from tui.app.attached import Attached
-from tui.app.commands import COMMANDS, parse
+from tui.app.commands import COMMANDS, NAMED
 from tui.app.panes.pane import OpenCandidate, Pane, Wanted
 from tui.app.screens import candidate_screen
+from tui.app.slash import SlashCommands
 from tui.app.themes import HIGH_CONTRAST
 from tui.app.view import RunView, Words
 from tui.app.widgets.conversation import Conversation
@@ -35,7 +34,7 @@ from tui.app.widgets.status import StatusLine
 from tui.app.widgets.welcome import EXAMPLE, Welcome
 
 if TYPE_CHECKING:
-    from agent.session.talk import Talk
+    from agent.session.talk.conversation import Talk
 
 TICK = 0.1
 """Seconds between looks into the journal."""
@@ -73,7 +72,7 @@ class SecateurApp(App[None]):
         self._talk: Talk | None = None
         self._lobby = RunView()
         """What is said before there is a run."""
-        self._doing = Doing(self)
+        self.slash = SlashCommands(self)
         self._ticks = 0
         self._echoed = False
         self._drawn = 0
@@ -151,7 +150,8 @@ class SecateurApp(App[None]):
     def talk(self) -> Talk:
         """The conversation's mind; made when the first word is said, as it takes a moment to import."""
         if self._talk is None:
-            from agent.session.talk import Talk, listener
+            from agent.session.talk.conversation import Talk
+            from agent.session.talk.language import listener
 
             self._talk = Talk(self.settings, self._begin)
             self._talk.listener = listener(self.settings)
@@ -162,7 +162,7 @@ class SecateurApp(App[None]):
     def _heard(self, event: Prompt.Sent) -> None:
         text = event.text
         if text.startswith("/"):
-            self.slash(text)
+            self.slash.read(text)
             return
         if not text:
             if self._talk is not None and self._talk.asks:
@@ -186,13 +186,17 @@ class SecateurApp(App[None]):
 
     def say(self, text: str) -> None:
         """Say something to the program; it answers when it has thought."""
+        self.ask(text, lambda talk: talk.say(text))
+
+    def ask(self, text: str, question: Callable[[Talk], str]) -> None:
+        """Show what the person asked, and what the conversation answers to it when it has thought."""
         self.tell("you", text)
-        self._answer(text)
+        self._answer(question)
 
     @work(thread=True, group="talk")
-    def _answer(self, text: str) -> None:
+    def _answer(self, question: Callable[[Talk], str]) -> None:
         try:
-            reply = self.talk.say(text)
+            reply = question(self.talk)
         except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
             self.call_from_thread(self.tell, "error", told(error))
             return
@@ -315,7 +319,7 @@ class SecateurApp(App[None]):
 
     @on(Wanted)
     def _wanted(self, event: Wanted) -> None:
-        self.slash(f"/{event.command} {' '.join(event.runs)}")
+        self.slash.do(NAMED[event.command], *event.runs)
 
     @on(Conversation.Unread)
     def _unread(self, event: Conversation.Unread) -> None:
@@ -353,7 +357,7 @@ class SecateurApp(App[None]):
         elif line.value:
             line.value = ""
         elif self.attached is not None and self.attached.working and not self.attached.watching:
-            self.slash("/pause")
+            self.action_slash("pause")
 
     def action_leave(self) -> None:
         """Ctrl+C copies what is selected; twice it leaves."""
@@ -367,39 +371,14 @@ class SecateurApp(App[None]):
         going = self.attached is not None and self.attached.working
         self.notify("Ctrl+C again leaves" + ("; the run goes on" if going else ""), timeout=TWICE)
 
-    def action_slash(self, line: str) -> None:
-        self.slash(f"/{line}")
-
-    def slash(self, text: str) -> None:
-        """Carry out a slash command; what is wrong with it is told in one line."""
-        command, arguments = parse(text)
-        if command is None:
-            self.tell("note", f"{text.split()[0]} is not a command; /help lists them")
-            return
-        try:
-            getattr(self._doing, f"command_{command.name}")(*arguments[: 1 if not command.takes else None])
-        except TypeError:
-            self.tell("note", f"it is used as {command.usage}: {command.does}")
-        except SecateurError as error:
-            self.tell("error", str(error))
+    def action_slash(self, name: str) -> None:
+        self.slash.do(NAMED[name])
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
         for command in COMMANDS:
             if not command.takes or command.takes.startswith("["):
-                yield SystemCommand(command.usage, command.does, lambda name=command.name: self.slash(f"/{name}"))
-
-    def named(self, name: str | None) -> Run:
-        """A run by its id, or the one that is shown.
-
-        Raises:
-            SecateurError: there is none.
-        """
-        if name is not None:
-            return open_run(self.settings.home, name)
-        if self.attached is None:
-            raise SecateurError("no run is open: /runs lists them")
-        return self.attached.run
+                yield SystemCommand(command.usage, command.does, lambda command=command: self.slash.do(command))
 
     async def leave_run(self) -> None:
         """Back to the first screen; an engine goes on without a watcher."""

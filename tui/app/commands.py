@@ -44,6 +44,9 @@ COMMANDS = (
 )
 
 
+NAMED = {command.name: command for command in COMMANDS}
+
+
 def matching(text: str) -> list[Command]:
     """Commands that a line with a slash at its start may become."""
     if not text.startswith("/"):
@@ -55,6 +58,6 @@ def matching(text: str) -> list[Command]:
 def parse(text: str) -> tuple[Command | None, list[str]]:
     """The command that a line means, also by an unmistakable beginning, and its arguments."""
     name, *arguments = text[1:].split() or [""]
-    exact = [c for c in COMMANDS if c.name == name]
+    exact = [NAMED[name]] if name in NAMED else []
     near = exact or [c for c in COMMANDS if name and c.name.startswith(name)]
     return (near[0] if len(near) == 1 else None), arguments

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tui.cli import chat, doctor, evaluate, export, memory, options, prune, reproduce, runs, saved, screen, stats
-from tui.cli.edge import complain, exit_code, hush
+from tui.cli.shell import complain, exit_code, hush
 
 app = typer.Typer(
     name="secateur",
@@ -51,8 +51,8 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     home: options.Home = None,
-    designer: Annotated[str | None, typer.Option("--designer", metavar="D", help="As in prune.")] = None,
-    threads: options.Threads = None,
+    designer: Annotated[str | None, options.option("designer", "As in prune.")] = None,
+    threads: Annotated[int | None, options.option("threads")] = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return

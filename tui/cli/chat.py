@@ -10,48 +10,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runs.plain import plain
-from tui.cli import options
-from tui.cli.edge import settings
+from tui.cli.options import MACHINE, takes
 
 if TYPE_CHECKING:
+    from agent.session.settings import Settings
+    from agent.session.talk.conversation import Talk
     from runs.events import Event
     from runs.run import Run
 
 PROMPT = "› "
 
 
+@takes(
+    *("model", "run", "designer", "yes", "candidates", "calibration", "windows", "length", *MACHINE),
+    designer="As in prune.",
+    candidates="As in prune.",
+)
 def chat(
+    settings: Settings,
     model: Annotated[str, typer.Argument(metavar="[MODEL]", help="The model that is talked about.")] = "",
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Take up the conversation of a run.")] = None,
-    designer: Annotated[str | None, typer.Option("--designer", metavar="D", help="As in prune.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something long starts.")] = False,
-    candidates: Annotated[int | None, typer.Option("--candidates", metavar="N", help="As in prune.")] = None,
-    calibration: options.Calibration = None,
-    windows: options.Windows = None,
-    length: options.Length = None,
-    home: options.Home = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
 ) -> None:
     """Prune in conversation: say what you want, ask why, go on, export."""
-    found = settings(
-        home,
-        designer=designer,
-        candidates=candidates,
-        calibration=calibration,
-        windows=windows,
-        length=length,
-        dtype=dtype,
-        device=device,
-        threads=threads,
-    )
-    from agent.session.talk import HELP, Talk, listener
+    from agent.session.talk.conversation import HELP, Talk
+    from agent.session.talk.language import listener
 
-    found.use_threads()
+    settings.use_threads()
     lines = _Lines()
-    talk = Talk(found, lines.carry, model=model, yes=yes)
-    talk.listener = listener(found)
+    talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
+    talk.listener = listener(settings)
     print(HELP if run is None else plain(talk.say(f"resume {run}")))
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():
@@ -80,10 +68,8 @@ class _Lines:
         except KeyboardInterrupt:
             return None
 
-    def carry(self, run: Run) -> str:
-        """Work on a run, shown as it goes; a terminal's lines are handed to it. Returns its table."""
-        from agent.session import rules
-        from agent.session.intents import Stop
+    def carry(self, run: Run, talk: Talk) -> str:
+        """Work on a run, shown as it goes; a terminal's lines are answered beside it. Returns its table."""
         from agent.session.start import carry_out
         from tui.text.comparison import comparison
         from tui.text.plain import Plain
@@ -98,9 +84,7 @@ class _Lines:
                     if line is None:
                         self._typed.put(None)  # the end is for `next`
                         break
-                    if isinstance(rules.read(line), Stop):
-                        run.stop()
-                    elif line:
-                        run.say(line)
+                    if line.strip():
+                        printer.line(plain(talk.say_beside(run, line)))
 
             return comparison(carry_out(run, listen), run)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import SecateurError
 from tui.cli import options
-from tui.cli.edge import print_json, settings
+from tui.cli.shell import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ _ENDPOINT = ("OPENAI_BASE_URL", "OPENAI_API_KEY")
 
 def doctor(home: options.Home = None, json: options.Json = False) -> None:
     """Show versions, devices, settings and samples."""
-    findings = examine(settings(home))
+    findings = examine(options.settings(home))
     if json:
         print_json(findings)
         return
@@ -55,14 +55,14 @@ def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
-def examine(found: Settings) -> dict[str, dict[str, Any]]:
+def examine(settings: Settings) -> dict[str, dict[str, Any]]:
     """Everything that `doctor` shows, section by section."""
     return {
         "versions": {"python": platform.python_version()} | dict(_versions()),
         "devices": _devices(),
-        "settings": _settings(found),
-        "home": {"writable": writable(found.home), "memories": _memories(found.home)},
-        "samples": _samples(found),
+        "settings": _settings(settings),
+        "home": {"writable": writable(settings.home), "memories": _memories(settings.home)},
+        "samples": _samples(settings),
         # Whether a key is there is all that is ever said of it.
         "endpoint": {name: "set" if os.environ.get(name) else "not set" for name in _ENDPOINT},
     }
@@ -86,9 +86,9 @@ def _devices() -> dict[str, Any]:
     return found
 
 
-def _settings(found: Settings) -> dict[str, Any]:
-    values = {"home": str(found.home)} | found.values.model_dump()
-    return {name: {"value": value, "source": found.sources[name]} for name, value in values.items()}
+def _settings(settings: Settings) -> dict[str, Any]:
+    values = {"home": str(settings.home)} | settings.values.model_dump()
+    return {name: {"value": value, "source": settings.sources[name]} for name, value in values.items()}
 
 
 def writable(home: Path) -> str:
@@ -111,12 +111,12 @@ def _memories(home: Path) -> int | str:
         return str(error)
 
 
-def _samples(found: Settings) -> dict[str, str]:
+def _samples(settings: Settings) -> dict[str, str]:
     from tools.model.gguf import converted
     from tools.model.sample import SAMPLES
 
     state = {}
     for name, sample in SAMPLES.items():
-        ready = isinstance(sample, Path) or converted(sample.sha256, name, found.cache).exists()
+        ready = isinstance(sample, Path) or converted(sample.sha256, name, settings.cache).exists()
         state[name] = "here" if ready else "fetched when first used"
     return state

@@ -9,7 +9,7 @@ import typer
 
 from tools.io.files import expanded
 from tui.cli import options
-from tui.cli.edge import be_interruptible, print_json
+from tui.cli.shell import be_interruptible, print_json
 
 if TYPE_CHECKING:
     from tools.deliver.export import Verdict

@@ -9,7 +9,7 @@ import typer
 
 from runs.plain import plain
 from tui.cli import options
-from tui.cli.edge import print_json, settings
+from tui.cli.shell import print_json
 
 if TYPE_CHECKING:
     from memory.index import Memory
@@ -92,4 +92,4 @@ def export(
 def _memory(home: Path | None) -> Memory:
     from memory.index import Memory
 
-    return Memory(settings(home).home)
+    return Memory(options.settings(home).home)

@@ -11,9 +11,10 @@ import typer
 
 from tools.io.errors import SecateurError, UsageError
 from tui.cli import options
-from tui.cli.edge import complain, print_json, settings
+from tui.cli.shell import complain, print_json
 
 if TYPE_CHECKING:
+    from agent.session.settings import Settings
     from runs.fold.history import History
     from runs.run import Run
 
@@ -32,7 +33,7 @@ def list_(home: options.Home = None, json: options.Json = False) -> None:
     """List all runs, newest last."""
     from runs.run import list_runs
 
-    place = settings(home).home
+    place = options.settings(home).home
     found = list_runs(place)
     if json:
         print_json({"home": str(place), "runs": [_row(run) for run in found]})
@@ -135,23 +136,21 @@ def report(run: options.RunName, home: options.Home = None, json: options.Json =
 
 
 @app.command()
-def replay(
-    run: options.RunName, home: options.Home = None, json: options.Json = False, threads: options.Threads = None
-) -> None:
+@options.takes("run", "home", "json", "threads")
+def replay(run: options.RunName, settings: Settings, json: options.Json = False) -> None:
     """Do a run again without its LLM: from the answers in its journal, to the same end."""
     from runs.budget import Budget
-    from runs.run import create
+    from runs.run import create, open_run
     from tui.cli.prune import carry_to_end
 
-    found = settings(home, threads=threads)
-    old = _open(run, home)
+    old = open_run(settings.home, run)
     before = old.history()
     talked = old.goal.designer not in ("builtin", "random", "evolution") and not old.goal.designer.startswith("replay:")
     name = f"replay:{old.journal.path}" if talked else old.goal.designer
     # Whatever ended the search then, a limit or a person: it ends after as many candidates now.
     budget = Budget(candidates=max(1, before.ledger.settled.candidates))
-    found.use_threads()
-    new = create(found.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
+    settings.use_threads()
+    new = create(settings.home, old.goal.model_copy(update={"designer": name, "output": None, "budget": budget}))
     # Memory knows more by now, times would be others, and another model or text would not come to the same end.
     for known in (before.survey, before.timed, before.recalled):
         if known is not None:
@@ -183,7 +182,7 @@ def remove(
 def _open(name: str, home: options.Home) -> Run:
     from runs.run import open_run
 
-    return open_run(settings(home).home, name)
+    return open_run(options.settings(home).home, name)
 
 
 def _read(run: Run) -> History:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent.session.options import Wish
 from tools.io.files import expanded
-from tui.cli import options
-from tui.cli.edge import be_interruptible, print_json, settings
+from tui.cli.options import MACHINE, Json, takes
+from tui.cli.shell import be_interruptible, print_json
 
 if TYPE_CHECKING:
+    from agent.session.settings import Settings
     from tools.deliver.recover import Recovered
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `secateur prune` saved.")]
@@ -23,7 +25,7 @@ REPORTS = 10
 def restore(
     folder: Folder,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the ordinary folder goes.")],
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
     """Unpack a model that `prune --compress` saved.
 
@@ -39,9 +41,11 @@ def restore(
     print(f"{output}: restored bit for bit, {sizes.after / 1e6:,.1f} → {sizes.before / 1e6:,.1f} MB")
 
 
+@takes("folder", "text", "steps", "rank", "learning_rate", "windows", "length", "output", "seed", "json", *MACHINE)
 def recover(
     folder: Folder,
-    text: options.Text = "builtin",
+    wish: Wish,
+    settings: Settings,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Training steps, a window each.")] = 100,
     rank: Annotated[int, typer.Option("--rank", metavar="R", min=1, help="Rank of the corrections.")] = 8,
     learning_rate: Annotated[
@@ -51,35 +55,28 @@ def recover(
         int | None,
         typer.Option("--windows", metavar="N", min=1, help="Windows of training text; one for each step by default."),
     ] = None,
-    length: options.Length = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Where the result goes: DIR-recovered by default.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Seed of everything random.")] = None,
-    json: options.Json = False,
-    home: options.Home = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
+    json: Json = False,
 ) -> None:
     """Train a pruned model a little (LoRA), so that it recovers; zeros stay zeros.
 
     Trained on the calibration part of the text; perplexity is measured on its test part, of a local file on its last
     tenth. The result is saved, loaded again in a fresh process and compared.
     """
-    found = settings(home, length=length, seed=seed, dtype=dtype, device=device, threads=threads)
     from tools.deliver import recover as recovery
 
     be_interruptible()
     recovery.check_peft()
     folder = expanded(folder).resolve()
-    model = found.opened(str(folder))
+    model = settings.opened(str(folder))
     place = folder.with_name(f"{folder.name}-recovered") if output is None else expanded(output).resolve()
     recovery.check(model, place)
-    values = found.values
+    values = settings.values
     train, test = recovery.texts(
         model,
-        text,
+        wish.text,
         train=(windows or steps, values.length),
         test=(values.test_windows, values.test_length),
         seed=values.seed,

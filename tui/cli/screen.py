@@ -12,7 +12,6 @@ import typer
 
 from tools.io.errors import UsageError
 from tui.cli import options
-from tui.cli.edge import settings
 
 if TYPE_CHECKING:
     from runs.run import Run
@@ -25,10 +24,10 @@ def fits() -> bool:
 
 def full(home: Path | None, **given: Any) -> None:
     """Open the app."""
-    found = settings(home, **given)
+    settings = options.settings(home, **given)
     from tui.app.app import SecateurApp
 
-    SecateurApp(found).run()
+    SecateurApp(settings).run()
 
 
 def watch(
@@ -40,16 +39,16 @@ def watch(
 
     Nothing that is typed reaches the run. Where there is no terminal, lines are printed.
     """
-    found = settings(home)
+    settings = options.settings(home)
     from runs.run import open_run
 
-    chosen = open_run(found.home, run)
+    chosen = open_run(settings.home, run)
     if plain or not fits():
         _print(chosen)
         return
     from tui.app.app import SecateurApp
 
-    SecateurApp(found, watch=chosen).run()
+    SecateurApp(settings, watch=chosen).run()
 
 
 def _print(run: Run) -> None:
@@ -74,10 +73,10 @@ def serve(
 
     Whoever reaches the address can start runs and read files of yours through models: keep it local.
     """
-    found = settings(home)
+    settings = options.settings(home)
     try:
         from textual_serve.server import Server
     except ImportError as error:
         raise UsageError("secateur serve needs the package textual-serve: pip install textual-serve") from error
-    command = [sys.executable, "-m", "secateur", "--home", str(found.home)]
+    command = [sys.executable, "-m", "secateur", "--home", str(settings.home)]
     Server(shlex.join(command), host=host, port=port, title="secateur").serve()

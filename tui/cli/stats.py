@@ -5,40 +5,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tui.cli import options
-from tui.cli.edge import print_json, settings
+from tui.cli.options import MACHINE, Json, Model, takes
+from tui.cli.shell import print_json
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
-    from tools.statistics.layers import LayerRow
-    from tools.text.windows import Windows
-
-_COLUMNS = ("skew", "kurtosis", "outliers", "redundancy", "score_mean", "input_norm", "input_max")
 
 
-def stats(
-    model: options.Model,
-    calibration: options.Calibration = None,
-    windows: options.Windows = None,
-    length: options.Length = None,
-    json: options.Json = False,
-    home: options.Home = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-) -> None:
+@takes("model", "calibration", "windows", "length", "json", *MACHINE)
+def stats(model: Model, settings: Settings, json: Json = False) -> None:
     """Show statistics of every prunable linear."""
-    found = settings(
-        home,
-        calibration=calibration,
-        windows=windows,
-        length=length,
-        dtype=dtype,
-        device=device,
-        threads=threads,
-    )
+    from agent.session.measures import layers
+    from tui.text.layers import table
+
     start = time.perf_counter()
-    text, fingerprint, rows = survey(model, found)
+    text, fingerprint, rows = layers(model, settings)
     if json:
         print_json(
             {
@@ -52,37 +33,4 @@ def stats(
         )
         return
     print(f"{model}: {len(rows)} prunable linears, statistics over {text.tokens:,} tokens of {text.text}")
-    print("\n".join(_lines(rows)))
-
-
-def _lines(rows: list[LayerRow]) -> list[str]:
-    """An aligned table, one line per linear."""
-    width = max((len(row.name) for row in rows), default=4)
-    head = f"{'linear':<{width}}  {'shape':>14}" + "".join(f"  {name:>10}" for name in _COLUMNS)
-    return [head] + [
-        f"{row.name:<{width}}  {'{} x {}'.format(*row.shape):>14}"
-        + "".join(f"  {getattr(row, name):>10.4g}" for name in _COLUMNS)
-        for row in rows
-    ]
-
-
-def survey(model: str, found: Settings) -> tuple[Windows, str, list[LayerRow]]:
-    """Calibration text, the model's fingerprint, and a row for every prunable linear."""
-    from tools.model.architecture import weight
-    from tools.statistics.collect import collect
-    from tools.statistics.layers import LayerStatistics
-    from tools.text.windows import windows
-
-    values = found.values
-    opening = found.opened(model)
-    text = windows(
-        values.calibration,
-        opening,
-        part="calibration",
-        count=values.windows,
-        length=values.length,
-        seed=values.seed,
-    )
-    dense = {p.name: weight(opening.network, p) for p in opening.architecture.projections}
-    rows = LayerStatistics(opening, dense, collect(opening, text, cache=found.cache)).rows()
-    return text, opening.fingerprint, rows
+    print(table(rows))

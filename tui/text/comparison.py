@@ -12,6 +12,7 @@ from runs.goal import Goal
 from runs.report import Row, Summary
 from runs.run import Run, list_runs
 from tools.io.errors import SecateurError
+from tui.text.tasks import table as task_table
 
 
 def comparison(found: Summary, run: Run) -> str:
@@ -87,9 +88,7 @@ def _table(summary: Summary) -> list[str]:
 
 
 def _tasks(found: Summary) -> list[str]:
-    from tui.cli.tasks import table
-
-    return [] if found.tasks is None else ["", *table(found.tasks).splitlines(), ""]
+    return [] if found.tasks is None else ["", *task_table(found.tasks).splitlines(), ""]
 
 
 def _row(name: str, row: Row, width: int) -> str:

@@ -80,18 +80,19 @@ class Plain:
             case RunStarted(run=run, goal=goal):
                 self._title = f"{goal}   run {run}"
             case Note(text=text):
-                self._line(f"  {'note':<{LABEL}} {text}")
+                self.line(f"  {'note':<{LABEL}} {text}")
             case CandidateRejected(candidate_id=name, stage="measure", reason=reason):
-                self._line(f"  {name:<{LABEL}} failed: {reason}")
+                self.line(f"  {name:<{LABEL}} failed: {reason}")
             case CandidateMeasured(candidate_id=name, measurement=measurement) if self._bars is None:
                 searching = measurement.kind == "divergence"
                 what = standing(self._history) if searching else "perplexity on the selection text"
-                self._line(f"  {name:<{LABEL}} {shown(measurement):<12} {what}")
+                self.line(f"  {name:<{LABEL}} {shown(measurement):<12} {what}")
             case _:
                 pass
         self._refresh()
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Show a line above what is running."""
         self._show_title()
         self._console.print(text)
 
@@ -103,7 +104,7 @@ class Plain:
     def _finish(self, step: Step) -> None:
         text = standing(self._history) if step.name == "search" else step.text
         if self._bars is None:
-            self._line(f"  {step.name:<{LABEL}} {text:<60} {step.seconds or 0.0:8.1f} s")
+            self.line(f"  {step.name:<{LABEL}} {text:<60} {step.seconds or 0.0:8.1f} s")
         elif self._task is not None:
             total = step.total or 1
             self._bars.update(self._task, text=text, total=total, completed=total, seconds=step.seconds)

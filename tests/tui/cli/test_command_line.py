@@ -17,7 +17,7 @@ from runs.goal import Goal
 from runs.messages import Message, ToolCall
 from runs.run import create
 from tui.cli import run
-from tui.cli.edge import exit_code
+from tui.cli.shell import exit_code
 
 
 @pytest.mark.parametrize(

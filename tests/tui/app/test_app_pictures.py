@@ -58,7 +58,7 @@ def test_a_finished_run(size: str, pane: str, run: Run) -> None:
         while not (app._tabs is not None and app._tabs.is_mounted and app.view.state == "finished"):
             await asyncio.sleep(0.05)
         if size != "80x24" or pane != "candidates":
-            app.slash(f"/{pane}")
+            app.action_slash(pane)
         await asyncio.sleep(0.6)
         await pilot.press("end")
 

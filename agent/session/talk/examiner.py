@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.session.intents import Evaluate
 from agent.session.settings import Settings
+from agent.session.talk.intents import Evaluate
 from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.run import Run
@@ -29,12 +29,12 @@ SAMPLES = 200
 class Examiner:
     """Asks one model, beside another where there is one."""
 
-    def __init__(self, found: Settings, asked: Evaluate, run: Run | None, named: str = "") -> None:
+    def __init__(self, settings: Settings, asked: Evaluate, run: Run | None, named: str = "") -> None:
         """
         Raises:
             UsageError: no task is named.
         """
-        self._settings = found
+        self._settings = settings
         self.names = task_names(",".join(asked.tasks))
         self.samples = None if asked.all_samples else asked.samples or SAMPLES
         self._run = run

@@ -1,4 +1,4 @@
-"""`secateur evaluate --tasks`: what its options mean, its progress, and the table a person reads."""
+"""`secateur evaluate --tasks`: progress while models answer, and what comes out of it."""
 
 from __future__ import annotations
 
@@ -8,78 +8,58 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from agent.session import measures
 from runs.plain import plain
+from runs.report.render import render_evaluation
+from runs.report.tasks import TaskTable
+from runs.report.tasks import as_json as task_facts
 from tools.io.errors import UsageError
 from tools.io.files import expanded, file_aside
-from tools.measure.tasks import Harness, Price, TaskPlan, evaluate, price, subject_of
-from tools.measure.tasks.words import minutes
+from tools.measure.tasks import TaskPlan
+from tui.cli.shell import as_json, be_interruptible, complain, print_json
+from tui.text.tasks import price_lines, short_names, table
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
-    from runs.report.tasks import TaskTable
-    from tools.measure.tasks import TaskScores
     from tools.measure.tasks.evaluate import Progress
 
-Answered = tuple[str, "TaskScores"]
 _SHARES = 10
 """Lines of progress where there is no terminal."""
 
 
-def answered(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[Answered]:
-    """Have the models answer, one after the other; each is opened only if something is left to be answered."""
-    found.use_threads()
-    device = found.device
-    subjects = [subject_of(name, cache=found.cache, dtype=found.values.dtype, device=device) for name in models]
-    with Harness(plan) as harness:
-        scores = []
-        for name, subject in zip(models, subjects, strict=True):
-            with _shown(name) as progress:
-                scores.append((name, evaluate(harness, subject, cache=found.cache, progress=progress)))
-    return scores
+def answer(
+    models: Sequence[str], plan: TaskPlan, settings: Settings, output: Path | None, *, only_price: bool, json: bool
+) -> None:
+    """Have one model or two answer tasks, or say what that would cost."""
+    be_interruptible()
+    place = None if output is None else _output_place(output)
+    if only_price:
+        prices = measures.prices(models, plan, settings)
+        facts: dict[str, Any] = {name: price.model_dump(mode="json") for name, price in prices}
+        print_json({"price": facts}) if json else print(price_lines(prices))
+        return
+    try:
+        answered = measures.answers(models, plan, settings, _shown)
+    except KeyboardInterrupt:
+        complain("interrupted: what is answered is kept, and the same command goes on from there")
+        raise typer.Exit(130) from None
+    (model, ours), *others = answered
+    names = short_names(models)
+    lines = [(name, scores) for name, (_, scores) in zip(names, answered, strict=True)]
+    shown = TaskTable.of(lines, names[1] if others else None, names[0])
+    beside = shown.lines[0].beside
+    facts = task_facts(model, ours, None if beside is None else (*others[0], beside))
+    if place is not None:
+        _write(place, shown, facts)
+    print_json(facts) if json else print(table(shown))
 
 
-def short_names(models: Sequence[str]) -> list[str]:
-    """What models are called in a table: the last part of a path, where that tells them apart."""
-    short = [Path(name).name or name for name in models]
-    apart = short if len(set(short)) == len(short) else list(models)
-    return apart if len(set(apart)) == len(apart) else [f"{name} ({i})" for i, name in enumerate(apart, 1)]
-
-
-def priced(models: Sequence[str], plan: TaskPlan, found: Settings) -> list[tuple[str, Price]]:
-    """What it would cost."""
-    found.use_threads()
-    device = found.device
-    subjects = [subject_of(name, cache=found.cache, dtype=found.values.dtype, device=device) for name in models]
-    with Harness(plan) as harness:
-        return [(name, price(harness, of, cache=found.cache)) for name, of in zip(models, subjects, strict=True)]
-
-
-def price_lines(prices: Sequence[tuple[str, Price]]) -> str:
-    lines = [
-        f"  {name}: {minutes(of.minutes)} ({of.samples:,} answers, {of.tokens:,} tokens left, "
-        f"{of.tokens_per_second:,.0f} tokens/s)"
-        if of.tokens
-        else f"  {name}: nothing, all {of.samples:,} answers are known"
-        for name, of in prices
-    ]
-    together = [f"  together {minutes(sum(of.minutes for _, of in prices))}"] if len(prices) > 1 else []
-    return "\n".join([*lines, *together])
-
-
-def table(found: TaskTable) -> str:
-    """An aligned table, how it was measured, and what can be concluded."""
-    rows = found.rows()
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    said = [f"  {found.asked}", *([f"  {found.conclusion}"] if found.conclusion else [])]
-    return plain("\n".join([*(line.rstrip() for line in lines), *said]))
-
-
-def output_place(folder: Path) -> Path:
+def _output_place(folder: Path) -> Path:
     """The folder that files are written into, made sure of before anything is answered.
 
     Raises:
@@ -91,15 +71,12 @@ def output_place(folder: Path) -> Path:
     return place
 
 
-def write(place: Path, found: TaskTable, facts: dict[str, Any]) -> None:
+def _write(place: Path, found: TaskTable, facts: dict[str, Any]) -> None:
     """Write `evaluation.json`, `evaluation.md` and `evaluation.html` into a folder.
 
     Raises:
         SecateurError: they cannot be written.
     """
-    from runs.report.render import render_evaluation
-    from tui.cli.edge import as_json
-
     place.mkdir(parents=True, exist_ok=True)
     texts = {"json": as_json(facts) + "\n", **{kind: render_evaluation(found, kind) for kind in ("md", "html")}}
     for kind, text in texts.items():

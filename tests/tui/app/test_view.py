@@ -16,10 +16,10 @@ from runs.events import (
     Thought,
     ToolUsed,
 )
-from tui.app.actions import Doing
 from tui.app.commands import COMMANDS, matching, parse
 from tui.app.panes.candidates import COLUMNS, rows
 from tui.app.screens import candidate_text
+from tui.app.slash import SlashCommands
 from tui.app.view import Card, RunView, Speech, ToolLine, Words
 from tui.app.widgets.status import parts
 
@@ -175,10 +175,10 @@ def test_thoughts_are_told_with_their_kind() -> None:
 
 def test_every_command_is_done_and_found_by_its_beginning() -> None:
     for command in COMMANDS:
-        assert callable(getattr(Doing, f"command_{command.name}"))
+        assert callable(getattr(SlashCommands, f"command_{command.name}"))
         assert parse(f"/{command.name} a b")[0] == command
         assert command in matching(f"/{command.name[:2]}")
-    assert {name.removeprefix("command_") for name in vars(Doing) if name.startswith("command_")} == {
+    assert {name.removeprefix("command_") for name in vars(SlashCommands) if name.startswith("command_")} == {
         command.name for command in COMMANDS
     }
     found, arguments = parse("/comp one two")

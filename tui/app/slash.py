@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import webbrowser
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agent.session.engines import launch, pause
-from runs.run import Run, Status, remove
+from agent.session.told import told
+from runs.run import Run, Status, open_run, remove
 from tools.io.errors import SecateurError, UsageError
 from tools.io.files import expanded
-from tui.app.commands import COMMANDS
+from tui.app.commands import COMMANDS, Command, parse
 from tui.app.panes.pane import ORDER
 from tui.app.screens import Confirm, Reading
 
@@ -27,22 +29,51 @@ KEYS = """Keys
 """
 
 
-class Doing:
-    """One method for each command of `tui.app.commands`.
-
-    Raises:
-        SecateurError: from any of them; the app tells the person.
-    """
+class SlashCommands:
+    """One method for each command of `tui.app.commands`; what any of them raises is told the person."""
 
     def __init__(self, app: SecateurApp) -> None:
         self._app = app
 
+    def read(self, text: str) -> None:
+        """Carry out a line that begins with a slash."""
+        command, arguments = parse(text)
+        if command is None:
+            self._app.tell("note", f"{text.split()[0]} is not a command; /help lists them")
+        else:
+            self.do(command, *arguments)
+
+    def do(self, command: Command, *arguments: str) -> None:
+        """Carry out a command; what is wrong with it is told in one line."""
+        method = getattr(self, f"command_{command.name}")
+        try:
+            bound = inspect.signature(method).bind(*arguments)
+        except TypeError:
+            self._app.tell("note", f"it is used as {command.usage}: {command.does}")
+            return
+        try:
+            method(*bound.args)
+        except Exception as error:  # one command fails, the app goes on
+            self._app.tell("error", told(error))
+
+    def _named(self, name: str | None) -> Run:
+        """A run by its id, or the one that is shown.
+
+        Raises:
+            SecateurError: there is none.
+        """
+        if name is not None:
+            return open_run(self._app.settings.home, name)
+        if self._app.attached is None:
+            raise SecateurError("no run is open: /runs lists them")
+        return self._app.attached.run
+
     def command_pause(self) -> None:
-        pause(self._app.named(None))
+        pause(self._named(None))
         self._app.tell("note", "pausing after what is running now")
 
     def command_resume(self, name: str | None = None) -> None:
-        run = self._app.named(name)
+        run = self._named(name)
         if run.status() is Status.FINISHED:
             self._app.attach(run)
             self._app.notify(f'{run.id} is finished: say "go on for ten minutes" to search further', timeout=6)
@@ -52,13 +83,13 @@ class Doing:
             self._app.attach(run)
 
     def command_open(self, name: str) -> None:
-        self._app.attach(self._app.named(name))
+        self._app.attach(self._named(name))
 
     def command_watch(self, name: str) -> None:
-        self._app.attach(self._app.named(name), watching=True)
+        self._app.attach(self._named(name), watching=True)
 
     def command_stop(self) -> None:
-        run = self._app.named(None)
+        run = self._named(None)
         if run.engine is None:
             raise SecateurError(f"nobody works on run {run.id} now")
         run.stop()
@@ -98,7 +129,7 @@ class Doing:
     def command_compare(self, *names: str) -> None:
         if len(names) < 2:
             raise UsageError("compare needs at least two runs; /runs marks them with space")
-        runs = [self._app.named(name) for name in names]
+        runs = [self._named(name) for name in names]
         self._app.run_worker(lambda: self._compare(runs), thread=True)
 
     def _compare(self, runs: list[Run]) -> None:
@@ -109,7 +140,7 @@ class Doing:
         self._app.call_from_thread(self._app.push_screen, Reading("runs side by side", text))
 
     def command_report(self) -> None:
-        run = self._app.named(None)
+        run = self._named(None)
         self._app.run_worker(lambda: self._report(run), thread=True)
 
     def _report(self, run: Run) -> None:
@@ -126,7 +157,7 @@ class Doing:
         self._app.call_from_thread(self._app.tell, "note", f"report: {run.report_html}{more}")
 
     def command_export(self, folder: str) -> None:
-        self._app.say(f"export it to {folder}")
+        self._app.ask(f"/export {folder}", lambda talk: talk.export(folder))
 
     def command_copy(self, *what: str) -> None:
         names = [word for word in what if word != "recipe"] or [self._app.view.leader or ""]
@@ -138,7 +169,7 @@ class Doing:
         self._app.notify(f"copied {'the recipe' if 'recipe' in what else 'the formula'} of {candidate.id}", timeout=3)
 
     def command_remove(self, name: str) -> None:
-        run = self._app.named(name)
+        run = self._named(name)
         size = sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
         question = f"Delete run {run.id} ({run.goal}) with everything in it, {size / 2**20:,.0f} MiB?"
 
@@ -173,7 +204,7 @@ class Doing:
         self._app.notify(f"saved {place}", timeout=4, markup=False)
 
     def command_help(self) -> None:
-        from agent.session.talk import HELP
+        from agent.session.talk.conversation import HELP
 
         width = max(len(c.usage) for c in COMMANDS)
         commands = "\n".join(f"  {c.usage:<{width}}  {c.does}" for c in COMMANDS)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.session.goal import build
+from agent.session.options import Wish
 from agent.session.settings import load
 from tools.io.errors import UsageError
 from tools.recipe import NM, Calibration, Recipe, Request, Structured
@@ -15,8 +16,8 @@ from tools.recipe import NM, Calibration, Recipe, Request, Structured
 FREE = Recipe(pattern=Structured(kind="width", shapes="free", group="model"), sparsity=0.3, metric="sqr(W) * X_var")
 
 
-def pattern(tmp_path: Path, **asked: Any) -> Any:
-    return build(load(tmp_path), model="tiny", **asked).pattern
+def pattern(tmp_path: Path, recipe: Recipe | None = None, **wished: Any) -> Any:
+    return build(load(tmp_path), "tiny", Wish(**wished), recipe=recipe).pattern
 
 
 def test_a_multiple_counts_wherever_neurons_fall(tmp_path: Path) -> None:
@@ -43,8 +44,7 @@ def test_a_target_of_time_keeps_the_shapes_of_a_recipe(tmp_path: Path) -> None:
 def test_a_text_that_a_recipe_names_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my.txt").touch()
     monkeypatch.chdir(tmp_path)
-    goal = build(
-        load(tmp_path), model="tiny", recipe=FREE.model_copy(update={"calibration": Calibration(source="my.txt")})
-    )
+    recipe = FREE.model_copy(update={"calibration": Calibration(source="my.txt")})
+    goal = build(load(tmp_path), "tiny", Wish(), recipe=recipe)
     assert goal.recipe is not None
     assert goal.calibration.source == goal.recipe.calibration.source == str(tmp_path / "my.txt")

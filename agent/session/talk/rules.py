@@ -6,7 +6,7 @@ import re
 
 from pydantic import ValidationError
 
-from agent.session.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
+from agent.session.talk.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
 
 _NUMBERS = {
     "one": 1,

@@ -12,7 +12,7 @@ import pytest
 
 from agent.session.settings import Settings
 from tui.cli import run
-from tui.cli.generate import parting
+from tui.text.continuations import parting
 
 Save = Callable[..., Path]
 NASTY = "the \x1b[31m state\x9b of"
@@ -115,7 +115,7 @@ def test_one_model_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch, capsys: py
             "--windows is for perplexity, which --generate does not measure",
         ),
         (
-            ["--generate", "prompts.txt", "--length", "3"],
+            ["--generate", "prompts.txt", "--length", "64"],
             2,
             "--length is for perplexity, which --generate does not measure",
         ),

@@ -1,24 +1,17 @@
-"""The edge to the outside: what libraries may say, how errors become one line, how results leave on stdout."""
+"""What the shell gets: exit codes, one line for an error, JSON on stdout; what libraries may say; which signals end."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import signal
 import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.session.told import DEBUG_VARIABLE, one_line, told
 from tools.io.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from agent.session.settings import Settings
 
 
 def hush() -> None:
@@ -73,24 +66,8 @@ def print_json(value: Any) -> None:
 
 def as_json(value: Any) -> str:
     """A value as JSON that hides nothing from a terminal; numbers that JSON does not have become null."""
+    from pydantic_core import to_json
+
     from runs.plain import plain_json
 
-    return plain_json(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-    return value
-
-
-def settings(home: Path | None, **given: Any) -> Settings:
-    """What `agent.session.settings.load` resolves; imported when a command runs, not for `--help`."""
-    from agent.session.settings import load
-
-    return load(home, given)
+    return plain_json(to_json(value, indent=2, inf_nan_mode="null").decode())

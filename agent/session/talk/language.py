@@ -12,8 +12,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import ValidationError
 
-from agent.session import rules
-from agent.session.intents import ALL, Intent
+from agent.session.settings import Settings
+from agent.session.talk import rules
+from agent.session.talk.intents import ALL, Intent
+from runs.goal import Goal
 
 TASK = """You are the ear of a program that prunes language models. Call the one tool that says what the person means
 by the last line. Do not answer, do not invent values that were not said. The lines before it are context."""
@@ -36,3 +38,18 @@ def read(text: str, before: Sequence[str], model: BaseChatModel) -> tuple[Intent
         return rules.read(text), "the language model gave no usable reading"
     except Exception as error:  # whatever a server or its client trips over; the line is still read
         return rules.read(text), f"the language model could not be asked ({type(error).__name__})"
+
+
+def listener(settings: Settings) -> BaseChatModel | None:
+    """The language model that reads what is said, where the designer is one behind an endpoint.
+
+    Raises:
+        UsageError: the designer is not known, or what it needs is not there.
+    """
+    name = settings.values.designer
+    if ":" not in name or name.startswith(("local:", "replay:")):
+        return None
+    from agent.designers.choose import chat_model, check
+
+    check(name)
+    return chat_model(Goal(model="-", sparsity=0.5, designer=name), settings.home)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.session import advice, language, rules
-from agent.session.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
+from agent.session.talk import advice, language, rules
+from agent.session.talk.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
 from memory.remembered import of_run
 from runs.fold.history import History
 from tests.agent.loopback import Reply, call, say, serving

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from agent.session import examiner
 from agent.session.settings import load
 from agent.session.start import carry_out
-from agent.session.talk import Talk
+from agent.session.talk import examiner
+from agent.session.talk.conversation import Talk
 from runs.run import Run, Status, list_runs
 from tests.tools.asking import InProcess
 from tui.cli import run as cli
-from tui.cli import tasks
 from tui.text.comparison import comparison
 
 SMALL = {"windows": 2, "length": 64, "search_windows": 2, "search_length": 64, "test_windows": 2, "test_length": 64}
@@ -38,7 +37,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
 
     monkeypatch.setattr(examiner, "subprocess", SimpleNamespace(run=here, DEVNULL=subprocess.DEVNULL))
-    monkeypatch.setattr(tasks, "Harness", InProcess)
+    monkeypatch.setattr("agent.session.measures.Harness", InProcess)
     return started
 
 

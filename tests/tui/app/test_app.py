@@ -15,6 +15,7 @@ from runs.events import Said, Spoke
 from runs.run import Run, Status, create, list_runs
 from tui.app.app import SecateurApp
 from tui.app.screens import Confirm, Reading
+from tui.app.slash import SlashCommands
 from tui.app.widgets.conversation import Conversation
 from tui.app.widgets.entries import Line
 from tui.app.widgets.entries import Said as Speaking
@@ -249,5 +250,25 @@ def test_ctrl_c_twice_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert app.is_running
         await pilot.press("ctrl+c")
         await until(lambda: not app.is_running or app._exit)
+
+    play(tmp_path, steps)
+
+
+def test_a_command_that_fails_is_not_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: SlashCommands) -> None:
+        raise TypeError("deep inside")
+
+    monkeypatch.setattr(SlashCommands, "command_report", broken)
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "/report")
+        await until(lambda: "unexpected TypeError: deep inside" in said(app))
+        assert "it is used as" not in said(app)
+        await send(app, pilot, "/report now")
+        await until(lambda: "it is used as /report" in said(app))
+        await send(app, pilot, "/export out with spaces")
+        await until(lambda: "it is used as /export DIR" in said(app))
+        await send(app, pilot, "/export out")
+        await until(lambda: "There is no pruned model yet." in said(app))
 
     play(tmp_path, steps)

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.session.goal import build
+from agent.session.options import Wish
 from agent.session.settings import Values, load
+from runs.goal import Evaluation, Goal, Workers
 from tools.io.errors import UsageError
 
 
@@ -65,3 +68,11 @@ def test_a_wrong_variable_is_named_even_where_the_command_line_outranks_it(
     monkeypatch.setenv("SECATEUR_THREADS", "many")
     with pytest.raises(UsageError, match=r"^SECATEUR_THREADS: Input should be a valid integer"):
         load(tmp_path, {"threads": 1})
+
+
+def test_what_nobody_sets_is_what_a_goal_holds_by_itself(tmp_path: Path) -> None:
+    found = build(load(tmp_path), "tiny", Wish(sparsity=0.5))
+    bare = Goal(model="tiny", sparsity=0.5)
+    assert (found.calibration, found.evaluation, found.workers) == (bare.calibration, Evaluation(), Workers())
+    assert (found.designer, found.prompting, found.seed) == (bare.designer, bare.prompting, bare.seed)
+    assert (found.recall, found.compensation_allowed) == (bare.recall, bare.compensation_allowed)

@@ -9,9 +9,10 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 
 from agent.session.goal import build
+from agent.session.options import Wish
 from agent.session.settings import load
 from agent.session.start import carry_out, start
-from agent.session.talk import Talk
+from agent.session.talk.conversation import Talk
 from runs.events import Replied, RunFinished, RunStarted, Said
 from runs.run import Run, Status, list_runs
 from tui.text.comparison import comparison
@@ -60,6 +61,19 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert later.over
 
 
+def test_where_nobody_listens_the_answer_says_so(tmp_path: Path) -> None:
+    found = load(tmp_path / "home", {**SMALL, "candidates": 4})
+    run = start(found, build(found, "tiny", Wish(sparsity=0.5)))
+    talk = Talk(found, carry)
+    assert "Designer builtin goes by measurements alone" in talk.say_beside(run, "spare the first block")
+    assert "It ends after this step" in talk.say_beside(run, "stop")
+    heard = run.unheard([])
+    assert [said.text for said in heard] == ["spare the first block", "stop"]
+    own = load(tmp_path / "home", {**SMALL, "designer": "self"})
+    run = start(own, build(own, "tiny", Wish(sparsity=0.5)))
+    assert "hears it at its next step" in talk.say_beside(run, "spare the first block")
+
+
 def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
     assert "nowhere" in talk.say("prune ./nowhere to 50 %") + talk.say("yes")
     assert "3:2" in talk.say("prune tiny to 3:2")
@@ -72,7 +86,7 @@ def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
 
 def test_a_method_has_no_search_to_go_on_with(tmp_path: Path) -> None:
     found = load(tmp_path / "home", SMALL)
-    run = start(found, build(found, model="tiny", sparsity=0.5, method="wanda"))
+    run = start(found, build(found, "tiny", Wish(sparsity=0.5, method="wanda")))
     run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
     run.journal.append(RunFinished(best="wanda", summary="done"))
     talk = Talk(found, carry, yes=True)

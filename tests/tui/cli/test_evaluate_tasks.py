@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.tools.asking import InProcess, questions, write_samples
 from tools.measure.tasks import Harness
 from tui.cli import run
-from tui.cli.tasks import _Lines
+from tui.cli.evaluate.tasks import _Lines
 
 Save = Callable[..., Path]
 ASKED = ["--tasks", "mine,piqa", "--task-data", "data", "--threads", "1"]
@@ -27,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, a current folder with two tasks, and lm-eval without a process of its own."""
     monkeypatch.setenv("SECATEUR_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tui.cli.tasks.Harness", InProcess)
+    monkeypatch.setattr("agent.session.measures.Harness", InProcess)
     write_samples(tmp_path / "data", "mine", questions(12))
     write_samples(tmp_path / "data", "piqa", [s | {"query": f"Question: {s['query']}\n"} for s in questions(10)])
     return tmp_path / "home"
@@ -135,7 +135,7 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_answered(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("")
-    monkeypatch.setattr("tui.cli.tasks.Harness", None)
+    monkeypatch.setattr("agent.session.measures.Harness", None)
     assert run(["evaluate", "tiny", *ASKED, "--output", "taken"]) == 2
     _one_line(capsys, "--output taken is a file: give a folder")
 
@@ -143,7 +143,7 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_answered(
 def test_what_is_left_is_told_anew_for_requests_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     now = [0.0]
-    monkeypatch.setattr("tui.cli.tasks.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tui.cli.evaluate.tasks.time.monotonic", lambda: now[0])
     told = _Lines("tiny", Console(file=written, width=80))
     for task, done, total in (("mine", 50, 100), ("mine", 100, 100), ("says", 0, 30), ("says", 10, 30)):
         told(task, done, total)
@@ -221,7 +221,7 @@ def test_what_cannot_be_asked_is_one_line(
 def test_what_lm_eval_refuses_in_its_own_process_is_one_line_too(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tui.cli.tasks.Harness", Harness)
+    monkeypatch.setattr("agent.session.measures.Harness", Harness)
     write_samples(tmp_path / "data", "broken", [questions(1)[0] | {"gold": 7}])
     assert run(["evaluate", "tiny", "--tasks", "broken", "--task-data", "data"]) == 1
     _one_line(capsys, "broken.jsonl: line 1: gold is 7, and there are 2 choices")

@@ -7,28 +7,27 @@ test talk alike.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from agent.session import advice, rules
-from agent.session.examiner import Examiner
+from agent.designers.choose import listens
 from agent.session.goal import build
-from agent.session.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
-from agent.session.settings import Settings, load
+from agent.session.options import Wish
+from agent.session.settings import Settings, Values, load
 from agent.session.start import start
+from agent.session.talk import advice, rules
+from agent.session.talk.examiner import Examiner
+from agent.session.talk.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
+from agent.session.talk.past import export, newest
+from agent.session.talk.plan import planned
 from agent.session.told import told
 from runs.budget import BudgetSpent
 from runs.events import Extended, Replied
 from runs.fold.history import History
 from runs.goal import Goal
-from runs.run import UNREADABLE, Run, Status, list_runs
-from tools.io.files import aside, expanded
+from runs.run import Run, Status
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from langchain_core.language_models import BaseChatModel
 
 HELP = """You can say, for example:
@@ -38,6 +37,8 @@ HELP = """You can say, for example:
   how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
   export it to ./pruned                 stop      bye"""
 
+DEAF = 'Designer {} goes by measurements alone and does not listen; "stop" ends the search after this step.'
+
 Carry = Callable[[Run], str]
 """Works on a run, or lets it be worked on; returns what to say of it. Raises KeyboardInterrupt where the person breaks
 it off."""
@@ -46,8 +47,8 @@ it off."""
 class Talk:
     """The state of one conversation: the run it is about, and what waits for a word."""
 
-    def __init__(self, found: Settings, carry: Carry, *, model: str = "", yes: bool = False) -> None:
-        self.settings = found
+    def __init__(self, settings: Settings, carry: Carry, *, model: str = "", yes: bool = False) -> None:
+        self.settings = settings
         self.over = False
         self.run: Run | None = None
         self._carry = carry
@@ -97,7 +98,7 @@ class Talk:
         """What is meant, and why a language model could not tell where one listens."""
         if self.listener is None:
             return rules.read(text), ""
-        from agent.session import language
+        from agent.session.talk import language
 
         return language.read(text, self._before, self.listener)
 
@@ -116,7 +117,7 @@ class Talk:
             case Evaluate():
                 return self._evaluate(intent)
             case Export():
-                return self._export(intent)
+                return self.export(intent.folder)
             case Stop():
                 return "Nothing is running."
             case Leave():
@@ -124,6 +125,13 @@ class Talk:
                 return "Bye." + (f" `secateur chat --run {self.run.id}` takes this up again." if self.run else "")
             case _:
                 return self._completed(text) or HELP
+
+    def say_beside(self, run: Run, text: str) -> str:
+        """Take one line while this process works on a run: rules read it, so that nothing waits for a server."""
+        try:
+            return self._beside(run, rules.read(text), text)
+        except Exception as error:  # what is said beside the work does not end it
+            return told(error)
 
     def _beside(self, run: Run, intent: Intent, text: str) -> str:
         """A word while an engine works: it goes to the designer, and a question is answered from what is measured."""
@@ -137,8 +145,10 @@ class Talk:
             case Evaluate():
                 known = Examiner(self.settings, intent, run).known(History.of(run.journal.read()))
                 return known or "That is measured when the run is over: two at a time would take each other's cores."
-            case _:
+            case _ if listens(run.goal):
                 return "The designer hears it at its next step."
+            case _:
+                return DEAF.format(run.goal.designer)
 
     def _completed(self, text: str) -> str | None:
         """A bare word answers the question for the model."""
@@ -158,60 +168,14 @@ class Talk:
             return "How much of it shall go? For example 50 %, the pattern 2:4, or 1.4 times faster."
         self._waiting = None
         goal = self._goal(wanted)
-        return self._confirm(self._planned(goal), lambda: self._begin(goal))
+        return self._confirm(planned(goal, self.settings), lambda: self._begin(goal))
 
     def _goal(self, wanted: Prune) -> Goal:
-        given = {"candidates": wanted.candidates, "minutes": wanted.minutes}
-        spoken = load(self.settings.home, self._given() | {k: v for k, v in given.items() if v is not None})
-        return build(
-            spoken,
-            model=wanted.model,
-            sparsity=wanted.sparsity,
-            pattern=wanted.pattern,
-            speedup=wanted.speedup,
-            max_perplexity=wanted.max_perplexity,
-            max_rise=wanted.max_rise,
-        )
-
-    def _given(self) -> dict[str, object]:
-        """What the command line said."""
-        values, sources = self.settings.values, self.settings.sources
-        return {name: getattr(values, name) for name in type(values).model_fields if sources[name] == "command line"}
-
-    def _planned(self, goal: Goal) -> str:
-        """The plan and what it costs, as far as earlier runs tell."""
-        budget = goal.budget
-        parts = [f"{budget.candidates} candidates"] if budget.candidates else []
-        parts += [f"{budget.minutes:g} minutes"] if budget.minutes else []
-        lines = [
-            f"Plan: {goal}, designer {goal.designer}, at most {' or '.join(parts)}{self._estimate(goal)}.",
-            self._reaching(goal),
-            "The model itself is not touched; the result goes into a folder of its own.",
-        ]
-        if goal.max_perplexity or goal.max_perplexity_rise:
-            lines.append(
-                "Whether the perplexity that you ask for holds is measured at the end, on text nothing else saw."
-            )
-        return "\n".join(lines)
-
-    def _reaching(self, goal: Goal) -> str:
-        from tools.prune.reach import foreseen
-
-        reach = foreseen(goal.model, self.settings.cache, goal.pattern)
-        if reach is None:
-            return "How much of the model that can reach is told once it is opened."
-        return reach.warning(goal.pattern, goal.sparsity) or f"It reaches {reach}."
-
-    def _estimate(self, goal: Goal) -> str:
-        from runs.fold.summary import summary
-
-        for run in reversed(_readable(self.settings.home)):
-            if run.goal.model == goal.model and run.goal.searches and goal.budget.candidates:
-                history = run.history()
-                if run.status(history) is Status.FINISHED and (tried := (found := summary(history)).spent.candidates):
-                    minutes = found.spent.minutes / tried * goal.budget.candidates
-                    return f" (about {max(1, round(minutes))} minutes, judged by run {run.id})"
-        return " (no earlier run tells how long)"
+        """The goal of what was said; what the command line said holds where nothing else was."""
+        given = {name: self.settings.given(name) for name in Values.model_fields}
+        given |= {name: value for name in ("candidates", "minutes") if (value := getattr(wanted, name)) is not None}
+        wish = Wish(**wanted.model_dump(exclude={"model", "candidates", "minutes"}))
+        return build(load(self.settings.home, given), wanted.model, wish)
 
     def _confirm(self, plan: str, do: Callable[[], str]) -> str:
         if self._yes:
@@ -256,7 +220,7 @@ class Talk:
         return self._confirm(f"Plan: run {run.id} goes on for {more} more. {warning}", extend)
 
     def _resume(self, said: Resume) -> str:
-        run = self._found(said)
+        run = newest(self.settings.home, said)
         if run is None:
             return "No run fits that. `secateur runs` lists them."
         self.run = run
@@ -266,17 +230,6 @@ class Talk:
         if status in (Status.INTERRUPTED, Status.FAILED, Status.NEW):
             return self._confirm(told, lambda: self._work(run))
         return f'{told}\nSay "go on for ten minutes" to search further.'
-
-    def _found(self, said: Resume) -> Run | None:
-        """The newest run that the words and the day fit: an id, or words of the goal."""
-        days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
-        words = said.words.lower().split()
-        for run in reversed(_readable(self.settings.home)):
-            text = f"{run.id} {run.goal}".lower().replace("-", " ") + f" {run.id} {run.goal}".lower()
-            when = date.fromtimestamp(run.created)
-            if all(word in text for word in words) and (said.day == "any" or when == days[said.day]):
-                return run
-        return None
 
     def _about(self, question: str) -> str:
         from memory.index import Memory
@@ -292,20 +245,11 @@ class Talk:
         plan, costs = examiner.plan()
         return self._confirm(plan, examiner.answer) if costs else examiner.answer()
 
-    def _export(self, said: Export) -> str:
+    def export(self, folder: str | None = None) -> str:
+        """Copy the pruned model to a folder, or say where it is."""
         if self.run is None or not self.run.model_folder.exists():
             return "There is no pruned model yet."
-        source = self.run.model_folder
-        if said.folder is None:
-            if self.run.goal.compress:
-                return f"The model is in {source}, packed: `secateur restore {source} --output DIR` unpacks it."
-            return f"The model is in {source}: an ordinary Hugging Face folder that transformers and vLLM load."
-        place = expanded(said.folder).resolve()
-        if place.exists():
-            return f"{place} is there already. Name another folder."
-        with aside(place) as partial:
-            shutil.copytree(source, partial, dirs_exist_ok=True)
-        return f"The model is in {place}."
+        return export(self.run, folder)
 
     def _remember(self, text: str, reply: str) -> None:
         """Keep both with the run, so that the conversation can be read and taken up again."""
@@ -315,26 +259,6 @@ class Talk:
         for said in self.run.unheard(History.of(self.run.journal.read())):
             self.run.journal.append(said)
         self.run.journal.append(Replied(text=reply))
-
-
-def _readable(home: Path) -> list[Run]:
-    """The runs that can be talked about; the list of runs tells of the others."""
-    return [run for run in list_runs(home) if run.glance()[0] != UNREADABLE]
-
-
-def listener(found: Settings) -> BaseChatModel | None:
-    """The language model that reads what is said, where the designer is one behind an endpoint.
-
-    Raises:
-        UsageError: the designer is not known, or what it needs is not there.
-    """
-    name = found.values.designer
-    if ":" not in name or name.startswith(("local:", "replay:")):
-        return None
-    from agent.designers.choose import chat_model, check
-
-    check(name)
-    return chat_model(Goal(model="-", sparsity=0.5, designer=name), found.home)
 
 
 def _joined(before: Prune | None, now: Prune) -> Prune:

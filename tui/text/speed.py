@@ -1,70 +1,16 @@
-"""`secateur evaluate --latency`: what its options mean, and the table a person reads."""
+"""Speed and size of a model, or of two, as an aligned table."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
-from tools.io.errors import UsageError
+from tools.measure.speed import Latency, Speed, Spread, Times
 
-if TYPE_CHECKING:
-    from agent.session.settings import Settings
-    from tools.measure.speed import Latency, Speed, Spread, Times, Timing
-
-COLUMN, CELL = 24, 26
+_COLUMN, _CELL = 24, 26
 """Widths of the names of rows, and of what stands in them per model."""
 
 
-def planned(batch: str | None, **given: int | None) -> Timing:
-    """The plan that options describe; None means the default.
-
-    Raises:
-        UsageError: the batch sizes are no whole numbers above 0.
-    """
-    from tools.measure.speed import Timing
-
-    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return Timing(**asked) if batch is None else Timing(**asked, batches=_sizes(batch))
-
-
-def _sizes(batch: str) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(size) for size in batch.split(","))
-    except ValueError:
-        sizes = (0,)
-    if min(sizes) < 1:
-        raise UsageError(f'--batch: "{batch}" is no list of sizes: write whole numbers from 1 on, for example 1,4')
-    return sizes
-
-
-def timed(model: str, against: str | None, plan: Timing, found: Settings) -> Latency:
-    """Open one model or two and measure their speed in turn, telling on stderr where it is."""
-    from tools.measure.latency import measure_latency
-
-    models = [found.opened(name) for name in (model, against) if name is not None]
-
-    def begin(batch: int) -> None:
-        print(f"batch {batch}: {plan.repeats + 1} rounds of {plan.prompt}+{plan.new} tokens", file=sys.stderr)
-
-    return measure_latency(models, plan, begin)
-
-
-def ratios(latency: Latency) -> list[dict[str, Any]]:
-    """Per batch size, how many times as fast the first model is as the second: a spread over the rounds."""
-    model, against = latency.models
-    return [
-        {"batch": ours.batch} | {name: _ratio(ours, theirs, name) for name in _TIMES}
-        for ours, theirs in zip(model.times, against.times, strict=True)
-    ]
-
-
-def _ratio(ours: Times, theirs: Times, name: str) -> dict[str, Any]:
-    spread: Spread = getattr(ours, name).under(getattr(theirs, name))
-    return spread.model_dump(mode="json")
-
-
-_TIMES = {"prefill": "prefill", "blocks": "  its blocks alone", "decode": "decode, per token"}
+TIMES = {"prefill": "prefill", "blocks": "  its blocks alone", "decode": "decode, per token"}
 """What is timed -> how the table calls it."""
 
 
@@ -82,7 +28,7 @@ def table(latency: Latency) -> str:
 
 
 def _times(times: list[Times]) -> Iterable[str]:
-    for name, title in _TIMES.items():
+    for name, title in TIMES.items():
         spreads: list[Spread] = [getattr(found, name) for found in times]
         speedup = [_times_as_fast(spreads[0].under(spreads[1]))] if len(spreads) == 2 else []
         yield _line(title, [*map(_seconds, spreads), *speedup])
@@ -103,7 +49,7 @@ def _compared(title: str, sizes: list[int], show: Callable[[int], str]) -> str:
 
 
 def _line(title: str, cells: Iterable[str]) -> str:
-    return f"{f'  {title}':<{COLUMN}}" + "".join(f"  {cell:<{CELL}}" for cell in cells)
+    return f"{f'  {title}':<{_COLUMN}}" + "".join(f"  {cell:<{_CELL}}" for cell in cells)
 
 
 def _seconds(spread: Spread) -> str:

@@ -1,0 +1,45 @@
+"""Earlier runs that can be talked about, and what they left."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+from agent.session.talk.intents import Resume
+from runs.run import UNREADABLE, Run, list_runs
+from tools.io.files import aside, expanded
+
+
+def readable(home: Path) -> list[Run]:
+    """The runs that can be talked about; the list of runs tells of the others."""
+    return [run for run in list_runs(home) if run.glance()[0] != UNREADABLE]
+
+
+def newest(home: Path, said: Resume) -> Run | None:
+    """The newest run that the words and the day fit: an id, or words of the goal."""
+    days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
+    words = said.words.lower().split()
+    for run in reversed(readable(home)):
+        text = f"{run.id} {run.goal}".lower()
+        when = date.fromtimestamp(run.created)
+        if all(word in text.replace("-", " ") + text for word in words) and (
+            said.day == "any" or when == days[said.day]
+        ):
+            return run
+    return None
+
+
+def export(run: Run, folder: str | None) -> str:
+    """Copy the pruned model of a run to a folder, or say where it is; returns what to tell."""
+    source = run.model_folder
+    if folder is None:
+        if run.goal.compress:
+            return f"The model is in {source}, packed: `secateur restore {source} --output DIR` unpacks it."
+        return f"The model is in {source}: an ordinary Hugging Face folder that transformers and vLLM load."
+    place = expanded(folder).resolve()
+    if place.exists():
+        return f"{place} is there already. Name another folder."
+    with aside(place) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+    return f"The model is in {place}."
