@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from agent.engine import work
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.goal import Budget, Evaluation, Goal, Size
 from runs.run import create
 from tools.prune.way import way_of
 from tools.recipe import Calibration, Pattern, Structured, Unstructured
 
 FEW = Evaluation(
-    search=Part(windows=4, length=64), selection=Part(windows=2, length=64), test=Part(windows=2, length=64)
+    search=Size(windows=4, length=64), selection=Size(windows=2, length=64), test=Size(windows=2, length=64)
 )
 
 

@@ -18,14 +18,14 @@ import torch
 
 from agent.engine import work
 from runs.events import Event, Stage
-from runs.goal import Budget, Evaluation, Goal, Part
+from runs.goal import Budget, Evaluation, Goal, Size
 from runs.run import create
 from tools.prune import bench
 from tools.prune.way import way_of
 from tools.recipe import Calibration, Structured, Unstructured
 
 EVALUATION = Evaluation(
-    search=Part(windows=4, length=256), selection=Part(windows=2, length=256), test=Part(windows=2, length=256)
+    search=Size(windows=4, length=256), selection=Size(windows=2, length=256), test=Size(windows=2, length=256)
 )
 
 

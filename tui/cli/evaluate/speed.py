@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import UsageError
 from tools.measure.latency import measure_latency
-from tools.measure.speed import Latency, Timing, Spread, Times
+from tools.measure.speed import Latency, Spread, Times, Timing
 from tui.cli.shell import print_json
 from tui.text.speed import TIMES, table
 
