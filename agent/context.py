@@ -12,7 +12,7 @@ from tools.recipe import Recipe
 
 if TYPE_CHECKING:
     from agent.designers import Designer
-    from agent.screening import Signatures
+    from agent.signatures import Signatures
     from runs.workers import Executor
     from runs.workers.worker import Blueprint
     from tools.model.checkpoint import Model
@@ -126,7 +126,7 @@ class Context:
     def signatures(self) -> Signatures:
         """Of every recipe that was looked at in this process; a recipe is probed once."""
         if self._signatures is None:
-            from agent.screening import Signatures
+            from agent.signatures import Signatures
 
             self._signatures = Signatures(self.bench)
         return self._signatures

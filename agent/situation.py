@@ -15,7 +15,7 @@ from tools.recipe import Recipe
 from tools.recipe.methods import reference
 
 if TYPE_CHECKING:
-    from agent.screening import Signatures
+    from agent.signatures import Signatures
     from runs.fold.history import History
     from tools.prune.bench import Bench
 

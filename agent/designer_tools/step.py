@@ -10,7 +10,7 @@ from agent.breeding.genes import Child, Parent
 from agent.designer_tools.drafts import allocation, written
 from agent.designers import Reason
 from agent.kinds import parent_of
-from agent.screening import Screen
+from agent.signatures import Screen
 from agent.situation import Situation
 from runs.candidate import Candidate
 from tools.expression import METRIC

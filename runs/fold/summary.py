@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from runs.budget import Spent
 from runs.candidate import Candidate
 from runs.events import FinalMeasured, SpeedMeasured, SurveyDone
 from runs.fold.history import History
+from runs.fold.tasks import TaskTable
 from runs.fold.words import number
 from runs.goal import Goal
 from tools.io.errors import SecateurError
@@ -23,11 +24,8 @@ from tools.measure.continuation import Continuation
 from tools.measure.tasks.scores import TaskScores
 from tools.measure.tasks.words import conclusion
 from tools.prune.reach import Reach
-from tools.recipe import Experts, Recipe, Structured
+from tools.recipe import Recipe
 from tools.recipe.measurement import Protocol
-
-if TYPE_CHECKING:
-    from runs.report.tasks import TaskTable
 
 Role = Literal["dense", "reference", "result"]
 SAME = "same size and same speed"
@@ -141,10 +139,14 @@ class Summary:
 
     @cached_property
     def tasks(self) -> TaskTable | None:
-        """The table of tasks, compared once: ten thousand draws for every line; None where no tasks were asked."""
-        from runs.report.tasks import TaskTable
-
-        return TaskTable.of_run(self)
+        """The table of tasks beside the dense model, compared once, as a line takes ten thousand draws; None where no
+        tasks were asked. The winner is called as in the run's other table."""
+        if not self.answered:
+            return None
+        rows = {row.name: row for row in self.table}
+        named = [(f"this run {n}" if rows[n].role == "result" else n, scores) for n, scores in self.answered]
+        dense = next((n for n, _ in self.answered if rows[n].role == "dense"), None)
+        return TaskTable.of(named, dense, named[-1][0])
 
     def _limit_held(self, winner: Row, dense: Row | None) -> list[str]:
         most, allowed = self.goal.max_perplexity, self.goal.max_perplexity_rise
@@ -160,7 +162,7 @@ class Summary:
     @property
     def shrinks(self) -> bool:
         """Whether structures fall, so that the saved model is smaller."""
-        return isinstance((self.recipe or self.goal).pattern, Structured | Experts)
+        return not (self.recipe or self.goal).pattern.zeros
 
     @property
     def reach(self) -> Reach | None:
@@ -187,7 +189,7 @@ class Summary:
             times = f"{self.speed.speedup:.2f} times as fast as the dense model"
             asked = "" if self.goal.speedup is None else f", {self.goal.speedup:.2f} asked"
             return f"{times}{asked} ({self.speed.request}; {self.speed.hardware}, {self.speed.threads} threads)."
-        if isinstance((self.recipe or self.goal).pattern, Experts):
+        if self.shrinks and not (self.recipe or self.goal).pattern.faster:
             return "smaller; a token goes through as many experts as before, so speed hardly changes."
         if self.shrinks:
             return "smaller and faster: `secateur evaluate FOLDER --latency --against MODEL` says how much."

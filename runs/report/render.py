@@ -18,7 +18,7 @@ from runs.fold.summary import Summary, Trial, describe, summary
 from runs.fold.thoughts import ThoughtGraph, thought_graph
 from runs.fold.words import number
 from runs.plain import plain
-from runs.report import plots
+from runs.report import plots, tasks
 from runs.report.family import family
 from runs.report.reproducible import reproduction
 from runs.run import Run
@@ -28,7 +28,7 @@ from tools.measure.tasks.scores import TaskScores
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from runs.report.tasks import TaskTable
+    from runs.fold.tasks import TaskTable
 
 _BEST = 12
 _MARKS = re.compile(r"([\\`*_\[\]<>|#&!~$])")
@@ -106,6 +106,7 @@ def _environment(template: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(number=number, describe=describe, origin=_origin, md=_markdown_text, code=_markdown_code)
+    environment.globals["plot_tasks"] = tasks.plot
     environment.filters.update(public=_public, judged=_judged)
     return environment
 

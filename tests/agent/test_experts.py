@@ -9,7 +9,7 @@ from agent.designers.builtin import Builtin
 from agent.designers.choose import designer
 from agent.kinds import parent_of
 from agent.recorder import Recorder
-from agent.screening import Signatures
+from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
 from runs.events import PastCandidate

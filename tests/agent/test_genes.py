@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.breeding.genes import OPERATORS, Child, Operator, Parent, Pool, breed, change_compensation, nudge_rates
 from agent.designers.builtin import Builtin
 from agent.designers.random import RandomSearch
-from agent.screening import Signatures
+from agent.signatures import Signatures
 from agent.situation import Situation
 from runs.fold.history import History
 from runs.goal import Goal

@@ -11,7 +11,7 @@ from agent.context import Context
 from agent.designers.builtin import Builtin
 from agent.nodes.measure import _control
 from agent.recorder import Recorder
-from agent.screening import Signatures
+from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
 from runs.fold.history import History

@@ -21,7 +21,7 @@ from agent.designers.random import RandomSearch
 from agent.engine import work
 from agent.kinds import parent_of
 from agent.kinds.structures import allows, drawn, structured_seeds
-from agent.screening import Signatures
+from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
 from runs.events import PastCandidate, Stage

@@ -20,7 +20,6 @@ from runs.candidate import Candidate
 from runs.events import Note, TasksAnswered
 from runs.fold.summary import summary
 from runs.goal import Budget, Evaluation, Goal, Size
-from runs.report.tasks import TaskTable
 from runs.reproduction import load
 from runs.run import Run, Status, create
 from tests.tools.asking import InProcess
@@ -116,7 +115,7 @@ def test_parts_share_no_sample_and_are_all_together(total: int) -> None:
 
 
 def test_reports_show_the_tasks(judged: Run) -> None:
-    table = TaskTable.of_run(summary(judged.history()))
+    table = summary(judged.history()).tasks
     assert table is not None
     text, page = judged.report_md.read_text(), judged.report_html.read_text()
     assert "## Tasks" in text

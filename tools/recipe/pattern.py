@@ -55,6 +55,8 @@ class Pattern(Frozen):
     """What falls, in the plural: memories of other things are of no use."""
     zeros: ClassVar[bool] = True
     """Whether what falls stays in the files as zeros; otherwise the model becomes smaller."""
+    faster: ClassVar[bool] = False
+    """Whether the result computes less."""
     allocates: ClassVar[bool] = True
     """Whether some layers may give more than others."""
     compensations: ClassVar[tuple[str, ...]] = ()
@@ -258,6 +260,7 @@ class Structured(Pattern):
 
     fells: ClassVar[str] = "structures"
     zeros: ClassVar[bool] = False
+    faster: ClassVar[bool] = True
     compensations: ClassVar[tuple[str, ...]] = ("bias", "least_squares")
 
     @model_validator(mode="after")

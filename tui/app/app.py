@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
@@ -23,6 +23,7 @@ from agent.session.told import told
 from runs.run import Run, list_runs
 from tui.app.attached import Attached
 from tui.app.commands import COMMANDS, NAMED
+from tui.app.face import Face
 from tui.app.panes.pane import OpenCandidate, Pane, Wanted
 from tui.app.screens import candidate_screen
 from tui.app.slash import SlashCommands
@@ -49,7 +50,7 @@ NARROW = 100
 """Columns from which the panes stand beside the conversation."""
 
 
-class SecateurApp(App[None]):
+class SecateurApp(Face):
     """One conversation, one run at a time."""
 
     TITLE = "secateur"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import webbrowser
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from agent.session.engines import launch, pause
 from agent.session.told import told
@@ -13,11 +12,9 @@ from runs.run import Run, Status, open_run, remove
 from tools.io.errors import SecateurError, UsageError
 from tools.io.files import expanded
 from tui.app.commands import COMMANDS, Command, parse
+from tui.app.face import Face
 from tui.app.panes.pane import ORDER
 from tui.app.screens import Confirm, Reading
-
-if TYPE_CHECKING:
-    from tui.app.app import SecateurApp
 
 KEYS = """Keys
   Enter        send; on an empty line the example, or yes to a plan
@@ -32,7 +29,7 @@ KEYS = """Keys
 class SlashCommands:
     """One method for each command of `tui.app.commands`; what any of them raises is told the person."""
 
-    def __init__(self, app: SecateurApp) -> None:
+    def __init__(self, app: Face) -> None:
         self._app = app
 
     def read(self, text: str) -> None:

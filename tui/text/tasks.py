@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from runs.fold.tasks import TaskTable
 from runs.plain import plain
-from runs.report.tasks import TaskTable
 from tools.measure.tasks import Price
 from tools.measure.tasks.words import minutes
 

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from agent.session import measures
+from runs.fold.tasks import TaskTable
 from runs.plain import plain
 from runs.report.render import render_evaluation
-from runs.report.tasks import TaskTable
 from runs.report.tasks import as_json as task_facts
 from tools.io.errors import UsageError
 from tools.io.files import expanded, file_aside

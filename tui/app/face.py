@@ -1,0 +1,59 @@
+"""What the slash commands may use of the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App
+from textual.worker import Worker
+
+from agent.session.settings import Settings
+from tui.app.attached import Attached
+from tui.app.panes.pane import Pane
+from tui.app.view import RunView
+
+if TYPE_CHECKING:
+    from agent.session.talk.conversation import Talk
+
+
+class Face(App[None]):
+    """An app that shows a run and a conversation about it."""
+
+    settings: Settings
+    attached: Attached | None
+    """The run that is shown."""
+
+    @property
+    def view(self) -> RunView:
+        """What is shown of it."""
+        raise NotImplementedError
+
+    @property
+    def pane(self) -> Pane | None:
+        """The pane that is visible."""
+        raise NotImplementedError
+
+    def attach(self, *run: Any, **how: Any) -> Worker[Any]:
+        """Show a run from its beginning, in a worker."""
+        raise NotImplementedError
+
+    async def leave_run(self) -> None:
+        """Show no run any more."""
+        raise NotImplementedError
+
+    def ask(self, text: str, question: Callable[[Talk], str]) -> None:
+        """Show what the person asked, and what the conversation answers."""
+        raise NotImplementedError
+
+    def tell(self, label: str, text: str) -> None:
+        """Say something in the conversation that the journal does not hold."""
+        raise NotImplementedError
+
+    def show_candidate(self, name: str) -> None:
+        """One candidate over everything."""
+        raise NotImplementedError
+
+    def action_pane(self, number: int) -> None:
+        """Show a pane."""
+        raise NotImplementedError
