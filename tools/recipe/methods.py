@@ -96,5 +96,5 @@ def _unlike(name: str, recipe: Recipe, asked: Pattern | None) -> str:
         return f"{name} removes {own.fells}: leave the pattern out, or give {own.kind}"
     if asked.language is not own.language:
         return f"{name} scores weights: for {asked.kind} use {' or '.join(asked.references)}"
-    others = [n for n, of in RECIPES.items() if of.pattern.fells == asked.fells]
+    others = [n for n, of in RECIPES.items() if of.pattern.fells == asked.fells] or list(asked.references)
     return f"{name} removes single weights: for {asked.kind} use {', '.join(others[:-1])} or {others[-1]}"

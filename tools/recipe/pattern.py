@@ -51,7 +51,7 @@ class Pattern(Frozen):
 
     kind: str
 
-    fells: ClassVar[str] = "weights"
+    fells: ClassVar[str]
     """What falls, in the plural: memories of other things are of no use."""
     zeros: ClassVar[bool] = True
     """Whether what falls stays in the files as zeros; otherwise the model becomes smaller."""
@@ -160,6 +160,7 @@ class Unstructured(Pattern):
     kind: Literal["unstructured"] = "unstructured"
     group: Group = "row"
 
+    fells: ClassVar[str] = "weights"
     compensations: ClassVar[tuple[str, ...]] = ("obs",)
 
     @property
@@ -205,6 +206,7 @@ class NM(Pattern):
     n: int = Field(ge=1)
     m: int = Field(ge=2, le=1024)
 
+    fells: ClassVar[str] = "weights"
     allocates: ClassVar[bool] = False
     compensations: ClassVar[tuple[str, ...]] = ("obs",)
 
