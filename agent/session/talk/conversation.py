@@ -117,7 +117,7 @@ class Talk:
             case Evaluate():
                 return self._evaluate(intent)
             case Export():
-                return self.export(intent.folder)
+                return self._export(intent.folder)
             case Stop():
                 return "Nothing is running."
             case Leave():
@@ -245,7 +245,13 @@ class Talk:
         plan, costs = examiner.plan()
         return self._confirm(plan, examiner.answer) if costs else examiner.answer()
 
-    def export(self, folder: str | None = None) -> str:
+    def export(self, folder: str) -> str:
+        """Copy the pruned model to a folder, and keep that with the run as if it had been said."""
+        reply = self._export(folder)
+        self._remember(f"export it to {folder}", reply)
+        return reply
+
+    def _export(self, folder: str | None) -> str:
         """Copy the pruned model to a folder, or say where it is."""
         if self.run is None or not self.run.model_folder.exists():
             return "There is no pruned model yet."

@@ -44,7 +44,7 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     assert str(folder) in talk.say(f"export it to {folder}")
     assert (folder / "model.safetensors").exists()
-    assert "is there already" in talk.say(f"export it to {folder}")
+    assert "is there already" in talk.export(str(folder))
     events = run.journal.read()
     said = [event.text for event in events if isinstance(event, Said)]
     assert said == ["yes", "explain c-1", "why not 2:4?", f"export it to {folder}", f"export it to {folder}"]
