@@ -45,6 +45,7 @@ class Context:
 
     @property
     def goal(self) -> Goal:
+        """What was asked of the run."""
         return self.recorder.run.goal
 
     @property
@@ -75,6 +76,7 @@ class Context:
 
     @property
     def cache(self) -> Path:
+        """What all runs of the home may use again: converted models, statistics, what final forms measured."""
         return self.home / "cache"
 
     @property

@@ -70,16 +70,24 @@ class Identified(Protocol):
     """By what a model is known again."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Hash of configuration and weights, 16 hexadecimal digits."""
+        ...
 
     @property
-    def configuration(self) -> str: ...
+    def configuration(self) -> str:
+        """SHA-256 of config.json; empty in journals that are older than it."""
+        ...
 
     @property
-    def tokenizer(self) -> str: ...
+    def tokenizer(self) -> str:
+        """SHA-256 of the tokenizer's files; empty in journals that are older than it."""
+        ...
 
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """What it computes in, `float32` for example."""
+        ...
 
 
 def changed_in(began: Identified, now: Identified, folder: Path) -> list[str]:

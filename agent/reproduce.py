@@ -61,9 +61,11 @@ class Reproduced:
 
     @property
     def same(self) -> bool:
+        """Whether no number differs by more than it may."""
         return all(number.verdict != "differs" for number in self.numbers)
 
     def count(self, verdict: Verdict) -> int:
+        """How many numbers got that verdict."""
         return sum(number.verdict == verdict for number in self.numbers)
 
 

@@ -301,6 +301,7 @@ class SpeedMeasured(Happened):
 
     @property
     def speedup(self) -> float:
+        """How many times faster the saved model is."""
         return self.dense_seconds / self.seconds
 
 

@@ -36,6 +36,7 @@ class Size(Frozen):
 
     @property
     def tokens(self) -> int:
+        """Windows times length."""
         return self.windows * self.length
 
 
@@ -86,6 +87,7 @@ class Workers(Frozen):
 
     @property
     def uses_ray(self) -> bool:
+        """Whether workers are Ray actors, here or on a cluster."""
         return self.executor.startswith("ray")
 
 
@@ -190,6 +192,7 @@ class Goal(Frozen):
 
     @property
     def searches(self) -> bool:
+        """Whether recipes are searched for, rather than one named method or recipe applied."""
         return self.method is None and self.recipe is None
 
     @classmethod

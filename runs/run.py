@@ -55,10 +55,12 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of its folder."""
         return self.folder.name
 
     @property
     def home(self) -> Path:
+        """The home that it belongs to, with memory, cache and the other runs."""
         return self.folder.parent.parent
 
     @cached_property
@@ -78,18 +80,22 @@ class Run:
 
     @property
     def journal(self) -> Journal:
+        """What happened, written by the engine alone."""
         return Journal(self.folder / "journal.jsonl")
 
     @property
     def inbox(self) -> Journal:
+        """What people said to the engine, from any process."""
         return Journal(self.folder / "inbox.jsonl")
 
     @property
     def checkpoints(self) -> Path:
+        """Where LangGraph keeps how far the run is (SQLite)."""
         return self.folder / "checkpoints.sqlite"
 
     @property
     def recipe_file(self) -> Path:
+        """The recipe of the result, as `--recipe` takes it."""
         return self.folder / "recipe.yaml"
 
     @property
@@ -104,14 +110,17 @@ class Run:
 
     @property
     def report_html(self) -> Path:
+        """The report for a browser."""
         return self.folder / "report.html"
 
     @property
     def report_md(self) -> Path:
+        """The report as Markdown."""
         return self.folder / "report.md"
 
     @property
     def reproduction_file(self) -> Path:
+        """What `secateur reproduce` measures again."""
         return self.folder / reproduction.NAME
 
     @property
@@ -200,6 +209,7 @@ class Run:
 
 
 def runs_folder(home: Path) -> Path:
+    """Where the runs of a home are; it need not exist yet."""
     return home / "runs"
 
 

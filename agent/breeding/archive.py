@@ -18,6 +18,8 @@ DEEPEST = 5
 
 
 class Niche(NamedTuple):
+    """What a recipe is made of; one candidate lives in each."""
+
     pattern: str
     compensation: str
     depth: int

@@ -26,6 +26,7 @@ Change = Callable[[list[float], Parent, Pool, Random], str | None]
 
 
 def pattern_of(parent: Parent) -> Structured:
+    """The parent's pattern, which must be one of structures."""
     pattern = parent.recipe.pattern
     assert isinstance(pattern, Structured), "these operators are for structures"
     return pattern

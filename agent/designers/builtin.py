@@ -25,12 +25,14 @@ class Builtin:
     name = "builtin"
 
     def reason(self, situation: Situation) -> list[Reason]:
+        """What stands out over depth at first; later what each edit of the last generation saved, in nats."""
         history = situation.history
         if situation.generation == 0:
             return [] if history.survey is None else [Reason(line) for line in _about_layers(history.survey.units)]
         return list(_about_edits(history, situation.generation - 1))
 
     def seeds(self, situation: Situation) -> list[Child]:
+        """Those of the pattern's kind."""
         return kind_of(situation.goal.pattern).seeds(situation)
 
     def pool(self, situation: Situation) -> Pool:
@@ -38,6 +40,7 @@ class Builtin:
         return kind_of(situation.goal.pattern).pool(situation)
 
     def propose(self, situation: Situation, fresh: Callable[[Child], bool], count: int) -> list[Child]:
+        """Bred children, no two alike; fewer than `count`, or none, where breeding finds nothing fresh."""
         if not kind_of(situation.goal.pattern).designed:
             return []  # the published methods are all there is to try
         found: list[Child] = []

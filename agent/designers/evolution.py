@@ -20,8 +20,10 @@ class Evolution(Builtin):
     name = "evolution"
 
     def seeds(self, situation: Situation) -> list[Child]:
+        """A population at random, nothing published."""
         kind = kind_of(situation.goal.pattern)
         return [kind.start(situation) for _ in range(POPULATION)]
 
     def pool(self, situation: Situation) -> Pool:
+        """What controls may use: where structures fall, rates alone."""
         return kind_of(situation.goal.pattern).control_pool(situation)

@@ -22,9 +22,11 @@ class RandomSearch(Builtin):
     name = "random"
 
     def seeds(self, situation: Situation) -> list[Child]:
+        """The builtin designer's, or drawn ones where most of those are this program's own."""
         if not kind_of(situation.goal.pattern).own_seeds:
             return super().seeds(situation)
         return [self.child(situation) for _ in range(POPULATION)]
 
     def child(self, situation: Situation) -> Child:
+        """Drawn anew: no parents."""
         return kind_of(situation.goal.pattern).draw(situation, situation.rng)

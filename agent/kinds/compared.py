@@ -20,27 +20,35 @@ class Compared:
     own_seeds = False
 
     def parent(self, candidate: Candidate, bench: Bench, asked: Pattern) -> Parent:
+        """The recipe as it is: nothing is allocated."""
         return Parent(candidate.id, candidate.recipe)
 
     def seeds(self, situation: Situation) -> list[Child]:
+        """Every published method of the pattern."""
         return [published(situation, name) for name in situation.goal.pattern.references]
 
     def operators(self, pattern: Pattern, pool: Pool) -> Sequence[tuple[Operator, float]]:
+        """None: nothing is bred."""
         return ()
 
     def pool(self, situation: Situation) -> Pool:
+        """The situation's own, of which nothing is used."""
         return situation.pool
 
     def control_pool(self, situation: Situation) -> Pool:
+        """The situation's own, of which nothing is used."""
         return situation.pool
 
     def draw(self, situation: Situation, rng: Random) -> Child:
+        """A published method at random."""
         return rng.choice(self.seeds(situation))
 
     def start(self, situation: Situation) -> Child:
+        """As random search draws it."""
         return self.draw(situation, situation.rng)
 
     def finalists(self, contest: Contest) -> list[Candidate]:
+        """The strongest reference that was measured, and the best."""
         rivals = list(contest.rivals.values())
         strongest = [c for c in contest.ranked if c.recipe in rivals][:1]
         return list({c.id: c for c in (*strongest, *contest.ranked[: contest.count])}.values())

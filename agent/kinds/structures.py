@@ -54,9 +54,11 @@ class Structures:
         return Parent(candidate.id, recipe, rates, layers)
 
     def seeds(self, situation: Situation) -> list[Child]:
+        """Published methods, the same with least squares, and width mixed with depth."""
         return structured_seeds(situation, _asked(situation))
 
     def operators(self, pattern: Pattern, pool: Pool) -> Sequence[tuple[Operator, float]]:
+        """Changes of rates; where width falls and the pool allows it, of metrics too."""
         assert isinstance(pattern, Structured), "the table of kinds says so"
         return (*SHAPES, (mix, 2.0), (mutate_metric, 1.0)) if pattern.width and pool.metrics else SHAPES
 
@@ -72,9 +74,11 @@ class Structures:
         return replace(situation.pool, losses=tuple(losses.tolist()))
 
     def control_pool(self, situation: Situation) -> Pool:
+        """Rates alone, as Self-Pruner evolves them."""
         return RATES_ONLY
 
     def draw(self, situation: Situation, rng: Random) -> Child:
+        """Rates, metric and compensation at random."""
         return drawn(situation, _asked(situation), rng, "random")
 
     def start(self, situation: Situation) -> Child:

@@ -31,6 +31,7 @@ class Weights:
     own_seeds = False
 
     def parent(self, candidate: Candidate, bench: Bench, asked: Pattern) -> Parent:
+        """With the sparsity of every unit, where the pattern allocates."""
         recipe = candidate.recipe
         if not recipe.pattern.allocates:
             return Parent(candidate.id, recipe)
@@ -59,15 +60,19 @@ class Weights:
         return [*found, published(situation, "ria")]
 
     def operators(self, pattern: Pattern, pool: Pool) -> Sequence[tuple[Operator, float]]:
+        """The same for all patterns and pools."""
         return OPERATORS
 
     def pool(self, situation: Situation) -> Pool:
+        """The situation's own."""
         return situation.pool
 
     def control_pool(self, situation: Situation) -> Pool:
+        """The situation's own: the control differs in its start alone."""
         return situation.pool
 
     def draw(self, situation: Situation, rng: Random) -> Child:
+        """A random metric and allocation; OBS for every second one, where what stays may be updated."""
         goal = situation.goal
         metric = simplify(random_tree(METRIC, rng, terminals=situation.pool.metric_terminals), METRIC, "row")
         compensation = situation.pool.compensation and rng.random() < 0.5
@@ -82,6 +87,7 @@ class Weights:
         return Child(recipe, "draw", "drawn at random", (), designer="random")
 
     def start(self, situation: Situation) -> Child:
+        """As random search draws it."""
         return self.draw(situation, situation.rng)
 
     def finalists(self, contest: Contest) -> list[Candidate]:

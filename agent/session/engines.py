@@ -33,6 +33,7 @@ class Engine:
 
     @property
     def gone(self) -> bool:
+        """Whether the process has ended, well or not."""
         return self.process.poll() is not None
 
     @property

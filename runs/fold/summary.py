@@ -99,14 +99,17 @@ class Summary:
 
     @property
     def winner(self) -> Row | None:
+        """The line of the result; None where there is none yet."""
         return next((row for row in self.table if row.role == "result"), None)
 
     @property
     def dense(self) -> Row | None:
+        """The line of the dense model; None where it was not measured."""
         return next((row for row in self.table if row.role == "dense"), None)
 
     @property
     def best_reference(self) -> Row | None:
+        """The line of the reference with the lowest perplexity; None where none was measured."""
         rows = [row for row in self.table if row.role == "reference"]
         return min(rows, key=lambda row: row.perplexity, default=None)
 

@@ -55,12 +55,15 @@ class ThoughtGraph:
     """Design -> earlier design -> rank correlation of their metrics on the probe."""
 
     def leaving(self, name: str, kind: EdgeKind) -> list[Edge]:
+        """Edges of a kind that begin at the node `name`."""
         return [edge for edge in self.edges if edge.source == name and edge.kind == kind]
 
     def reaching(self, name: str, kind: EdgeKind) -> list[Edge]:
+        """Edges of a kind that end at the node `name`."""
         return [edge for edge in self.edges if edge.target == name and edge.kind == kind]
 
     def of_kind(self, kind: NodeKind) -> list[Node]:
+        """Nodes of one kind, in the order of their making."""
         return [node for node in self.nodes.values() if node.kind == kind]
 
 

@@ -13,10 +13,14 @@ class Sized(Protocol):
     """What was measured on the held-out text."""
 
     @property
-    def sparsity(self) -> float: ...
+    def sparsity(self) -> float:
+        """The share that is gone, 0 to 1."""
+        ...
 
     @property
-    def perplexity(self) -> float: ...
+    def perplexity(self) -> float:
+        """Lower is better."""
+        ...
 
 
 S = TypeVar("S", bound=Sized)

@@ -59,6 +59,7 @@ def render_html(found: Summary, graph: ThoughtGraph | None = None, reproduction_
 
 
 def render_markdown(found: Summary, graph: ThoughtGraph | None = None, reproduction_file: Path | None = None) -> str:
+    """The report as Markdown, without plots."""
     return _render("report.md.j2", found, graph, again=_again(reproduction_file))
 
 

@@ -17,6 +17,7 @@ class InProcess:
         self.bench = bench
 
     def measure(self, candidates: Sequence[Candidate], tokens: int) -> Outcomes:
+        """Lazily: each candidate is measured when its outcome is asked for."""
         for candidate in candidates:
             yield try_out(self.bench, candidate, tokens)
 

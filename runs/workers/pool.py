@@ -27,9 +27,13 @@ TRIES = 3
 class Worker(Protocol):
     """A `Worker` somewhere else; its futures raise one of the backend's `deaths` when it is no more."""
 
-    def open(self) -> Future[str]: ...
+    def open(self) -> Future[str]:
+        """Build its bench; the text says why that cannot be done, or is empty."""
+        ...
 
-    def measure(self, candidate: Candidate, tokens: int) -> Future[Outcome | str]: ...
+    def measure(self, candidate: Candidate, tokens: int) -> Future[Outcome | str]:
+        """Measure one candidate; a text in place of an outcome says why the worker cannot go on."""
+        ...
 
     def stop(self) -> None:
         """End it, whatever it is doing; when this returns it is gone or on its way out."""
@@ -76,6 +80,7 @@ class Crew:
         """Workers that died one after the other before they could measure."""
 
     def measure(self, candidates: Sequence[Candidate], tokens: int) -> Outcomes:
+        """Outcomes as they come in: first those that are on disk, then whichever worker is done first."""
         queue: deque[Candidate] = deque()
         for candidate in candidates:
             if (known := self._results.read(candidate.recipe, tokens)) is not None:

@@ -28,6 +28,7 @@ class Processes:
     deaths: tuple[type[Exception], ...] = (BrokenProcessPool,)
 
     def start(self, builder: Builder, results: Results) -> _Process:
+        """A process of its own, which dies with the engine."""
         return _Process(builder, results)
 
     def close(self) -> None:

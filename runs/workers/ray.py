@@ -66,9 +66,11 @@ class Ray:
             raise
 
     def start(self, builder: Builder, results: Results) -> _Actor:
+        """An actor, placed by Ray where there is room."""
         return _Actor(self._ray, self._actor.remote(builder, results))
 
     def close(self) -> None:
+        """Leave Ray; a Ray that was started for this run ends."""
         self._ray.shutdown()
 
 

@@ -31,6 +31,7 @@ class Results:
     folder: Path
 
     def place(self, recipe: Recipe, tokens: int) -> Kept:
+        """The file of one recipe's measurement on so many tokens."""
         return Kept(self.folder, f"{recipe.id}-{tokens}.json")
 
     def read(self, recipe: Recipe, tokens: int) -> Measurement | None:

@@ -104,6 +104,7 @@ def _compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: floa
 
 
 def main() -> int:
+    """The fresh process: folder and request are its arguments, its exit code says whether they agree."""
     try:
         answer(Path(sys.argv[1]), Path(sys.argv[2]))
     except SecateurError as error:

@@ -27,10 +27,12 @@ class Prepared:
 
     @cached_property
     def needs(self) -> frozenset[str]:
+        """Which optional statistics the recipe reads."""
         return needs_of(self.recipe)
 
     @cached_property
     def terminals(self) -> frozenset[str]:
+        """Which terminals its metric uses."""
         return used_terminals(self.metric)
 
     @property

@@ -39,6 +39,7 @@ class Allocation(Frozen):
 
     @property
     def uniform(self) -> bool:
+        """Whether every unit gives the same share."""
         return self.expression == "uniform" or (self.vector is None and self.width == 0.0)
 
     def __str__(self) -> str:

@@ -173,6 +173,7 @@ class Unstructured(Pattern):
 
     @property
     def option(self) -> str:
+        """The row, which is what weights compete in by default, is left out."""
         return "unstructured" if self.group == "row" else f"unstructured/{self.group}"
 
     @property
@@ -185,6 +186,7 @@ class Unstructured(Pattern):
 
     @classmethod
     def parse(cls, text: str) -> Unstructured | None:
+        """`unstructured`, alone or with `/row`, `/matrix` or `/block`."""
         kind, _, group = text.partition("/")
         fits = kind == "unstructured" and group in ("", "row", "matrix", "block")
         return cls.model_validate({"group": group or "row"}) if fits else None
@@ -193,6 +195,7 @@ class Unstructured(Pattern):
         return Unstructured(group=group)
 
     def adopted(self, asked: Pattern) -> Pattern | None:
+        """The pattern that is asked for, wherever a metric of weights says what falls."""
         return asked if asked.language is METRIC else None
 
     def __str__(self) -> str:
@@ -222,14 +225,17 @@ class NM(Pattern):
 
     @property
     def prescribed(self) -> float:
+        """The share that is not kept: 0.5 for 2:4."""
         return 1 - self.n / self.m
 
     @property
     def features(self) -> tuple[str, float, float]:
+        """The share that stays, and the length of a group on a logarithmic scale (32 is 1)."""
         return self.kind, self.n / self.m, math.log2(self.m) / 5
 
     @classmethod
     def parse(cls, text: str) -> NM | None:
+        """`N:M` in digits; UsageError unless 1 <= N < M <= 1024."""
         match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", text)
         if match is None:
             return None
@@ -277,6 +283,7 @@ class Structured(Pattern):
 
     @property
     def depth(self) -> bool:
+        """Whether whole attentions, MLPs or blocks may fall."""
         return self.kind != "width"
 
     @property
@@ -285,6 +292,7 @@ class Structured(Pattern):
 
     @property
     def references(self) -> tuple[str, ...]:
+        """Wanda-sp and FLAP for width, ShortGPT for depth."""
         return (*(("wanda_sp", "flap") if self.width else ()), *(("shortgpt",) if self.depth else ()))
 
     @property
@@ -297,11 +305,13 @@ class Structured(Pattern):
 
     @classmethod
     def parse(cls, text: str) -> Structured | None:
+        """`width`, `depth` or `width+depth`, alone or with `/uniform` or `/free`."""
         kind, _, shapes = text.partition("/")
         fits = kind in _kinds(cls) and shapes in ("", "uniform", "free")
         return cls.model_validate({"kind": kind, "shapes": shapes or "uniform"}) if fits else None
 
     def adopted(self, asked: Pattern) -> Pattern | None:
+        """With the multiple and the request of other structures, where such are asked for."""
         if isinstance(asked, Structured):
             return self.model_copy(update={"multiple": asked.multiple, "request": asked.request})
         return super().adopted(asked)
@@ -338,6 +348,7 @@ class Experts(Pattern):
         return ("frequency", "reap")
 
     def adopted(self, asked: Pattern) -> Pattern | None:
+        """Itself where experts, or the default pattern, are asked for."""
         return self if asked in (self, Unstructured()) else None
 
 

@@ -108,6 +108,7 @@ class Recipe(Frozen):
 
     @property
     def id(self) -> str:
+        """Twelve hexadecimal digits; recipes with equal fields have equal ids."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
 
     @property
@@ -117,6 +118,7 @@ class Recipe(Frozen):
         return text
 
     def save(self, path: Path) -> None:
+        """Write it as YAML; OSError where that cannot be done."""
         path.write_text(self.yaml, encoding="utf-8")
 
     @classmethod

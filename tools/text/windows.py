@@ -51,16 +51,24 @@ class Reads(Protocol):
     """What text is cut for: an opened model, or as much of one as is known without its weights."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """How messages call the model."""
+        ...
 
     @property
-    def folder(self) -> Path: ...
+    def folder(self) -> Path:
+        """Where its files are."""
+        ...
 
     @property
-    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """What turns text into ids."""
+        ...
 
     @property
-    def config(self) -> PreTrainedConfig: ...
+    def config(self) -> PreTrainedConfig:
+        """What says how long a context may be, and which token begins a text."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ class SecateurApp(Face):
         return self._lobby if self.attached is None else self.attached.view
 
     def compose(self) -> ComposeResult:
+        """From top to bottom: status, talk beside the panes, the prompt, the keys."""
         yield self._status
         with Horizontal(id="body", classes="idle"):
             with Vertical(id="talk"):
@@ -104,6 +105,7 @@ class SecateurApp(Face):
         yield Footer(compact=True)
 
     async def on_mount(self) -> None:
+        """Show the first screen at once; what is slow to load comes after it."""
         self.register_theme(HIGH_CONTRAST)
         self.theme = "textual-dark"
         self._status.show(None, "● ready")
@@ -373,9 +375,11 @@ class SecateurApp(Face):
         self.notify("Ctrl+C again leaves" + ("; the run goes on" if going else ""), timeout=TWICE)
 
     def action_slash(self, name: str) -> None:
+        """A key that stands for a slash command."""
         self.slash.do(NAMED[name])
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Textual's own, and the slash commands that need no argument."""
         yield from super().get_system_commands(screen)
         for command in COMMANDS:
             if not command.takes or command.takes.startswith("["):

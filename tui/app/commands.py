@@ -15,6 +15,7 @@ class Command:
 
     @property
     def usage(self) -> str:
+        """As a person types it: `/resume [RUN]`."""
         return f"/{self.name} {self.takes}".rstrip()
 
 

@@ -39,12 +39,14 @@ class Reading(ModalScreen[None]):
         self._title, self._text, self._copied = title, text, copied
 
     def compose(self) -> ComposeResult:
+        """A box that scrolls; its frame says what the keys do."""
         with VerticalScroll() as box:
             box.border_title = Content(self._title)
             box.border_subtitle = "Esc closes, c copies"
             yield Static(self._text, markup=False)
 
     def action_copy(self) -> None:
+        """The text, or what was given to be copied in its place."""
         self.app.copy_to_clipboard(self._copied or str(self._text))
         self.app.notify("copied", timeout=2)
 
@@ -69,6 +71,7 @@ class Confirm(ModalScreen[bool]):
         self._question = question
 
     def compose(self) -> ComposeResult:
+        """The question, and No before Yes."""
         with VerticalScroll():
             yield Static(self._question, markup=False)
             with Horizontal():
@@ -80,6 +83,7 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, yes: bool) -> None:
+        """Close, and tell who asked."""
         self.dismiss(yes)
 
 

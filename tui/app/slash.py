@@ -66,10 +66,12 @@ class SlashCommands:
         return self._app.attached.run
 
     def command_pause(self) -> None:
+        """Asks the engine of this run to stop where it is; SecateurError where none works."""
         pause(self._named(None))
         self._app.tell("note", "pausing after what is running now")
 
     def command_resume(self, name: str | None = None) -> None:
+        """Starts an engine unless one works on the run or the run is finished; shows the run in any case."""
         run = self._named(name)
         if run.status() is Status.FINISHED:
             self._app.attach(run)
@@ -80,12 +82,15 @@ class SlashCommands:
             self._app.attach(run)
 
     def command_open(self, name: str) -> None:
+        """Shows a run, with what can be said to it."""
         self._app.attach(self._named(name))
 
     def command_watch(self, name: str) -> None:
+        """Shows a run that nothing said here shall reach."""
         self._app.attach(self._named(name), watching=True)
 
     def command_stop(self) -> None:
+        """The engine concludes with the best so far; SecateurError where none works."""
         run = self._named(None)
         if run.engine is None:
             raise SecateurError(f"nobody works on run {run.id} now")
@@ -93,27 +98,34 @@ class SlashCommands:
         self._app.tell("note", "it ends after this step and concludes with the best so far")
 
     def command_new(self) -> None:
+        """Leaves the run for the first screen; its engine goes on."""
         self._app.run_worker(self._app.leave_run())
 
     def _pane(self, kind: str) -> None:
         self._app.action_pane(1 + ORDER.index(kind))
 
     def command_candidates(self) -> None:
+        """Shows that pane."""
         self._pane("candidates")
 
     def command_layers(self) -> None:
+        """Shows that pane."""
         self._pane("layers")
 
     def command_thoughts(self) -> None:
+        """Shows that pane."""
         self._pane("thoughts")
 
     def command_progress(self) -> None:
+        """Shows that pane."""
         self._pane("progress")
 
     def command_runs(self) -> None:
+        """Shows that pane."""
         self._pane("runs")
 
     def command_memory(self, *words: str) -> None:
+        """Shows that pane, with words already searched for where some are given."""
         from textual.widgets import Input
 
         self._pane("memory")
@@ -121,9 +133,11 @@ class SlashCommands:
             self._app.pane.query_one(Input).value = " ".join(words)
 
     def command_show(self, name: str) -> None:
+        """Opens a candidate of this run over everything."""
         self._app.show_candidate(name)
 
     def command_compare(self, *names: str) -> None:
+        """Reads the runs in a thread; UsageError for fewer than two."""
         if len(names) < 2:
             raise UsageError("compare needs at least two runs; /runs marks them with space")
         runs = [self._named(name) for name in names]
@@ -137,6 +151,7 @@ class SlashCommands:
         self._app.call_from_thread(self._app.push_screen, Reading("runs side by side", text))
 
     def command_report(self) -> None:
+        """Written in a thread, then opened in a browser where there is one."""
         run = self._named(None)
         self._app.run_worker(lambda: self._report(run), thread=True)
 
@@ -154,9 +169,11 @@ class SlashCommands:
         self._app.call_from_thread(self._app.tell, "note", f"report: {run.report_html}{more}")
 
     def command_export(self, folder: str) -> None:
+        """Said to the conversation, which copies the pruned model."""
         self._app.ask(f"/export {folder}", lambda talk: talk.export(folder))
 
     def command_copy(self, *what: str) -> None:
+        """The leader's formula, or what is named; UsageError for a candidate that is not of this run."""
         names = [word for word in what if word != "recipe"] or [self._app.view.leader or ""]
         candidate = self._app.view.history.candidates.get(names[0])
         if candidate is None:
@@ -166,6 +183,7 @@ class SlashCommands:
         self._app.notify(f"copied {'the recipe' if 'recipe' in what else 'the formula'} of {candidate.id}", timeout=3)
 
     def command_remove(self, name: str) -> None:
+        """Asks first, as nothing brings the run back."""
         run = self._named(name)
         size = sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
         question = f"Delete run {run.id} ({run.goal}) with everything in it, {size / 2**20:,.0f} MiB?"
@@ -185,6 +203,7 @@ class SlashCommands:
         self._app.push_screen(Confirm(question), answered)
 
     def command_theme(self, name: str | None = None) -> None:
+        """Without a name Textual's list opens; UsageError for a name that is not in it."""
         if name is None:
             self._app.action_change_theme()
         elif name not in self._app.available_themes:
@@ -193,6 +212,7 @@ class SlashCommands:
             self._app.theme = name
 
     def command_screenshot(self, file: str | None = None) -> None:
+        """An SVG where the person says, or in the working directory under the time of day."""
         place = expanded(file or f"secateur-{datetime.now():%Y%m%d-%H%M%S}.svg").resolve()
         try:
             place.write_text(self._app.export_screenshot(), encoding="utf-8")
@@ -201,6 +221,7 @@ class SlashCommands:
         self._app.notify(f"saved {place}", timeout=4, markup=False)
 
     def command_help(self) -> None:
+        """What can be said, keys and commands, as a text over everything."""
         from agent.session.talk.conversation import HELP
 
         width = max(len(c.usage) for c in COMMANDS)
@@ -208,4 +229,5 @@ class SlashCommands:
         self._app.push_screen(Reading("help", f"{HELP}\n\n{KEYS}\nCommands\n{commands}"))
 
     def command_quit(self) -> None:
+        """Closes the app; engines are processes of their own and go on."""
         self._app.exit()

@@ -107,14 +107,17 @@ class RunView:
 
     @property
     def run(self) -> str:
+        """Its id; empty while nothing has happened."""
         return self.history.run
 
     @property
     def state(self) -> str:
+        """`new`, `working`, `interrupted`, `finished` or `failed`."""
         return self.history.state
 
     @property
     def spent(self) -> Spent:
+        """Time, candidates, tokens and money so far."""
         return self.history.ledger.spent
 
     @property
@@ -134,6 +137,7 @@ class RunView:
 
     @property
     def generation(self) -> int:
+        """The generation that is worked on: one after the last that was selected from."""
         return max(self.history.selected, default=-1) + 1
 
     @property

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Intent(BaseModel):
+    """One thing that a person can mean; fields that are not known are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

@@ -185,12 +185,14 @@ class Answering:
         return self._speaker
 
     def answer(self, kind: str, requests: Requests) -> dict[str, list[Any]]:
+        """Answers by task, in the order of the requests; the model is opened only if some are missing."""
         records = {name: self.folder.record(kind, of) for name, of in requests.items()}
         if not all(record.complete for record in records.values()):
             records = self._complete(kind, requests)
         return {name: record.answers for name, record in records.items()}
 
     def chat(self, messages: list[dict[str, str]], opens: bool) -> str:
+        """Messages in the model's chat template; `opens` adds the beginning of an answer."""
         return self.speaker.chat(messages, opens)
 
     def _complete(self, kind: str, requests: Requests) -> dict[str, Record]:

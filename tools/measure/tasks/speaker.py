@@ -53,6 +53,7 @@ class Speaker:
 
     @property
     def model(self) -> Model:
+        """The model that answers."""
         return self._model
 
     def tokens(self, kind: str, request: Sequence[Any]) -> int:

@@ -17,6 +17,7 @@ class NoAttention(torch.nn.Module):
         self.layer_idx = layer_idx
 
     def forward(self, hidden_states: torch.Tensor, **given: Any) -> tuple[torch.Tensor, None]:
+        """Zeros of the shape of `hidden_states`, and no attention weights."""
         # Its name is another from version to version of transformers, and from family to family.
         names = ("cache", "past_key_values", "layer_past")
         cache = next((given[name] for name in names if given.get(name) is not None), None)
@@ -32,6 +33,7 @@ class NoMLP(torch.nn.Module):
     """Stands where a block has no MLP: adds nothing."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Zeros of the shape of `hidden_states`."""
         return torch.zeros_like(hidden_states)
 
 

@@ -60,6 +60,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> torch.Tensor
 
 
 def new_model(end: int) -> LlamaForCausalLM:
+    """An untrained Llama whose norms' gains are log-normal; `end` is the id of the end token."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -83,6 +84,7 @@ def new_model(end: int) -> LlamaForCausalLM:
 
 @torch.no_grad()
 def perplexity(model: Any, ids: torch.Tensor, windows: int = 32) -> float:
+    """Over the first windows of a row of ids (n,)."""
     rows = ids[: windows * LENGTH].view(windows, LENGTH)
     losses = [model(input_ids=row[None], labels=row[None]).loss.item() for row in rows]
     return math.exp(sum(losses) / len(losses))
@@ -113,6 +115,7 @@ def train(model: Any, ids: torch.Tensor, steps: int, tokens: int, peak: float) -
 
 
 def main() -> None:
+    """Train, measure and save as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in a step")

@@ -38,19 +38,24 @@ class Fewer:
     """Indices of those that stay, by mixture."""
 
     def gone(self) -> dict[str, float]:
+        """By mixture, from the parameters that are left."""
         return self.experts.shares()
 
     def share(self) -> float:
+        """The mean over mixtures, which are all of one size."""
         shares = self.gone()  # mixtures are all of one size
         return sum(shares.values()) / len(shares)
 
     def result(self) -> Model:
+        """The resident model itself: it is smaller already."""
         return self.model
 
     def undo(self) -> None:
+        """Put all experts back."""
         self.experts.restore()
 
     def again(self) -> None:
+        """Keep only the chosen experts again."""
         self.experts.keep(self.kept)
 
 
@@ -58,6 +63,7 @@ class Experts:
     """The way of `experts`."""
 
     def reached(self, model: Model) -> int:
+        """All weights of routers and experts."""
         paths = [path for of in mixtures_of(model) for path in (of.router, of.experts)]
         return sum(p.numel() for path in paths for p in model.network.get_submodule(path).parameters())
 
@@ -66,9 +72,11 @@ class Experts:
         _staying(model, mixtures_of(model)[0].units, sparsity)
 
     def propagates(self, recipe: Recipe) -> bool:
+        """Never: experts are chosen by the dense model's routing."""
         return False
 
     def prepare(self, held: Resident, recipe: Recipe) -> Chosen:
+        """As many experts stay in every mixture, a whole number: the share is that number's, not the recipe's."""
         routing = held.statistics.routing
         units = next(iter(routing.values())).shape[1]  # the model may hold fewer of them now
         stay = _staying(held.model, units, recipe.sparsity)
@@ -89,6 +97,7 @@ class Experts:
         return made
 
     def final_form(self, held: Resident, ready: Chosen, progress: Progress | None) -> Fewer:
+        """The search form: nothing is gained block after block."""
         return self.search_form(held, ready)
 
 

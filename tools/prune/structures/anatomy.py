@@ -50,10 +50,12 @@ class Layer:
 
     @property
     def name(self) -> str:
+        """`3.mlp` for example."""
         return f"{self.block}.{self.sublayer}"
 
     @property
     def size(self) -> int:
+        """Its prunable weights."""
         return self.units * self.cost
 
     @property

@@ -33,6 +33,7 @@ class Layout:
 
     @property
     def sizes(self) -> list[int]:
+        """Units that stay, layer by layer; 0 where the whole layer falls."""
         return [len(kept) for kept in self.kept]
 
 

@@ -19,4 +19,5 @@ class Cut(Prepared):
 
     @property
     def of_this_machine(self) -> str:
+        """The sizes, where they were fitted to times that this machine measured."""
         return "" if self.recipe.pattern.timed is None else str(self.sizes)

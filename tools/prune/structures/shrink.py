@@ -39,6 +39,7 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Head groups and neurons."""
         return self.attention, self.mlp
 
 

@@ -39,12 +39,15 @@ class Smaller:
     layout: Layout
 
     def gone(self) -> dict[str, float]:
+        """By projection: what lies in structures that fall and is really zero."""
         return fallen(self.model, self.layout)
 
     def share(self) -> float:
+        """Over all prunable weights."""
         return overall(self.model, self.gone())
 
     def result(self) -> Model:
+        """A smaller model, on the CPU; what stays may share the memory of the resident one."""
         return shrink(self.model, self.layout)
 
     def undo(self) -> None:
@@ -58,15 +61,18 @@ class Structures:
     """The way of `width`, `depth` and `width+depth`."""
 
     def reached(self, model: Model) -> int:
+        """All prunable weights."""
         return model.architecture.size
 
     def require(self, model: Model, sparsity: float) -> None:
         """What a family can lose, preparing says: it depends on the recipe."""
 
     def propagates(self, recipe: Recipe) -> bool:
+        """Where the recipe reads inputs or compensates."""
         return reads_inputs(recipe)
 
     def prepare(self, held: Resident, recipe: Recipe) -> Cut:
+        """Fit the sizes of layers to the weights, or to the time of a request, that may stay."""
         pattern, layers, metric = _pattern(recipe), held.anatomy, parse(recipe.metric, recipe.language)
         if recipe.compensation.kind == "bias":
             require_biases(held.model, layers)
@@ -94,9 +100,11 @@ class Structures:
         return torch.cat(found)
 
     def search_form(self, held: Resident, ready: Cut) -> Smaller:
+        """Zeros and compensation of every layer, from the dense model's statistics."""
         return Smaller(held.model, from_statistics(held.model, held.dense, held.statistics, ready))
 
     def final_form(self, held: Resident, ready: Cut, progress: Progress | None) -> Smaller:
+        """Block after block, each on what the smaller ones before it put out."""
         layout = propagated(held.model, held.calibration, held.statistics, ready, progress=progress)
         return Smaller(held.model, layout)
 

@@ -37,12 +37,15 @@ class Zeros:
     model: Model
 
     def gone(self) -> dict[str, float]:
+        """Exact zeros, by projection."""
         return sparsities(self.model)
 
     def share(self) -> float:
+        """Exact zeros over all prunable weights."""
         return overall(self.model, self.gone())
 
     def result(self) -> Model:
+        """The resident model: zeros leave it as large as it was."""
         return self.model
 
     def undo(self) -> None:
@@ -56,15 +59,18 @@ class Weights:
     """The way of `unstructured` and `n:m`."""
 
     def reached(self, model: Model) -> int:
+        """All prunable weights."""
         return model.architecture.size
 
     def require(self, model: Model, sparsity: float) -> None:
         """Weights can always fall."""
 
     def propagates(self, recipe: Recipe) -> bool:
+        """Where the recipe reads inputs or compensates."""
         return reads_inputs(recipe)
 
     def prepare(self, held: Resident, recipe: Recipe) -> Prepared:
+        """Rates by the allocation; with N:M one for all, and rows must be whole groups (else SecateurError)."""
         architecture, pattern = held.model.architecture, recipe.pattern
         if isinstance(pattern, NM):
             _require_groups(held.model, pattern)
@@ -76,14 +82,17 @@ class Weights:
         return Prepared(recipe, parse(recipe.metric, recipe.language), rates, overall(held.model, rates))
 
     def probe(self, held: Resident, ready: Prepared) -> torch.Tensor:
+        """Of a few rows of a few matrices over the whole depth."""
         ranks = ranks_within(held, ready.metric, ready.recipe.pattern.comparison)
         return torch.cat([values.flatten() for values in ranks.values()])
 
     def search_form(self, held: Resident, ready: Prepared) -> Zeros:
+        """Masks and updates of every projection, from the dense model's statistics."""
         from_statistics(held.model, held.dense, held.statistics, ready)
         return Zeros(held.model)
 
     def final_form(self, held: Resident, ready: Prepared, progress: Progress | None) -> Zeros:
+        """Block after block, each on what the pruned ones before it put out."""
         propagated(held.model, held.calibration, held.statistics, ready, progress=progress)
         return Zeros(held.model)
 

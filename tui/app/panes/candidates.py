@@ -41,6 +41,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
+        """What the table says in each of `COLUMNS`; the leader has a star."""
         recipe = self.recipe
         return (
             f"{'★' if self.leads else ' '} {self.name}",
@@ -123,14 +124,17 @@ class CandidatesPane(Pane):
         """Points of the curve."""
 
     def compose(self) -> ComposeResult:
+        """The table, how it is sorted, the curve of the best."""
         yield DataTable(cursor_type="row", zebra_stripes=True, fixed_columns=1)
         yield Static(id="caption", markup=False)
         yield Sparkline([], summary_function=min, id="curve")
 
     def on_mount(self) -> None:
+        """Columns are there before the first row."""
         self.query_one(DataTable).add_columns(*COLUMNS)
 
     def show(self, view: RunView) -> None:
+        """Rows are written anew only where one of them changed."""
         found = sorted(rows(view), key=lambda row: row.key(self._column))
         if found != self._rows:
             self._fill(found)
@@ -160,6 +164,7 @@ class CandidatesPane(Pane):
             table.move_cursor(row=names.index(at), scroll=False)
 
     def action_sort(self) -> None:
+        """Sort by the next column that can be sorted by."""
         self._sort_by((self._column + 1) % SORTABLE)
 
     @on(DataTable.HeaderSelected)

@@ -32,6 +32,7 @@ class Heading(Static):
         """The person clicked on the heading."""
 
     def on_click(self, event: Click) -> None:
+        """Say `Clicked`; the pane hears it."""
         event.stop()
         self.post_message(self.Clicked())
 
@@ -66,12 +67,14 @@ class LayersPane(Pane):
         self._drawn: object = None
 
     def compose(self) -> ComposeResult:
+        """The candidate, a row for each block, and the block under the cursor in full."""
         yield Static(id="candidate", markup=False)
         yield Heading(markup=False)
         yield OptionList(markup=False)
         yield Static(id="block", markup=False)
 
     def show(self, view: RunView) -> None:
+        """Drawn anew only where something differs."""
         self._view = view
         self._draw()
 
@@ -81,6 +84,7 @@ class LayersPane(Pane):
         self._draw()
 
     def on_resize(self) -> None:
+        """Bars are as long as the pane is wide."""
         self._draw()
 
     @on(Heading.Clicked)

@@ -55,6 +55,7 @@ class MemoryPane(Pane):
         self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:
+        """The words, how many were found, the table, the recipe under the cursor."""
         yield Input(placeholder="words", compact=True)
         yield Static(id="said", markup=False)
         table: DataTable[Text] = DataTable(cursor_type="row", zebra_stripes=True)
@@ -62,6 +63,7 @@ class MemoryPane(Pane):
         yield Static(id="recipe", markup=False)
 
     def on_resize(self) -> None:
+        """A narrow pane shows fewer columns."""
         self._fill()
 
     def show(self, view: RunView) -> None:

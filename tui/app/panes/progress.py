@@ -62,6 +62,7 @@ class ProgressPane(Pane):
         self._plotted: object = None
 
     def compose(self) -> ComposeResult:
+        """In the order of importance: the last are left out first."""
         yield Static(id="stage", markup=False)
         yield Static(id="spent", markup=False)
         yield Static(id="best", markup=False)
@@ -70,6 +71,7 @@ class ProgressPane(Pane):
         yield Static(id="legend", markup=False)
 
     def show(self, view: RunView) -> None:
+        """Draw the run as it is now; the plot only where its points changed."""
         self._view = view
         self._draw()
 
@@ -79,6 +81,7 @@ class ProgressPane(Pane):
         self._draw()
 
     def on_resize(self) -> None:
+        """What fits depends on the height, lines on the width."""
         self._draw()
 
     def _draw(self) -> None:

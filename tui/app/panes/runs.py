@@ -73,13 +73,16 @@ class RunsPane(Pane):
         self._shown: tuple[list[Known], set[str]] | None = None
 
     def compose(self) -> ComposeResult:
+        """The table, and what its keys do."""
         yield DataTable(cursor_type="row", zebra_stripes=True)
         yield Static("Enter opens, r resumes, space marks, c compares what is marked, Delete removes", id="told")
 
     def on_mount(self) -> None:
+        """Columns are there before the first row."""
         self.query_one(DataTable).add_columns("", "run", "when", "status", "dense", "result", "read", "goal")
 
     def show(self, view: RunView) -> None:
+        """Look at all runs again, in a thread; the one that is shown is not asked."""
         self._read()
 
     @work(thread=True, exclusive=True)
@@ -124,13 +127,16 @@ class RunsPane(Pane):
         self.post_message(Wanted("open", [str(event.row_key.value)]))
 
     def action_ask(self, command: str) -> None:
+        """Ask the app for a command on the run under the cursor."""
         if (at := self._at) is not None:
             self.post_message(Wanted(command, [at]))
 
     def action_mark(self) -> None:
+        """Mark the run under the cursor, or take its mark away."""
         if (at := self._at) is not None:
             self._marked ^= {at}
             self._read()
 
     def action_compare(self) -> None:
+        """Ask the app to compare what is marked."""
         self.post_message(Wanted("compare", sorted(self._marked)))

@@ -43,6 +43,7 @@ class ThoughtsPane(Pane):
         """Columns that the labels were last fitted to."""
 
     def compose(self) -> ComposeResult:
+        """The tree, and below it the whole of what is under the cursor."""
         yield Static("No thoughts yet: they come when the designer looks at the model's statistics.", id="missing")
         tree: Tree[Line] = Tree("thoughts")
         tree.show_root = False
@@ -52,16 +53,19 @@ class ThoughtsPane(Pane):
         yield Static(id="whole", markup=False)
 
     def show(self, view: RunView) -> None:
+        """The outline is made anew only where something was thought or measured."""
         if (counted := _count(view)) != self._counted:
             self._counted = counted
             self._lines = outline(thought_graph(view.history))
             self._draw()
 
     def on_resize(self) -> None:
+        """Labels are cut to the width of the pane."""
         self._draw()
 
     @property
     def tree_of_thoughts(self) -> Tree[Line]:
+        """The widget; each of its nodes holds a line of the outline."""
         return self.query_one(Tree)
 
     def _draw(self) -> None:

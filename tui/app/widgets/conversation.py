@@ -127,6 +127,7 @@ class Conversation(VerticalScroll):
 
     @property
     def at_end(self) -> bool:
+        """Whether the newest entries are in sight, give or take two rows."""
         return self.scroll_offset.y >= self.max_scroll_y - 2
 
     def _count(self, fresh: int) -> None:
@@ -134,11 +135,13 @@ class Conversation(VerticalScroll):
         self.post_message(self.Unread(self._unread))
 
     def watch_scroll_y(self, old: float, new: float) -> None:
+        """Who comes to the end has read everything."""
         super().watch_scroll_y(old, new)
         if self._unread and self.at_end:
             self._count(0)
 
     def action_follow(self) -> None:
+        """Go to the end and stay there, without a cursor."""
         self._point(None)
         self.anchor()
         self.scroll_end(animate=False)
@@ -194,6 +197,7 @@ class Conversation(VerticalScroll):
             await self.action_earlier()
 
     def action_copy(self) -> None:
+        """The entry under the cursor, to the clipboard."""
         if self._cursor in self._widgets:
             self.app.copy_to_clipboard(self._widgets[self._cursor].copied)
             self.notify("copied", timeout=2, markup=False)

@@ -46,6 +46,7 @@ class Line(Static):
         self._drawn: Content | None = None
 
     def on_resize(self) -> None:
+        """Lines are wrapped here, so another width means another text."""
         if self._view is not None and self._width != self.size.width:
             self.call_after_refresh(self.show, self._view)  # the height of this layout is already decided
 
@@ -170,12 +171,14 @@ class Said(Vertical):
         self._markdown = Markdown()
 
     def compose(self) -> ComposeResult:
+        """Reasoning, finished Markdown, and the paragraph that still grows."""
         yield self._reasoning
         yield self._markdown
         yield self._tail
 
     @property
     def copied(self) -> str:
+        """Its answer; its reasoning where there is no answer."""
         return self.entry.text or self.entry.thinking
 
     async def show(self, view: RunView) -> None:

@@ -33,15 +33,18 @@ class PromptLine(Input):
         self._place = 0
 
     def remember(self, text: str) -> None:
+        """Put a line last among those that the arrows bring back, once."""
         self.said = [line for line in self.said if line != text] + [text]
         self._place = len(self.said)
 
     def action_before(self, step: int) -> None:
+        """Go `step` lines on in what was said; after the newest comes an empty line."""
         self._place = min(max(self._place + step, 0), len(self.said))
         self.value = self.said[self._place] if self._place < len(self.said) else ""
         self.cursor_position = len(self.value)
 
     def action_complete(self) -> None:
+        """The first command that fits; where nothing does, Tab goes to the next widget."""
         found = matching(self.value)
         if not found or " " in self.value:
             self.screen.focus_next()
@@ -70,6 +73,7 @@ class Prompt(Vertical):
             self.text = text
 
     def compose(self) -> ComposeResult:
+        """Hints above, the line below."""
         yield Static(id="hints")
         with Horizontal():
             yield Static("›", id="sign")
@@ -77,6 +81,7 @@ class Prompt(Vertical):
 
     @property
     def line(self) -> PromptLine:
+        """What the person types in."""
         return self.query_one(PromptLine)
 
     def offer(self, text: str) -> None:

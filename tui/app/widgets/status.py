@@ -28,6 +28,7 @@ class StatusLine(Static):
     _note: str = ""
 
     def on_resize(self) -> None:
+        """Another width holds other parts."""
         self._draw()
 
     def _draw(self) -> None:
