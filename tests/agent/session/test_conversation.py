@@ -14,6 +14,7 @@ from agent.session.settings import load
 from agent.session.start import carry_out, start
 from agent.session.talk.conversation import Talk
 from runs.events import Replied, RunFinished, RunStarted, Said
+from runs.fold.history import History
 from runs.run import Run, Status, list_runs
 from tui.text.comparison import comparison
 
@@ -67,7 +68,7 @@ def test_where_nobody_listens_the_answer_says_so(tmp_path: Path) -> None:
     talk = Talk(found, carry)
     assert "Designer builtin goes by measurements alone" in talk.say_beside(run, "spare the first block")
     assert "It ends after this step" in talk.say_beside(run, "stop")
-    heard = run.unheard([])
+    heard = run.unheard(History())
     assert [said.text for said in heard] == ["spare the first block", "stop"]
     own = load(tmp_path / "home", {**SMALL, "designer": "self"})
     run = start(own, build(own, "tiny", Wish(sparsity=0.5)))
