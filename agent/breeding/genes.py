@@ -227,7 +227,7 @@ OPERATORS: Sequence[tuple[Operator, float]] = (
 
 
 def breed(
-    parent: Parent, other: Parent, pool: Pool, rng: Random, operators: Sequence[tuple[Operator, float]] = OPERATORS
+    parent: Parent, other: Parent, pool: Pool, rng: Random, operators: Sequence[tuple[Operator, float]]
 ) -> Child | None:
     """One child by an operator drawn by weight."""
     operator = rng.choices([o for o, _ in operators], [weight for _, weight in operators])[0]

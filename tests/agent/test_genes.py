@@ -34,7 +34,7 @@ SECOND = parent("c-2", "sqr(W) / D", Allocation(expression="-depth", width=0.05,
 @given(st.integers(0, 10**6))
 @settings(max_examples=150, deadline=None)
 def test_children_keep_the_goal_and_can_be_parsed(seed: int) -> None:
-    child = breed(FIRST, SECOND, POOL, Random(seed))
+    child = breed(FIRST, SECOND, POOL, Random(seed), OPERATORS)
     if child is None:
         return
     recipe = child.recipe
@@ -52,7 +52,7 @@ def test_every_operator_makes_children(operator: Operator) -> None:
 
 
 def test_the_same_seed_makes_the_same_child() -> None:
-    assert breed(FIRST, SECOND, POOL, Random(3)) == breed(FIRST, SECOND, POOL, Random(3))
+    assert breed(FIRST, SECOND, POOL, Random(3), OPERATORS) == breed(FIRST, SECOND, POOL, Random(3), OPERATORS)
 
 
 def test_nudged_rates_keep_their_sum() -> None:
@@ -72,7 +72,7 @@ def test_an_n_m_goal_never_gets_an_allocation() -> None:
     two_four = Parent("c-1", Recipe(sparsity=0.5, metric="W * X", pattern=NM(n=2, m=4)))
     other = Parent("c-2", Recipe(sparsity=0.5, metric="W", pattern=NM(n=2, m=4)))
     for seed in range(200):
-        child = breed(two_four, other, POOL, Random(seed))
+        child = breed(two_four, other, POOL, Random(seed), OPERATORS)
         assert child is None or (child.recipe.allocation.uniform and child.recipe.pattern == NM(n=2, m=4))
 
 

@@ -20,7 +20,7 @@ from agent.designers.evolution import Evolution
 from agent.designers.random import RandomSearch
 from agent.engine import work
 from agent.kinds import parent_of
-from agent.kinds.structures import allows, drawn, structured_seeds
+from agent.kinds.structures import KIND, allows, drawn, structured_seeds
 from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
@@ -68,7 +68,7 @@ def mean(rates: tuple[float, ...]) -> float:
 @settings(max_examples=60, deadline=None)
 def test_children_keep_pattern_and_sparsity(pattern: Structured, seed: int) -> None:
     first, second = pair(pattern)
-    child = breed(first, second, POOL, Random(seed))
+    child = breed(first, second, POOL, Random(seed), KIND.operators(pattern, POOL))
     if child is None:
         return
     recipe = child.recipe
@@ -85,7 +85,11 @@ def test_what_is_fitted_anew_stays_so_and_metrics_travel_with_it() -> None:
     first, second = pair(pattern)
     fitted = {"compensation": Compensation(kind="least_squares"), "metric": "W * X_var"}
     first = replace(first, recipe=first.recipe.model_copy(update=fitted))
-    children = [child for seed in range(300) if (child := breed(first, second, POOL, Random(seed))) is not None]
+    children = [
+        child
+        for seed in range(300)
+        if (child := breed(first, second, POOL, Random(seed), KIND.operators(pattern, POOL))) is not None
+    ]
     assert {child.recipe.compensation.kind for child in children} == {"least_squares"}
     crossed = [child.recipe for child in children if child.operator == "cross recipes"]
     assert crossed

@@ -26,6 +26,7 @@ from tools.model.mixtures import mixtures_of
 from tools.model.sparsity import sparsities
 from tools.prune.bench import Bench
 from tools.prune.experts.mixtures import choose, staying
+from tools.prune.experts.way import Fewer
 from tools.prune.structures.anatomy import layers_of
 from tools.recipe import Allocation, Compensation, Experts, Recipe, Structured
 from tools.recipe.methods import METHODS, method
@@ -157,16 +158,17 @@ def test_a_recipe_is_measured_and_what_is_measured_is_the_model_without_the_expe
     bench.restore()
     bench.finish(recipe)
     kept = bench.snapshot()
-    assert kept.experts is not None
+    assert isinstance(kept.made, Fewer)
+    stay = kept.made.kept
     small = said(model.network)
     twin = mixture(model.name)
-    plainly_without(twin.network, BLOCKS[model.name], dict(kept.experts))
+    plainly_without(twin.network, BLOCKS[model.name], dict(stay))
     torch.testing.assert_close(small, said(twin.network), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(small, dense)
     for of in mixtures_of(model):
         assert of.units == 3
         router = model.network.get_submodule(of.router).weight
-        assert torch.equal(router, before[f"{of.router}.weight"][kept.experts[of.experts]])
+        assert torch.equal(router, before[f"{of.router}.weight"][stay[of.experts]])
     assert bench.result() is model
     bench.restore()
     assert torch.equal(said(model.network), dense), "a trace of the candidate is left"
@@ -311,7 +313,9 @@ def test_experts_are_neither_allocated_nor_compensated(wrong: dict[str, Any]) ->
 def test_methods_for_experts_and_for_weights_do_not_mix() -> None:
     assert method("reap", 0.3).pattern == method("frequency", 0.3, Experts()).pattern == Experts()
     for name in set(METHODS) - set(NAMES):
-        with pytest.raises(UsageError, match="for experts use frequency or reap"):
+        with pytest.raises(
+            UsageError, match="for experts use frequency or reap|removes structures: leave the pattern out"
+        ):
             method(name, 0.3, Experts())
     with pytest.raises(UsageError, match="reap removes experts: leave the pattern out"):
         method("reap", 0.3, Structured(kind="width"))

@@ -10,7 +10,7 @@ from tools.model.blocks import passes
 from tools.model.checkpoint import Model
 from tools.prune.bench import Bench
 from tools.prune.structures import cut as cutting
-from tools.prune.structures import way as applying
+from tools.prune.structures import forms as applying
 from tools.prune.structures.anatomy import layers_of
 from tools.prune.structures.cut import least_squares
 from tools.prune.structures.stream import DenseStream, adds_up, next_points
