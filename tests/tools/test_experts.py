@@ -314,7 +314,7 @@ def test_methods_for_experts_and_for_weights_do_not_mix() -> None:
     assert method("reap", 0.3).pattern == method("frequency", 0.3, Experts()).pattern == Experts()
     for name in set(METHODS) - set(NAMES):
         with pytest.raises(
-            UsageError, match="for experts use frequency or reap|removes structures: leave the pattern out"
+            UsageError, match=r"for experts use frequency or reap|removes structures: leave the pattern out"
         ):
             method(name, 0.3, Experts())
     with pytest.raises(UsageError, match="reap removes experts: leave the pattern out"):
