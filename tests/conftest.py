@@ -38,7 +38,7 @@ from tools.recipe.measurement import Kind, Measurement, Protocol
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # no test measures time
 
-ELSEWHERE = ("test_save", "test_delivered", "test_experts", "test_structure")
+ELSEWHERE = ("test_save", "test_delivered", "test_experts", "test_structures")
 """Files whose tests are about saved folders: there, a fresh process compares them."""
 
 

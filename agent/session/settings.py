@@ -138,6 +138,8 @@ def _home(given: Path | None) -> tuple[Path, Source]:
 
 
 def _config(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise UsageError(f"{path}: cannot be read (it is a folder)")
     try:
         return TomlConfigSettingsSource(Values, path)()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -76,3 +76,9 @@ def test_what_nobody_sets_is_what_a_goal_holds_by_itself(tmp_path: Path) -> None
     assert (found.calibration, found.evaluation, found.workers) == (bare.calibration, Evaluation(), Workers())
     assert (found.designer, found.prompting, found.seed) == (bare.designer, bare.prompting, bare.seed)
     assert (found.recall, found.compensation_allowed) == (bare.recall, bare.compensation_allowed)
+
+
+def test_a_folder_in_the_place_of_the_config_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(UsageError, match=r"config\.toml: cannot be read \(it is a folder\)"):
+        load(tmp_path)

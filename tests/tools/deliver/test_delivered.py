@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.tools.blocks_that_differ import CODE, SIZES, logits_of, narrow, random_network
 from tests.tools.conftest import GEMMA_3, random_windows
-from tests.tools.test_structure import cut
+from tests.tools.prune.test_structures import cut
 from tools.deliver.export import export
 from tools.deliver.save import save_model
 from tools.deliver.verify import answer, write_request

@@ -12,7 +12,7 @@ import torch
 import transformers as tf
 
 from tests.tools.asking import Answers, InProcess, forwards, log_likelihood, one_thread, questions, tokens_of
-from tests.tools.test_text import BOS, NO_BOS, tokenizer_of
+from tests.tools.text.test_text import BOS, NO_BOS, tokenizer_of
 from tools.io.errors import SecateurError, UsageError
 from tools.measure.tasks import TaskPlan
 from tools.measure.tasks import harness as lm_eval_side

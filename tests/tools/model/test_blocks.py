@@ -12,7 +12,7 @@ import torch
 import transformers as tf
 
 from tests.tools.conftest import LLAMA, SMALL, random_windows
-from tests.tools.test_prune import plain_sequence, prune, wanda_half, zeros
+from tests.tools.prune.test_weights import plain_sequence, prune, wanda_half, zeros
 from tools.io.errors import SecateurError
 from tools.model.architecture import describe
 from tools.model.blocks import CHECK_TOKENS, check_blocks, output_of, passes

@@ -97,7 +97,7 @@ def test_every_family_keeps_its_zeros_in_a_fresh_process(trained: Model, tmp_pat
     code = "import sys; from pathlib import Path; from tools.deliver.verify import answer\n"
     code += "for name in sys.argv[2:]: answer(Path(sys.argv[1]) / name, Path(sys.argv[1]) / f'{name}.safetensors')"
     command = [sys.executable, "-c", code, str(tmp_path), *CONFIGURATIONS]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
