@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from tools.recipe import Recipe
 
 if TYPE_CHECKING:
+    import torch
+
     from agent.session.settings import Settings
     from runs.report import Summary
+    from tools.deliver.keep_zeros import Hold
     from tools.measure.tasks import TaskScores
     from tools.recipe.measurement import Measurement
     from tools.statistics.layers import LayerRow
 
-__all__ = ["Recipe", "answer", "evaluate", "prune", "search", "statistics"]
+__all__ = ["Recipe", "answer", "evaluate", "keep_zeros", "prune", "search", "statistics"]
 
 
 def prune(model: str, recipe: Recipe | str, *, home: Path | None = None, **options: Any) -> Summary:
@@ -128,6 +131,21 @@ def answer(
     settings = _settings(home, options)
     plan = task_plan(tasks, limit=limit, shots=shots, data=settings.values.task_data, chat=chat)
     return answers([model], plan, settings)[0][1]
+
+
+def keep_zeros(network: torch.nn.Module, folder: str | Path) -> Hold:
+    """Keep the pruned weights of a network at exactly zero, now and after every step of any optimizer.
+
+    Args:
+        network: as transformers loads it from the folder, before it is wrapped or compiled.
+        folder: of a model that was pruned with `masks`.
+
+    Raises:
+        SecateurError: there are no masks, or they are of another network.
+    """
+    from tools.deliver.keep_zeros import keep_zeros as held
+
+    return held(network, folder)
 
 
 def statistics(model: str, *, home: Path | None = None, **options: Any) -> list[LayerRow]:

@@ -9,7 +9,7 @@
 #            With `add_bos_token=False` the text is read after one BOS, and nothing but the text is scored.
 # Output:    as it is:             read [0, 0, 2, 3, 4], the sum is that of the tokens [0, 2, 3, 4, 5]
 #            add_bos_token=False:  read [0, 2, 3, 4], the sum is that of the tokens [2, 3, 4, 5]
-# What Secateur does about it: whole texts are read after one BOS, which is never scored (tools/tasks/answering.py).
+# What Secateur does about it: whole texts are read after one BOS, which is never scored (tools/measure/tasks/speaker.py).
 #
 # Needs a package index and nothing else. Exits with 1 if the behaviour has changed.
 set -euo pipefail

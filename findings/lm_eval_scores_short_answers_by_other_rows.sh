@@ -10,7 +10,7 @@
 # Output:    beside the other:     wrong by more than 0.1
 #            alone:                right
 #            logits_cache=False:   right
-# What Secateur does about it: the cache is off where such requests meet (tools/tasks/answering.py).
+# What Secateur does about it: the cache is off where such requests meet (tools/measure/tasks/speaker.py).
 #
 # Needs a package index and nothing else. Exits with 1 if the behaviour has changed.
 set -euo pipefail

@@ -10,7 +10,7 @@
 # Output:    test split alone:               2 of 6 questions stand among their own 3 examples
 #            asked and shown by validation:  2 of 6 questions stand among their own 3 examples
 #            fewshot_split named test:       0 of 6 questions stand among their own 3 examples
-# What Secateur does about it: local tasks name the split of their examples (tools/tasks/local.py).
+# What Secateur does about it: local tasks name the split of their examples (tools/measure/tasks/local.py).
 #
 # Needs a package index and nothing else. Exits with 1 if the behaviour has changed.
 set -euo pipefail

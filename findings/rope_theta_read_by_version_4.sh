@@ -9,7 +9,7 @@
 #            written: theta 500000.0
 #            read:    theta 10000.0, 0 warnings
 #            read with rope_theta beside rope_parameters: theta 500000.0
-# What Secateur does about it: it writes both (tools/configuration.py).
+# What Secateur does about it: it writes both (tools/model/configuration.py).
 #
 # Needs a package index and nothing else. Exits with 1 if the behaviour has changed.
 set -euo pipefail

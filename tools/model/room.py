@@ -65,7 +65,7 @@ def _gigabytes(size: int) -> str:
 
 
 def bench_parts(architecture: Architecture, network: Any, *, gram: bool, window: int) -> dict[str, int]:
-    """What a workbench holds beside the model: what -> bytes.
+    """What a bench holds beside the model: what -> bytes.
 
     Args:
         gram: whether Gram matrices are collected. window: tokens of the longest window whose logits are computed.

@@ -58,7 +58,7 @@ class LayerStatistics:
         for name in names:
             if (name, granularity) not in self._known:
                 if name == "loss":
-                    assert self.losses is not None, "a measured loss needs a workbench"
+                    assert self.losses is not None, "a measured loss needs a bench"
                     values = self.losses(granularity)
                 else:
                     values = [self._value(name, unit) for unit in members]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tools.deliver.keep_zeros import MASKS, hold_zeros, keep_zeros, masks_of, read_masks, write_masks
+from secateur import keep_zeros
+from tools.deliver.keep_zeros import MASKS, hold_zeros, masks_of, read_masks, write_masks
 from tools.io.errors import SecateurError
 from tools.model.architecture import describe, weight
 from tools.model.checkpoint import Model
