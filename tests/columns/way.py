@@ -12,25 +12,17 @@ from tools.model.sparsity import overall
 from tools.model.units import units
 from tools.prune.allocation import sparsities
 from tools.prune.metric import metric_scores, priorities
-from tools.prune.prepared import Prepared
+from tools.prune.prepared import Made, Prepared
 from tools.prune.probe import ranks_within
-from tools.prune.way import Progress
-from tools.prune.weights.way import Zeros
+from tools.prune.way import Progress, Way
 from tools.recipe import Recipe
 
 if TYPE_CHECKING:
-    from tools.model.checkpoint import Model
     from tools.prune.resident import Resident
 
 
-class ColumnsWay:
+class ColumnsWay(Way[Prepared]):
     """The way of `columns`."""
-
-    def reached(self, model: Model) -> int:
-        return model.architecture.size
-
-    def require(self, model: Model, sparsity: float) -> None:
-        """Columns can always fall."""
 
     def propagates(self, recipe: Recipe) -> bool:
         return False
@@ -45,16 +37,16 @@ class ColumnsWay:
     def probe(self, held: Resident, ready: Prepared) -> torch.Tensor:
         return torch.cat([r.flatten() for r in ranks_within(held, ready.metric, "matrix").values()])
 
-    def search_form(self, held: Resident, ready: Prepared) -> Zeros:
+    def search_form(self, held: Resident, ready: Prepared) -> Made:
         with torch.inference_mode():
             for p in held.model.architecture.projections:
                 w, inputs = held.dense[p.name], held.statistics.inputs[p.name]
                 scores = metric_scores(ready.metric, ready.terminals, w, inputs, p.name, held.statistics)
                 gone = scores.mean(0).argsort(stable=True)[: round(ready.sparsity[p.name] * p.in_features)]
                 weight(held.model.network, p).copy_(w.index_fill(1, gone, 0))
-        return Zeros(held.model)
+        return Made(held.model)
 
-    def final_form(self, held: Resident, ready: Prepared, progress: Progress | None) -> Zeros:
+    def final_form(self, held: Resident, ready: Prepared, progress: Progress | None) -> Made:
         return self.search_form(held, ready)
 
 

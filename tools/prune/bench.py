@@ -8,8 +8,7 @@ made it; whoever needs dense weights calls `restore`.
 from __future__ import annotations
 
 import time
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import torch
 
@@ -20,8 +19,7 @@ from tools.measure.perplexity import perplexity
 from tools.model.checkpoint import Model
 from tools.model.precision import round_to_delivered
 from tools.model.sparsity import overall, sparsities
-from tools.prune.losses import losses
-from tools.prune.metric import is_silent, needs_of
+from tools.prune.metric import needs_of
 from tools.prune.prepared import Prepared
 from tools.prune.probe import ranks_within
 from tools.prune.resident import Resident
@@ -37,10 +35,9 @@ TOLERANCE = 1e-3
 class Bench(Resident):
     """Measures recipes on one model."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.layers.losses = partial(losses, self)
-        self._prepared: dict[str, Prepared] = {}
+    @cached_property
+    def _prepared(self) -> dict[str, Prepared]:
+        return {}
 
     def prepare(self, recipe: Recipe) -> Prepared:
         """Collect what the recipe needs and decide how much of what falls; remembered.
@@ -69,15 +66,6 @@ class Bench(Resident):
         """
         self.require(needs_of(Recipe(sparsity=0.5, metric=metric)))
         return ranks_within(self, parse(metric, METRIC), "row")
-
-    @property
-    def silent(self) -> dict[str, str]:
-        """Projections that no metric can rank -> why: of zeros any half is as good as the other."""
-        return {
-            name: "its weights are all zero" if not w.any() else "its inputs are always zero"
-            for name, w in self.dense.items()
-            if is_silent(w, self.statistics.inputs[name])
-        }
 
     @cached_property
     def logits(self) -> DenseLogits:

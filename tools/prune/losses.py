@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -14,13 +15,29 @@ from tools.prune.structures.anatomy import CONSUMERS
 from tools.statistics.collect import shelf_of
 
 if TYPE_CHECKING:
-    from tools.prune.resident import Resident
+    from tools.model.checkpoint import Model
+    from tools.text.windows import Windows
+
+
+class Restorable(Protocol):
+    """A model whose dense weights can be put back."""
+
+    model: Model
+    dense: dict[str, torch.Tensor]
+    calibration: Windows
+    cache: Path | None
+
+    def restore(self) -> None:
+        """Put them back."""
+
 
 WINDOWS = 2
 """Calibration windows that a loss is taken on: one forward pass over them for every unit."""
 
 
-def losses(held: Resident, granularity: Granularity, progress: Callable[[int, int], None] | None = None) -> list[float]:
+def losses(
+    held: Restorable, granularity: Granularity, progress: Callable[[int, int], None] | None = None
+) -> list[float]:
     """Mean KL (nats per token) of the dense model without one unit, for every unit; kept beside the statistics."""
     members = units(held.model.architecture, granularity)
     windows = held.calibration.first(min(WINDOWS, len(held.calibration.ids)))
@@ -40,7 +57,7 @@ def losses(held: Resident, granularity: Granularity, progress: Callable[[int, in
     return values
 
 
-def _loss(held: Resident, unit: Unit, dense: DenseLogits) -> float:
+def _loss(held: Restorable, unit: Unit, dense: DenseLogits) -> float:
     """KL without this unit: its weights and the bias of what reads it are zero for the time of the measurement."""
     model = held.model
     modules = [model.network.get_submodule(p.name) for p in unit.projections]

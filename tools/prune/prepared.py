@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tools.expression import Node, used_terminals
+from tools.model.sparsity import overall, sparsities
 from tools.prune.metric import needs_of
 from tools.recipe import Recipe
 
@@ -41,25 +42,26 @@ class Prepared:
         return ""
 
 
-class Made(Protocol):
-    """What a form made of the resident model."""
+@dataclass
+class Made:
+    """What a form made of the resident model: zeros among its weights, unless a kind says otherwise."""
+
+    model: Model
 
     def gone(self) -> dict[str, float]:
         """What is gone, from the weights as they are: the share of every projection, or of every mixture."""
-        ...
+        return sparsities(self.model)
 
     def share(self) -> float:
         """What is gone of all that the pattern can remove."""
-        ...
+        return overall(self.model, self.gone())
 
     def result(self) -> Model:
         """The model to be saved: the resident one, or a smaller one."""
-        ...
+        return self.model
 
     def undo(self) -> None:
         """Put back what is neither weight nor bias of a projection."""
-        ...
 
     def again(self) -> None:
         """Take it away again, after weights and biases were put back."""
-        ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from tools.io.heap import keep_freed_memory
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model
 from tools.model.room import bench_parts, require_memory
+from tools.prune.losses import losses
+from tools.prune.metric import is_silent
 from tools.prune.prepared import Made
 from tools.prune.structures.anatomy import CONSUMERS, Layer, layers_of
 from tools.prune.structures.seconds import Seconds, seconds_of
@@ -66,6 +68,7 @@ class Resident:
         self._biases = self._read_biases()
         self.statistics: Statistics = collect(model, calibration, needs=needs, cache=cache)
         self.layers = LayerStatistics(model, self.dense, self.statistics)
+        self.layers.losses = partial(losses, self)
         self._seconds: dict[Request, Seconds] = {} if seconds is None else {seconds.request: seconds}
 
     @cached_property
@@ -77,11 +80,20 @@ class Resident:
         """
         return layers_of(self.model)
 
+    @property
+    def silent(self) -> dict[str, str]:
+        """Projections that no metric can rank -> why: of zeros any half is as good as the other."""
+        return {
+            name: "its weights are all zero" if not w.any() else "its inputs are always zero"
+            for name, w in self.dense.items()
+            if is_silent(w, self.statistics.inputs[name])
+        }
+
     def restore(self) -> None:
         """Write the dense weights back."""
         if self.touched:
             self.clear()
-            self._write(self.dense, self._biases)
+            self._write(self.dense)
             self.touched = False
 
     def clear(self) -> None:
@@ -125,16 +137,16 @@ class Resident:
         """Write a snapshot back."""
         self.clear()
         self.touched = True
-        self._write(snapshot.weights, snapshot.biases)
+        self._write(snapshot.weights)
+        self._write_biases(snapshot.biases)
         self.made = snapshot.made
         if self.made is not None:
             self.made.again()
 
-    def _write(self, weights: Mapping[str, torch.Tensor], biases: Mapping[str, torch.Tensor | None]) -> None:
+    def _write(self, weights: Mapping[str, torch.Tensor]) -> None:
         with torch.inference_mode():
             for p in self.model.architecture.projections:
                 weight(self.model.network, p).copy_(weights[p.name])
-        self._write_biases(biases)
 
     def _read_biases(self) -> dict[str, torch.Tensor | None]:
         """Biases of the matrices that read heads and neurons: what else than weights a recipe may change."""

@@ -11,8 +11,8 @@ import torch
 from tools.expression import parse
 from tools.model.mixtures import mixtures_of
 from tools.prune.experts.mixtures import ResidentExperts, choose, expert_scores, staying
-from tools.prune.prepared import Prepared
-from tools.prune.way import Progress
+from tools.prune.prepared import Made, Prepared
+from tools.prune.way import Progress, Way
 from tools.prune.weights.masks import ranks
 from tools.recipe import Recipe
 
@@ -29,10 +29,9 @@ class Chosen(Prepared):
 
 
 @dataclass
-class Fewer:
+class Fewer(Made):
     """A model that holds only some of its experts; the resident model itself is smaller."""
 
-    model: Model
     experts: ResidentExperts
     kept: Mapping[str, torch.Tensor]
     """Indices of those that stay, by mixture."""
@@ -46,10 +45,6 @@ class Fewer:
         shares = self.gone()  # mixtures are all of one size
         return sum(shares.values()) / len(shares)
 
-    def result(self) -> Model:
-        """The resident model itself: it is smaller already."""
-        return self.model
-
     def undo(self) -> None:
         """Put all experts back."""
         self.experts.restore()
@@ -59,7 +54,7 @@ class Fewer:
         self.experts.keep(self.kept)
 
 
-class Experts:
+class Experts(Way[Chosen]):
     """The way of `experts`."""
 
     def reached(self, model: Model) -> int:

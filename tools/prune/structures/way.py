@@ -13,7 +13,8 @@ from tools.model.sparsity import overall
 from tools.model.units import units
 from tools.prune import allocation
 from tools.prune.allocation import check_length
-from tools.prune.metric import metric_scores, priorities, reads_inputs
+from tools.prune.metric import metric_scores, priorities
+from tools.prune.prepared import Made
 from tools.prune.probe import spread
 from tools.prune.structures.anatomy import Layer, require_biases, sized
 from tools.prune.structures.cut import Layout, fallen
@@ -22,7 +23,7 @@ from tools.prune.structures.prepared import Cut
 from tools.prune.structures.scores import across_model, standardised, unit_scores
 from tools.prune.structures.shrink import check_sayable, shrink
 from tools.prune.structures.sizes import fit
-from tools.prune.way import Progress
+from tools.prune.way import Progress, Way
 from tools.prune.weights.masks import ranks
 from tools.recipe import Recipe, Structured
 
@@ -32,44 +33,22 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Smaller:
+class Smaller(Made):
     """A model with zeros where structures fell, which a smaller one is made from."""
 
-    model: Model
     layout: Layout
 
     def gone(self) -> dict[str, float]:
         """By projection: what lies in structures that fall and is really zero."""
         return fallen(self.model, self.layout)
 
-    def share(self) -> float:
-        """Over all prunable weights."""
-        return overall(self.model, self.gone())
-
     def result(self) -> Model:
         """A smaller model, on the CPU; what stays may share the memory of the resident one."""
         return shrink(self.model, self.layout)
 
-    def undo(self) -> None:
-        """Weights and biases are all there is."""
 
-    def again(self) -> None:
-        """Weights and biases are all there is."""
-
-
-class Structures:
+class Structures(Way[Cut]):
     """The way of `width`, `depth` and `width+depth`."""
-
-    def reached(self, model: Model) -> int:
-        """All prunable weights."""
-        return model.architecture.size
-
-    def require(self, model: Model, sparsity: float) -> None:
-        """What a family can lose, preparing says: it depends on the recipe."""
-
-    def propagates(self, recipe: Recipe) -> bool:
-        """Where the recipe reads inputs or compensates."""
-        return reads_inputs(recipe)
 
     def prepare(self, held: Resident, recipe: Recipe) -> Cut:
         """Fit the sizes of layers to the weights, or to the time of a request, that may stay."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,13 +11,13 @@ from tools.expression import parse
 from tools.io.errors import SecateurError
 from tools.model.architecture import weight
 from tools.model.blocks import check_blocks, passes
-from tools.model.sparsity import overall, sparsities
+from tools.model.sparsity import overall
 from tools.model.units import units
 from tools.prune import allocation
 from tools.prune.metric import priorities, reads_inputs
-from tools.prune.prepared import Prepared
+from tools.prune.prepared import Made, Prepared
 from tools.prune.probe import ranks_within
-from tools.prune.way import Progress
+from tools.prune.way import Progress, Way
 from tools.prune.weights.block import prune_block
 from tools.recipe import NM, Recipe
 from tools.statistics.collect import Statistics
@@ -30,44 +29,8 @@ if TYPE_CHECKING:
     from tools.text.windows import Windows
 
 
-@dataclass
-class Zeros:
-    """A model some of whose weights are zero."""
-
-    model: Model
-
-    def gone(self) -> dict[str, float]:
-        """Exact zeros, by projection."""
-        return sparsities(self.model)
-
-    def share(self) -> float:
-        """Exact zeros over all prunable weights."""
-        return overall(self.model, self.gone())
-
-    def result(self) -> Model:
-        """The resident model: zeros leave it as large as it was."""
-        return self.model
-
-    def undo(self) -> None:
-        """Weights are all there is."""
-
-    def again(self) -> None:
-        """Weights are all there is."""
-
-
-class Weights:
+class Weights(Way[Prepared]):
     """The way of `unstructured` and `n:m`."""
-
-    def reached(self, model: Model) -> int:
-        """All prunable weights."""
-        return model.architecture.size
-
-    def require(self, model: Model, sparsity: float) -> None:
-        """Weights can always fall."""
-
-    def propagates(self, recipe: Recipe) -> bool:
-        """Where the recipe reads inputs or compensates."""
-        return reads_inputs(recipe)
 
     def prepare(self, held: Resident, recipe: Recipe) -> Prepared:
         """Rates by the allocation; with N:M one for all, and rows must be whole groups (else SecateurError)."""
@@ -86,15 +49,15 @@ class Weights:
         ranks = ranks_within(held, ready.metric, ready.recipe.pattern.comparison)
         return torch.cat([values.flatten() for values in ranks.values()])
 
-    def search_form(self, held: Resident, ready: Prepared) -> Zeros:
+    def search_form(self, held: Resident, ready: Prepared) -> Made:
         """Masks and updates of every projection, from the dense model's statistics."""
         from_statistics(held.model, held.dense, held.statistics, ready)
-        return Zeros(held.model)
+        return Made(held.model)
 
-    def final_form(self, held: Resident, ready: Prepared, progress: Progress | None) -> Zeros:
+    def final_form(self, held: Resident, ready: Prepared, progress: Progress | None) -> Made:
         """Block after block, each on what the pruned ones before it put out."""
         propagated(held.model, held.calibration, held.statistics, ready, progress=progress)
-        return Zeros(held.model)
+        return Made(held.model)
 
 
 WAY = Weights()
