@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -65,6 +66,15 @@ class Context:
         from tools.recipe.methods import reference
 
         return reference(name, self.goal.sparsity, self.goal.pattern, self.goal.calibration)
+
+    @cached_property
+    def rivals(self) -> dict[str, Recipe]:
+        """The references that a result of this run has to beat, by name."""
+        return {name: self.reference(name) for name in self.goal.pattern.references}
+
+    def named(self, recipe: Recipe) -> str | None:
+        """The name of the reference that a recipe is."""
+        return next((name for name, rival in self.rivals.items() if rival == recipe), None)
 
     @property
     def goes_block_by_block(self) -> bool:

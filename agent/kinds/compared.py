@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from random import Random
 
 from agent.breeding.genes import Child, Operator, Parent, Pool
-from agent.kinds import Contest
+from agent.kinds import Contest, Kind
 from agent.situation import Situation, published
 from runs.candidate import Candidate
 from tools.prune.bench import Bench
 from tools.recipe import Pattern
 
 
-class Compared:
+class Compared(Kind):
     """Measures what is published and takes the best."""
 
     designed = False
-    own_seeds = False
 
     def parent(self, candidate: Candidate, bench: Bench, asked: Pattern) -> Parent:
         """The recipe as it is: nothing is allocated."""
@@ -31,27 +30,13 @@ class Compared:
         """None: nothing is bred."""
         return ()
 
-    def pool(self, situation: Situation) -> Pool:
-        """The situation's own, of which nothing is used."""
-        return situation.pool
-
-    def control_pool(self, situation: Situation) -> Pool:
-        """The situation's own, of which nothing is used."""
-        return situation.pool
-
     def draw(self, situation: Situation, rng: Random) -> Child:
         """A published method at random."""
         return rng.choice(self.seeds(situation))
 
-    def start(self, situation: Situation) -> Child:
-        """As random search draws it."""
-        return self.draw(situation, situation.rng)
-
     def finalists(self, contest: Contest) -> list[Candidate]:
         """The strongest reference that was measured, and the best."""
-        rivals = list(contest.rivals.values())
-        strongest = [c for c in contest.ranked if c.recipe in rivals][:1]
-        return list({c.id: c for c in (*strongest, *contest.ranked[: contest.count])}.values())
+        return contest.beside_strongest(contest.ranked[: contest.count])
 
 
 KIND = Compared()

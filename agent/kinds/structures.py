@@ -9,7 +9,7 @@ from random import Random
 from agent.breeding.genes import Child, Operator, Parent, Pool, mix, mutate_metric
 from agent.breeding.shapes import GONE, SHAPES, allocation_of, levelled, mostly_blocks
 from agent.breeding.trees import random_tree
-from agent.kinds import Contest
+from agent.kinds import Contest, Kind
 from agent.situation import Situation, published, remembered
 from runs.candidate import Candidate
 from runs.events import PastCandidate
@@ -36,10 +36,9 @@ fitted by least squares, KL was 1.80 with equal rates and 1.64 with all heads ke
 RATES_ONLY = Pool(frozenset(), compensation=False, metrics=False)
 
 
-class Structures:
+class Structures(Kind):
     """Of `width`, `depth` and `width+depth`."""
 
-    designed = True
     own_seeds = True
 
     def parent(self, candidate: Candidate, bench: Bench, asked: Pattern) -> Parent:
@@ -93,14 +92,13 @@ class Structures:
         What fitting can mend of blocks that are gone shows in the final form only. On SmolLM2-135M at 30 %, KL 0.94
         with 6 blocks gone became perplexity 84, 0.88 with one gone became 92.
         """
-        ranked, rivals = contest.ranked, list(contest.rivals.values())
-        strongest = [c for c in ranked if c.recipe in rivals][:1]
+        ranked = contest.ranked
         kinds = {mostly_blocks(c.recipe): c for c in reversed(ranked)}
         near = [c for c in sorted(kinds.values(), key=ranked.index) if contest.history.near(c, ranked[0])]
         best = list({c.id: c for c in (*near, *ranked)}.values())[: contest.count]
         if contest.compensation:
             best = [contest.twin(c) if c.recipe.compensation.kind == "none" else c for c in best]
-        return list({c.id: c for c in (*strongest, *best)}.values())
+        return contest.beside_strongest(best)
 
 
 KIND = Structures()

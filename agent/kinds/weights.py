@@ -7,7 +7,7 @@ from random import Random
 
 from agent.breeding.genes import ALLOCATION_TERMINALS, GRANULARITIES, OPERATORS, WIDEST, Child, Operator, Parent, Pool
 from agent.breeding.trees import random_tree
-from agent.kinds import Contest
+from agent.kinds import Contest, Kind
 from agent.situation import Situation, published, remembered
 from runs.candidate import Candidate
 from runs.events import PastCandidate
@@ -24,11 +24,8 @@ SEED_ALLOCATIONS = (
 """SDSA, ATP and block redundancy (ShortGPT) at moderate widths."""
 
 
-class Weights:
+class Weights(Kind):
     """Of `unstructured` and `n:m`."""
-
-    designed = True
-    own_seeds = False
 
     def parent(self, candidate: Candidate, bench: Bench, asked: Pattern) -> Parent:
         """With the sparsity of every unit, where the pattern allocates."""
@@ -63,14 +60,6 @@ class Weights:
         """The same for all patterns and pools."""
         return OPERATORS
 
-    def pool(self, situation: Situation) -> Pool:
-        """The situation's own."""
-        return situation.pool
-
-    def control_pool(self, situation: Situation) -> Pool:
-        """The situation's own: the control differs in its start alone."""
-        return situation.pool
-
     def draw(self, situation: Situation, rng: Random) -> Child:
         """A random metric and allocation; OBS for every second one, where what stays may be updated."""
         goal = situation.goal
@@ -85,10 +74,6 @@ class Weights:
             calibration=goal.calibration,
         )
         return Child(recipe, "draw", "drawn at random", (), designer="random")
-
-    def start(self, situation: Situation) -> Child:
-        """As random search draws it."""
-        return self.draw(situation, situation.rng)
 
     def finalists(self, contest: Contest) -> list[Candidate]:
         """The best of each league, the best without compensation with it added, and SparseGPT.

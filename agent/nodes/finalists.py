@@ -31,8 +31,7 @@ def search_winner(forms: FinalForms) -> tuple[str, Recipe]:
     for candidate in chosen:
         if candidate.id not in found:
             best = min((m.value for m in found.values()), default=float("inf"))
-            names = context.goal.pattern.references
-            reference = next((name for name in names if candidate.recipe == context.reference(name)), None)
+            reference = context.named(candidate.recipe)
             measured = forms.measured(candidate.recipe, "selection", reference is not None).measurement
             record(CandidateMeasured(candidate_id=candidate.id, recipe_id=candidate.recipe.id, measurement=measured))
             if measured.value < best and forms.holds == candidate.recipe.id:
@@ -63,7 +62,7 @@ def _finalists(context: Context) -> list[Candidate]:
         history=history,
         ranked=history.ranked(),
         count=goal.evaluation.finalists,
-        rivals={name: context.reference(name) for name in goal.pattern.references},
+        rivals=context.rivals,
         compensation=goal.compensation_allowed,
         twin=lambda candidate: _twin(context, candidate),
     )

@@ -80,8 +80,8 @@ def _rates(context: Context, candidate: Candidate) -> tuple[float, ...]:
 def _control(context: Context, candidate: Candidate) -> str | None:
     """The name of the published method that a seed is. Such seeds are measured to the end, so that everything can be
     compared with them; magnitude is far behind and not worth it."""
-    names = (name for name in context.goal.pattern.references if name != "magnitude")
-    return next((name for name in names if candidate.recipe == context.reference(name)), None)
+    name = context.named(candidate.recipe)
+    return None if name == "magnitude" else name
 
 
 def _promoted(context: Context, candidates: Sequence[Candidate], tokens: int) -> list[Candidate]:
