@@ -52,9 +52,10 @@ class Signatures:
 
     def of(self, recipe: Recipe) -> Signature | str:
         """The signature, or the line that says why the recipe cannot be used."""
-        if recipe.id not in self._known:
-            self._known[recipe.id] = self._taken(recipe)
-        return self._known[recipe.id]
+        name = recipe.id
+        if name not in self._known:
+            self._known[name] = self._taken(recipe)
+        return self._known[name]
 
     def screen(self, known: Iterable[Candidate]) -> Screen:
         """A screen for what has to differ from these."""

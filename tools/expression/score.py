@@ -34,11 +34,11 @@ def evaluate(node: Node, terminals: Mapping[str, Tensor], *, equal: Callable[[],
         SecateurError: a terminal is missing, a part divides by zero or overflows, or all values are equal, so that
             they rank nothing; also where the formula reads no terminal at all.
     """
-    import torch
+    from numpy import broadcast_shapes  # torch's is written in Python and takes as long as a small matrix
 
     if not terminals:
         raise SecateurError(f"{format_expression(node)} reads no statistic, which ranks nothing")
-    shape: torch.Size = torch.broadcast_shapes(*(tensor.shape for tensor in terminals.values()))
+    shape = broadcast_shapes(*(tensor.shape for tensor in terminals.values()))
     language = METRIC if "W" in terminals else EXPERTS if "reap" in terminals else ALLOCATION
     run = _Run(terminals, language, node)
     value = run.value(node)
@@ -46,7 +46,7 @@ def evaluate(node: Node, terminals: Mapping[str, Tensor], *, equal: Callable[[],
     if not (math.isfinite(low) and math.isfinite(high)):
         run.thorough = True
         run.value(node)  # raises where it begins
-    if low == high and shape.numel() > 1 and not equal():
+    if low == high and math.prod(shape) > 1 and not equal():
         raise run.invalid(f"is {low:g} everywhere, which ranks nothing")
     return value.expand(shape)
 

@@ -45,10 +45,11 @@ class Bench(Resident):
         Raises:
             SecateurError: the recipe cannot be used on this model.
         """
-        if recipe.id not in self._prepared:
+        name = recipe.id
+        if name not in self._prepared:
             self.require(needs_of(recipe))
-            self._prepared[recipe.id] = way_of(recipe.pattern).prepare(self, recipe)
-        return self._prepared[recipe.id]
+            self._prepared[name] = way_of(recipe.pattern).prepare(self, recipe)
+        return self._prepared[name]
 
     def probe(self, recipe: Recipe) -> torch.Tensor:
         """Ranks (0 to 1) that the recipe's metric gives to a fixed sample of what may fall, flat.

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import SecateurError
@@ -123,7 +124,7 @@ def describe(model: PreTrainedModel) -> Architecture:
 
 def weight(model: PreTrainedModel, projection: Projection) -> torch.Tensor:
     """The projection's weights as (out, in): a view, so writing into it changes the model."""
-    parameter: torch.Tensor = model.get_submodule(projection.name).weight.data
+    parameter: torch.Tensor = attrgetter(f"{projection.name}.weight")(model).data
     return parameter.T if projection.transposed else parameter
 
 

@@ -76,6 +76,8 @@ class Layer:
 
 
 def _ranges(kept: torch.Tensor, segments: Segments) -> torch.Tensor:
+    if segments == ((0, 1),):  # one row a unit
+        return kept
     parts = [
         (offset + kept.unsqueeze(1) * width + torch.arange(width, device=kept.device)).flatten()
         for offset, width in segments

@@ -75,15 +75,15 @@ def fallen(model: Model, layout: Layout) -> dict[str, float]:
     """Share of every projection that lies in structures that fall and is really zero, by name."""
     found = {}
     for layer, kept in zip(layout.layers, layout.kept, strict=True):
+        falls = torch.ones(layer.units, dtype=torch.bool, device=kept.device)
+        falls[kept] = False
+        lost = falls.nonzero().flatten()
         for p in model.architecture.of_block(layer.block):
             if p.sublayer == layer.sublayer:
-                rows = p.name in layer.producers
-                stays = layer.rows(p, kept) if rows else layer.channels(kept)
-                falls = torch.ones(p.out_features if rows else p.in_features, dtype=torch.bool, device=kept.device)
-                falls[stays] = False
-                w = weight(model.network, p)
-                gone = w[falls.to(w.device)] if rows else w[:, falls.to(w.device)]
-                found[p.name] = float((gone == 0).sum()) / p.size
+                rows, w = p.name in layer.producers, weight(model.network, p)
+                falling = layer.rows(p, lost) if rows else layer.channels(lost)
+                gone = w.index_select(0 if rows else 1, falling.to(w.device))
+                found[p.name] = (gone.numel() - int(gone.count_nonzero())) / p.size
     return found
 
 
