@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Block:
+class KeptBlock:
     """What stays of one block."""
 
     index: int
@@ -43,11 +43,11 @@ class Block:
         return self.attention, self.mlp
 
 
-def blocks_of(layout: Layout) -> list[Block]:
+def blocks_of(layout: Layout) -> list[KeptBlock]:
     """The blocks of which something stays, in forward order."""
-    found: dict[int, Block] = {}
+    found: dict[int, KeptBlock] = {}
     for layer, kept in zip(layout.layers, layout.kept, strict=True):
-        known = found.get(layer.block, Block(layer.block, 0, 0, 0))
+        known = found.get(layer.block, KeptBlock(layer.block, 0, 0, 0))
         change = {layer.sublayer: len(kept)} | ({"queries": layer.queries} if layer.queries else {})
         found[layer.block] = replace(known, **change)
     return [block for block in found.values() if any(block.shape)]
@@ -127,13 +127,13 @@ def shorten(text: Any, stay: Sequence[int], n_blocks: int) -> None:
     text.num_hidden_layers = len(stay)
 
 
-def _sizes(block: Block, family: Family) -> dict[str, int]:
+def _sizes(block: KeptBlock, family: Family) -> dict[str, int]:
     """A block's sizes as the family's configuration calls them."""
     heads = {"num_attention_heads": block.attention * block.queries, "num_key_value_heads": block.attention}
     return (heads if block.queries and block.attention else {}) | ({family.neurons: block.mlp} if block.mlp else {})
 
 
-def _set_sizes(text: Any, family: Family, blocks: Sequence[Block], uniform: bool) -> None:
+def _set_sizes(text: Any, family: Family, blocks: Sequence[KeptBlock], uniform: bool) -> None:
     if getattr(text, "per_layer_config", None):
         text.per_layer_config = None  # of a model whose blocks differed before
     if family.heads:
@@ -150,7 +150,7 @@ def _set_sizes(text: Any, family: Family, blocks: Sequence[Block], uniform: bool
     text.per_layer_config = layers
 
 
-def _tensors(model: Model, layout: Layout, blocks: Sequence[Block]) -> dict[str, torch.Tensor]:
+def _tensors(model: Model, layout: Layout, blocks: Sequence[KeptBlock]) -> dict[str, torch.Tensor]:
     """The state of the smaller network: renumbered, cut, on the CPU."""
     architecture = model.architecture
     numbers = {block.index: new for new, block in enumerate(blocks)}

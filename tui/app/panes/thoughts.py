@@ -12,7 +12,7 @@ from textual.widgets import Static, Tree
 from textual.widgets.tree import TreeNode
 
 from runs.fold.thoughts import thought_graph
-from tui.app.panes.outline import Line, outline
+from tui.app.panes.outline import Branch, outline
 from tui.app.panes.pane import OpenCandidate, Pane
 from tui.app.view import RunView
 
@@ -37,7 +37,7 @@ class ThoughtsPane(Pane):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: tuple[Line, ...] = ()
+        self._lines: tuple[Branch, ...] = ()
         self._counted: object = None
         self._width = 0
         """Columns that the labels were last fitted to."""
@@ -45,7 +45,7 @@ class ThoughtsPane(Pane):
     def compose(self) -> ComposeResult:
         """The tree, and below it the whole of what is under the cursor."""
         yield Static("No thoughts yet: they come when the designer looks at the model's statistics.", id="missing")
-        tree: Tree[Line] = Tree("thoughts")
+        tree: Tree[Branch] = Tree("thoughts")
         tree.show_root = False
         tree.auto_expand = False
         tree.guide_depth = _GUIDE
@@ -64,7 +64,7 @@ class ThoughtsPane(Pane):
         self._draw()
 
     @property
-    def tree_of_thoughts(self) -> Tree[Line]:
+    def tree_of_thoughts(self) -> Tree[Branch]:
         """The widget; each of its nodes holds a line of the outline."""
         return self.query_one(Tree)
 
@@ -76,7 +76,7 @@ class ThoughtsPane(Pane):
             fitted, self._width = self.size.width == self._width, self.size.width
             self._merge(tree.root, self._lines, self._width - _BESIDE, fitted)
 
-    def _merge(self, parent: TreeNode[Line], lines: Iterable[Line], width: int, fitted: bool) -> None:
+    def _merge(self, parent: TreeNode[Branch], lines: Iterable[Branch], width: int, fitted: bool) -> None:
         """Make the children of `parent` what `lines` say, and touch only those that differ.
 
         `fitted`: whether the labels that are there were made for this width.
@@ -99,14 +99,14 @@ class ThoughtsPane(Pane):
             self._merge(node, line.children, width - _GUIDE, fitted)
 
     @on(Tree.NodeHighlighted)
-    def _tell(self, event: Tree.NodeHighlighted[Line]) -> None:
+    def _tell(self, event: Tree.NodeHighlighted[Branch]) -> None:
         if event.node.data is not None:
             whole = self.query_one("#whole", Static)
             whole.update(event.node.data.whole)
             whole.display = True
 
     @on(Tree.NodeSelected)
-    def _follow(self, event: Tree.NodeSelected[Line]) -> None:
+    def _follow(self, event: Tree.NodeSelected[Branch]) -> None:
         """Open a candidate, go to a thought, or open and close what holds others."""
         event.stop()
         line = event.node.data
@@ -128,7 +128,7 @@ class ThoughtsPane(Pane):
                     self.call_after_refresh(tree.move_cursor, node)
 
 
-def _label(line: Line, width: int) -> Text:
+def _label(line: Branch, width: int) -> Text:
     """As much of the line as fits, cut between two words."""
     short = textwrap.shorten(line.whole, max(10, width), placeholder=" …", break_on_hyphens=False)
     text = Text(short)
