@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
+from runs.budget import Ledger
 from runs.events import Event, Progress, Stage
+from runs.fold.history import History
 from runs.run import STOP, Run
+
+
+class Records(Protocol):
+    """What is told what happens, and knows what came of it."""
+
+    history: History
+    ledger: Ledger
+
+    def __call__(self, event: Event) -> None:
+        """An event happens."""
+        ...
+
 
 Listener = Callable[[Event], None]
 

@@ -49,7 +49,7 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
     from agent.designers.language import LanguageModel
     from agent.prompts.prompt import Style
 
-    return LanguageModel(_connection(goal, record, home), Style(goal.prompting), home)
+    return LanguageModel(_connection(goal, record, home), record, Style(goal.prompting), home)
 
 
 def listens(goal: Goal) -> bool:

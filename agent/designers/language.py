@@ -27,6 +27,7 @@ from agent.llm.connection import Connection
 from agent.llm.journalled import JournalledModel, Unusable
 from agent.prompts.prompt import Style, opening, prompt
 from agent.prompts.templates import draw_template
+from agent.recorder import Recorder
 from agent.situation import Situation
 from runs.budget import BudgetSpent
 from runs.events import Note
@@ -75,9 +76,9 @@ class Insist(AgentMiddleware[Any, Any, Any]):
 class LanguageModel:
     """A designer behind a chat model."""
 
-    def __init__(self, connection: Connection, style: Style, home: Path) -> None:
+    def __init__(self, connection: Connection, record: Recorder, style: Style, home: Path) -> None:
         self.name = connection.name
-        self._connection = connection
+        self._connection, self._record = connection, record
         self._style = style
         self._home = home
         self._builtin = Builtin()
@@ -125,7 +126,7 @@ class LanguageModel:
 
     def _converse(self, name: str, step: Step, tools: Sequence[Tool[Any]], most_calls: int) -> None:
         """Let the model work until it finishes, the step is done, or a limit is reached."""
-        situation, box = step.situation, Toolbox(step, self._connection.record, tools)
+        situation, box = step.situation, Toolbox(step, self._record, tools)
         topic = f"{situation.generation}/{name}"
         rng = Random(f"{situation.goal.seed}/{topic}")
         agent: Any = create_agent(
@@ -146,6 +147,5 @@ class LanguageModel:
             self._say(str(spent))
 
     def _say(self, text: str) -> None:
-        notes = self._connection.record.history.notes
-        if text not in notes:
-            self._connection.record(Note(text=text))
+        if text not in self._record.history.notes:
+            self._record(Note(text=text))

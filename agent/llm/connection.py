@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from langchain_core.language_models import BaseChatModel
 
 from agent.llm.prices import Price
-from agent.recorder import Recorder
+from agent.llm.speech import LONGEST_SECONDS
+from agent.recorder import Records
 from runs.events import Answered, Note
+
+
+def never() -> bool:
+    """Nobody leaves."""
+    return False
 
 
 class CallFormat(StrEnum):
@@ -29,12 +35,18 @@ class Connection:
     name: str
     model: BaseChatModel | None
     """None: only what the journal answers is answered."""
-    record: Recorder
+    record: Records
     price: Price | None
     known: Mapping[str, Answered] = field(default_factory=dict)
     """Answers of another run that is replayed."""
     formats: list[CallFormat] = field(default_factory=lambda: [CallFormat.NATIVE, CallFormat.TEXT])
     """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
+    patience: float = LONGEST_SECONDS
+    """Seconds for one answer."""
+    attempts: int = 4
+    """How often a question is put where the server fails."""
+    stopped: Callable[[], bool] = never
+    """Whether nobody waits for an answer any more; asked while one is under way."""
     guesses: int = 0
     """Answers whose tokens nobody counted."""
     silent: int = 0

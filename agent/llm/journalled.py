@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from agent.llm.connection import CallFormat, Connection
+from agent.llm.leaving import leaving
 from agent.llm.messages import as_message, calls_of, for_journal, text_of, thinking_of
 from agent.llm.plain_calls import call_schema, calls_in, without_calls
 from agent.llm.speech import Speech
@@ -28,7 +29,6 @@ from runs.events import Answered, Asked, Note
 from runs.messages import ToolCall
 from tools.io.errors import SecateurError
 
-ATTEMPTS = 4
 WAIT = wait_exponential_jitter(initial=1, max=30)
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429})
 _NO_TOOLS_HERE = frozenset({400, 404, 405, 422, 501})
@@ -103,7 +103,7 @@ class JournalledModel(BaseChatModel):
 
     def _retrying(self) -> Retrying:
         return Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(self.connection.attempts),
             wait=WAIT,
             retry=retry_if_exception(_passes),
             before_sleep=self._told,
@@ -142,7 +142,7 @@ class JournalledModel(BaseChatModel):
     def _stream_whole(self, call: str, messages: list[BaseMessage], model: Any) -> AIMessageChunk:
         connection, whole = self.connection, None
         speech = Speech(call, connection.record)
-        for chunk in model.stream(messages):
+        for chunk in leaving(model.stream(messages), connection.patience, connection.stopped):
             whole = chunk if whole is None else whole + chunk
             speech.hear(chunk)
             if (endless := speech.endless) or speech.circling:

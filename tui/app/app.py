@@ -154,11 +154,12 @@ class SecateurApp(Face):
         """The conversation's mind; made when the first word is said, as it takes a moment to import."""
         if self._talk is None:
             from agent.session.talk.conversation import Talk
-            from agent.session.talk.language import listener
+            from agent.session.talk.speaker import speaker
 
             self._talk = Talk(self.settings, self._begin)
-            self._talk.listener = listener(self.settings)
-            self._talk.run = None if self.attached is None else self.attached.run
+            self._talk.speaker = speaker(self.settings, self._talk.session)
+            if self.attached is not None:
+                self._talk.run = self.attached.run
         return self._talk
 
     @on(Prompt.Sent)

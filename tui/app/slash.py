@@ -222,7 +222,7 @@ class SlashCommands:
 
     def command_help(self) -> None:
         """What can be said, keys and commands, as a text over everything."""
-        from agent.session.talk.conversation import HELP
+        from agent.session.talk.tools.help import HELP
 
         width = max(len(c.usage) for c in COMMANDS)
         commands = "\n".join(f"  {c.usage:<{width}}  {c.does}" for c in COMMANDS)

@@ -33,13 +33,14 @@ def chat(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something long starts.")] = False,
 ) -> None:
     """Prune in conversation: say what you want, ask why, go on, export."""
-    from agent.session.talk.conversation import HELP, Talk
-    from agent.session.talk.language import listener
+    from agent.session.talk.conversation import Talk
+    from agent.session.talk.speaker import speaker
+    from agent.session.talk.tools.help import HELP
 
     settings.use_threads()
     lines = _Lines()
     talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
-    talk.listener = listener(settings)
+    talk.speaker = speaker(settings, talk.session)
     print(HELP if run is None else plain(talk.say(f"resume {run}")))
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from typing import Any
 
 from memory.remembered import Remembered
 from runs.candidate import Candidate
@@ -15,21 +15,44 @@ from runs.fold.words import number
 BEST = 5
 
 
-def answer(question: str, history: History, memories: Sequence[Remembered] = ()) -> str:
-    """The answer, as far as measurements of this run and of others go.
-
-    Args:
-        history: of the run that is talked about. memories: what memory holds.
-    """
+def about(history: History, names: Sequence[str]) -> str:
+    """What candidates are and how they came out, a paragraph each."""
     graph = thought_graph(history)
-    low = question.lower()
-    if named := re.findall(r"\bc-\d+\b", low):
-        return "\n".join(_about(history, graph, name) for name in dict.fromkeys(named))
-    if found := re.search(r"\b(\d+):(\d+)\b", low):
-        return _about_pattern(found[0], history, memories)
-    if re.search(r"\blesson|\blearn|\bwhy\b.*\b(win|won|best|better)\b|\bprinciple", low):
-        return _lessons(history, graph)
-    return _standing(history)
+    return "\n".join(_about(history, graph, name) for name in dict.fromkeys(names))
+
+
+def compare(history: History, one: str, other: str) -> str:
+    """In what two candidates differ, and by how much one is better on the longest text that both were measured on."""
+    missing = [name for name in (one, other) if name not in history.candidates]
+    if missing:
+        return about(history, missing)
+    first, second = history.candidates[one].recipe, history.candidates[other].recipe
+    mine, theirs = first.model_dump(mode="json"), second.model_dump(mode="json")
+    lines = [
+        f"  {name}: {one} has {_value(mine[name])}, {other} has {_value(theirs[name])}"
+        for name in mine
+        if mine[name] != theirs[name]
+    ]
+    head = f"{one} and {other} differ in:" if lines else f"{one} and {other} are the same recipe."
+    return "\n".join([head, *lines, _better(history, one, other)])
+
+
+def _value(part: Any) -> str:
+    if isinstance(part, dict):
+        return ", ".join(f"{name} {value}" for name, value in part.items() if value is not None)
+    return str(part)
+
+
+def _better(history: History, one: str, other: str) -> str:
+    mine, theirs = history.divergences.get(one, {}), history.divergences.get(other, {})
+    both = mine.keys() & theirs.keys()
+    if not both:
+        return "They were not measured on the same text, so neither is known to be better."
+    tokens = max(both)
+    first, second = mine[tokens].value, theirs[tokens].value
+    better, ratio = (one, second / first) if first <= second else (other, first / second)
+    values = f"KL {number(first)} and {number(second)} over {tokens:,} tokens"
+    return f"{values}: {better} is better, {number(100 * (ratio - 1))} % of its own divergence below the other."
 
 
 def _about(history: History, graph: ThoughtGraph, name: str) -> str:
@@ -48,7 +71,7 @@ def _about(history: History, graph: ThoughtGraph, name: str) -> str:
     return " ".join(parts)
 
 
-def _about_pattern(pattern: str, history: History, memories: Sequence[Remembered]) -> str:
+def about_pattern(pattern: str, history: History, memories: Sequence[Remembered]) -> str:
     """What is known of an N:M pattern: from this run, else from memory, else that nothing is."""
     here = [c for c in history.ranked() if str(c.recipe.pattern) == pattern]
     if here:
@@ -68,18 +91,21 @@ def _about_pattern(pattern: str, history: History, memories: Sequence[Remembered
     return "\n".join(lines)
 
 
-def _lessons(history: History, graph: ThoughtGraph) -> str:
-    lessons = [f"  {node.id}: {node.text}" for node in graph.of_kind("lesson")]
+def lessons(history: History) -> str:
+    """What goes with fitness, and the best so far."""
+    graph = thought_graph(history)
+    drawn = [f"  {node.id}: {node.text}" for node in graph.of_kind("lesson")]
     ranked = history.ranked()
     if not ranked:
         return "Nothing is measured yet, so nothing is learnt."
     head = f"The best so far is {_numbers(history, ranked[0])}."
-    if not lessons:
+    if not drawn:
         return f"{head} No feature of the recipes is set apart from chance yet; that takes more candidates."
-    return "\n".join([head, "What goes with fitness:", *lessons])
+    return "\n".join([head, "What goes with fitness:", *drawn])
 
 
-def _standing(history: History) -> str:
+def standing(history: History) -> str:
+    """The best so far, and whether the winner beats the references."""
     ranked = history.ranked()
     if not ranked:
         return "Nothing is measured yet."

@@ -1,275 +1,209 @@
-"""A conversation in plain lines: what a person says is read, planned, confirmed, done and answered.
+"""A conversation in plain lines: `say` takes one and returns what to print, so terminal, pipe and test talk alike.
 
-Nothing here knows where the lines come from: `say` takes one and returns what to print, so a terminal, a pipe and a
-test talk alike.
+The thread of words, results and plans that wait is checkpointed in the home, so that whoever comes back finds it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from agent.designers.choose import listens
-from agent.session.goal import build
-from agent.session.options import Wish
-from agent.session.settings import Settings, Values, load
-from agent.session.start import start
-from agent.session.talk import advice, rules
-from agent.session.talk.examiner import Examiner
-from agent.session.talk.intents import Evaluate, Export, GoOn, Intent, Leave, Prune, Question, Resume, Stop
-from agent.session.talk.past import export, newest
-from agent.session.talk.plan import planned
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import Command
+
+from agent.session.settings import Settings
+from agent.session.talk import grammar
+from agent.session.talk.graph import Speaker, State, Talking, build, done
+from agent.session.talk.session import Carry, Session
+from agent.session.talk.speakers import Rules
+from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.deliver import Export
+from agent.session.talk.tools.run import Prune, Steer, Stop
+from agent.session.talk.tools.tool import SessionTool
 from agent.session.told import told
-from runs.budget import BudgetSpent
-from runs.events import Extended, Replied
+from runs.events import Replied
 from runs.fold.history import History
-from runs.goal import Goal
-from runs.run import Run, Status
+from runs.run import Run, Status, open_run
+from tools.io.errors import SecateurError, reason
+from tools.io.shelf import set_aside
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import RunnableConfig
 
-HELP = """You can say, for example:
-  prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
-  why not 2:4?      explain c-12        what did you learn?
-  go on for ten more minutes            continue what we did on smollm2 yesterday
-  how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
-  export it to ./pruned                 stop      bye"""
-
-DEAF = 'Designer {} goes by measurements alone and does not listen; "stop" ends the search after this step.'
-
-Carry = Callable[[Run], str]
-"""Works on a run, or lets it be worked on; returns what to say of it. Raises KeyboardInterrupt where the person breaks
-it off."""
+THREAD = "home"
+START = "Start? yes or no"
+BROKEN_OFF = "this was broken off when the program ended; nothing is known of it"
 
 
 class Talk:
-    """The state of one conversation: the run it is about, and what waits for a word."""
+    """One conversation: its thread, what it is about, and who answers."""
 
-    def __init__(self, settings: Settings, carry: Carry, *, model: str = "", yes: bool = False) -> None:
-        self.settings = settings
-        self.over = False
-        self.run: Run | None = None
-        self._carry = carry
-        self._yes = yes
-        self._named = model
-        self._waiting: Prune | None = None
-        self._plan: Callable[[], str] | None = None
-        self._before: list[str] = []
-        self.listener: BaseChatModel | None = None
-        self._unheard = ""
-        """Why the language model did not read the last line."""
+    def __init__(
+        self,
+        settings: Settings,
+        carry: Carry,
+        *,
+        model: str = "",
+        yes: bool = False,
+        speaker: Speaker | None = None,
+        thread: str = THREAD,
+    ) -> None:
+        self.session = Session(settings, carry, model=model, yes=yes)
+        self.speaker: Speaker = speaker or Rules()
+        self._config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": 200}
+        self._connection = _opened(settings.home / "conversations.sqlite")
+        self._graph = build(SqliteSaver(self._connection))
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Go on where an earlier process left the thread; what it broke off in the middle is not done again."""
+        state = self._graph.get_state(self._config)
+        if not state.values:
+            start: State = {"messages": [], "waiting": [], "found": 0, "run": "", "model": self.session.model}
+            self._graph.invoke(start, self._config, context=self._context, durability="sync")
+            return
+        values = state.values
+        self.session.model = self.session.model or values["model"]
+        if values["run"]:
+            try:
+                self.session.run = open_run(self.settings.home, values["run"])
+            except SecateurError:  # it was removed since
+                self.session.run = None
+        if state.next not in (("listen",), ("approve",)):
+            self._close(values)
+
+    def _close(self, values: dict[str, Any]) -> None:
+        """Calls that were under way get an answer, which a model wants to see, and the thread listens again."""
+        last = values["messages"][-1]
+        open_calls = last.tool_calls if isinstance(last, AIMessage) else []
+        results = [ToolMessage(BROKEN_OFF, name=call["name"], tool_call_id=call["id"] or "") for call in open_calls]
+        self._graph.update_state(
+            self._config, {"messages": [*results, AIMessage(BROKEN_OFF)], "waiting": []}, as_node="converse"
+        )
+        self._graph.invoke(None, self._config, context=self._context, durability="sync")
+
+    @property
+    def settings(self) -> Settings:
+        """Home and values."""
+        return self.session.settings
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is talked about."""
+        return self.session.run
+
+    @run.setter
+    def run(self, run: Run | None) -> None:
+        self.session.run = run
+
+    @property
+    def over(self) -> bool:
+        """Whether the person said goodbye."""
+        return self.session.over
 
     @property
     def asks(self) -> bool:
         """Whether a plan waits for a yes."""
-        return self._plan is not None
+        return self._graph.get_state(self._config).next == ("approve",)
+
+    @property
+    def plan(self) -> str:
+        """What waits for a yes; empty where nothing does."""
+        return self._plan()
+
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """What was said so far: who, and what."""
+        found: list[tuple[str, str]] = []
+        for message in self._graph.get_state(self._config).values["messages"]:
+            if isinstance(message, HumanMessage):
+                found.append(("you", message.text))
+            elif isinstance(message, AIMessage) and message.text:
+                found.append(("secateur", message.text))
+        return found
 
     def say(self, text: str) -> str:
-        """Take one line; returns the answer."""
+        """Take one line; returns the answer, with the plan that waits below it."""
+        self.session.stopped.clear()
         try:
-            reply = self._answer(text)
+            reply = self._turn(text)
         except Exception as error:  # a conversation goes on, and no traceback shows what is in memory
             reply = told(error)
-        self._before.append(text)
         self._remember(text, reply)
         return reply
 
-    def _answer(self, text: str) -> str:
-        if self._plan is not None:
-            plan, self._plan = self._plan, None
-            if text.strip().lower() in ("y", "yes", "ok", "go", "sure", "do it"):
-                return self._do(plan)
-            if text.strip().lower() in ("n", "no"):
-                return "Nothing was started."
-        intent, problem = self._read(text)
-        news, self._unheard = problem and problem != self._unheard, problem
-        reply = self._act(intent, text)
-        return f"({problem}: rules read what you say)\n{reply}" if news else reply
+    def stop(self) -> None:
+        """End what is under way in this conversation: a call of a model, a child process. For another thread."""
+        self.session.stopped.set()
 
-    def _do(self, plan: Callable[[], str]) -> str:
-        try:
-            return plan()
-        except KeyboardInterrupt:
-            return "Interrupted. What is done is kept: the same words go on from there."
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
 
-    def _read(self, text: str) -> tuple[Intent, str]:
-        """What is meant, and why a language model could not tell where one listens."""
-        if self.listener is None:
-            return rules.read(text), ""
-        from agent.session.talk import language
+    @property
+    def _context(self) -> Talking:
+        return Talking(self.session, self.speaker, TOOLS)
 
-        return language.read(text, self._before, self.listener)
+    def _turn(self, text: str) -> str:
+        before = len(self._graph.get_state(self._config).values["messages"])
+        self._graph.invoke(Command(resume=text), self._config, context=self._context, durability="sync")
+        messages = self._graph.get_state(self._config).values["messages"][before:]
+        said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
+        return "\n".join([*said, *([f"{plan}\n{START}"] if (plan := self._plan()) else [])])
 
-    def _act(self, intent: Intent, text: str) -> str:
-        if self.run is not None and self.run.engine is not None and not isinstance(intent, Leave):
-            return self._beside(self.run, intent, text)
-        match intent:
-            case Prune():
-                return self._prune(intent)
-            case GoOn():
-                return self._go_on(intent)
-            case Resume():
-                return self._resume(intent)
-            case Question():
-                return self._about(intent.text)
-            case Evaluate():
-                return self._evaluate(intent)
-            case Export():
-                return self._export(intent.folder)
-            case Stop():
-                return "Nothing is running."
-            case Leave():
-                self.over = True
-                return "Bye." + (f" `secateur chat --run {self.run.id}` takes this up again." if self.run else "")
-            case _:
-                return self._completed(text) or HELP
+    def _plan(self) -> str:
+        state = self._graph.get_state(self._config)
+        return "\n".join(call["plan"] for call in state.values["waiting"]) if state.next == ("approve",) else ""
 
     def say_beside(self, run: Run, text: str) -> str:
-        """Take one line while this process works on a run: rules read it, so that nothing waits for a server."""
+        """Take one line while this process works on a run: the grammar reads it, so that nothing waits for a server."""
+        self.session.run, self.session.beside = run, True
         try:
-            return self._beside(run, rules.read(text), text)
+            found = grammar.read(text, self.session)
+            if isinstance(found, str) or any(isinstance(tool, Prune) for tool in found):
+                found = [Steer(words=text)]
+            return "\n".join(done(tool, self.session) if _brief(tool, self.session) else LATER for tool in found)
         except Exception as error:  # what is said beside the work does not end it
             return told(error)
-
-    def _beside(self, run: Run, intent: Intent, text: str) -> str:
-        """A word while an engine works: it goes to the designer, and a question is answered from what is measured."""
-        if isinstance(intent, Stop):
-            run.stop()
-            return "It ends after this step and concludes with the best so far."
-        run.say(text)
-        match intent:
-            case Question():
-                return self._about(intent.text)
-            case Evaluate():
-                known = Examiner(self.settings, intent, run).known(History.of(run.journal.read()))
-                return known or "That is measured when the run is over: two at a time would take each other's cores."
-            case _ if listens(run.goal):
-                return "The designer hears it at its next step."
-            case _:
-                return DEAF.format(run.goal.designer)
-
-    def _completed(self, text: str) -> str | None:
-        """A bare word answers the question for the model."""
-        if self._waiting is not None and not self._waiting.model and len(text.split()) == 1:
-            return self._prune(Prune(model=text.strip()))
-        return None
-
-    def _prune(self, said: Prune) -> str:
-        wanted = _joined(self._waiting, said)
-        model = wanted.model or self._named or (self.run.goal.model if self.run and self._waiting is None else "")
-        wanted = wanted.model_copy(update={"model": model})
-        self._waiting = wanted
-        if not model:
-            return "Which model? A folder, a GGUF file, a hub id, or the sample smollm2-135m."
-        says_how_much = wanted.sparsity or wanted.speedup or re.fullmatch(r"\d+:\d+", wanted.pattern or "")
-        if not says_how_much:
-            return "How much of it shall go? For example 50 %, the pattern 2:4, or 1.4 times faster."
-        self._waiting = None
-        goal = self._goal(wanted)
-        return self._confirm(planned(goal, self.settings), lambda: self._begin(goal))
-
-    def _goal(self, wanted: Prune) -> Goal:
-        """The goal of what was said; what the command line said holds where nothing else was."""
-        given = {name: self.settings.given(name) for name in Values.model_fields}
-        given |= {name: value for name in ("candidates", "minutes") if (value := getattr(wanted, name)) is not None}
-        wish = Wish(**wanted.model_dump(exclude={"model", "candidates", "minutes"}))
-        return build(load(self.settings.home, given), wanted.model, wish)
-
-    def _confirm(self, plan: str, do: Callable[[], str]) -> str:
-        if self._yes:
-            return f"{plan}\n{do()}"
-        self._plan = do
-        return f"{plan}\nStart? yes or no"
-
-    def _begin(self, goal: Goal) -> str:
-        self.run = start(self.settings, goal)
-        return self._work(self.run)
-
-    def _work(self, run: Run) -> str:
-        try:
-            return self._carry(run)
-        except KeyboardInterrupt:
-            return f'Interrupted. "resume {run.id}" goes on where it stopped.'
-
-    def _go_on(self, said: GoOn) -> str:
-        run = self.run
-        if run is None:
-            return 'There is no run to go on with: "continue what we did on MODEL" takes one up.'
-        if run.status() is not Status.FINISHED:
-            return self._confirm(f"Run {run.id} is not finished; it goes on where it stopped.", lambda: self._work(run))
-        if not run.goal.searches:
-            return (
-                f'Run {run.id} applies a recipe, nothing is searched: "prune {run.goal.model} to 50 %" starts a search.'
-            )
-        try:
-            run.history().ledger.check(("tokens", "money"))
-        except BudgetSpent as spent:
-            return f"{spent}: start a run with a larger one."
-        minutes = said.minutes if said.minutes or said.candidates else 10.0
-        parts = [f"{minutes:g} minutes"] if minutes else []
-        parts += [f"{said.candidates} candidates"] if said.candidates else []
-        more = " and ".join(parts)
-
-        def extend() -> str:
-            run.journal.append(Extended(candidates=said.candidates, minutes=minutes))
-            return self._work(run)
-
-        warning = "The test text will be read again for a new winner, which the report tells."
-        return self._confirm(f"Plan: run {run.id} goes on for {more} more. {warning}", extend)
-
-    def _resume(self, said: Resume) -> str:
-        run = newest(self.settings.home, said)
-        if run is None:
-            return "No run fits that. `secateur runs` lists them."
-        self.run = run
-        history = run.history()
-        status = run.status(history)
-        told = f"Run {run.id}: {run.goal}, {status}.\n{advice.answer('how does it stand', history)}"
-        if status in (Status.INTERRUPTED, Status.FAILED, Status.NEW):
-            return self._confirm(told, lambda: self._work(run))
-        return f'{told}\nSay "go on for ten minutes" to search further.'
-
-    def _about(self, question: str) -> str:
-        from memory.index import Memory
-
-        history = History() if self.run is None else History.of(self.run.journal.read())
-        return advice.answer(question, history, Memory(self.settings.home).all())
-
-    def _evaluate(self, asked: Evaluate) -> str:
-        """How good a model is on tasks: known, or for a price that is told first."""
-        examiner = Examiner(self.settings, asked, self.run, self._named if self.run is None else "")
-        if self.run is not None and (known := examiner.known(History.of(self.run.journal.read()))):
-            return known
-        plan, costs = examiner.plan()
-        return self._confirm(plan, examiner.answer) if costs else examiner.answer()
+        finally:
+            self.session.beside = False
 
     def export(self, folder: str) -> str:
         """Copy the pruned model to a folder, and keep that with the run as if it had been said."""
-        reply = self._export(folder)
+        reply = done(Export(folder=folder), self.session)
         self._remember(f"export it to {folder}", reply)
         return reply
 
-    def _export(self, folder: str | None) -> str:
-        """Copy the pruned model to a folder, or say where it is."""
-        if self.run is None or not self.run.model_folder.exists():
-            return "There is no pruned model yet."
-        return export(self.run, folder)
-
     def _remember(self, text: str, reply: str) -> None:
-        """Keep both with the run, so that the conversation can be read and taken up again."""
-        if self.run is None or self.run.engine is not None or self.run.status() is Status.NEW:
+        """Keep both with the run, so that its journal tells the conversation, too."""
+        run = self.session.run
+        if run is None or run.engine is not None or run.status() is Status.NEW:
             return
-        self.run.say(text)
-        for said in self.run.unheard(History.of(self.run.journal.read())):
-            self.run.journal.append(said)
-        self.run.journal.append(Replied(text=reply))
+        run.say(text)
+        for said in run.unheard(History.of(run.journal.read())):
+            run.journal.append(said)
+        run.journal.append(Replied(text=reply))
 
 
-def _joined(before: Prune | None, now: Prune) -> Prune:
-    """What was said before, with what is said now."""
-    if before is None:
-        return now
-    said = {name: value for name, value in now.model_dump().items() if value}
-    return before.model_copy(update=said)
+LATER = "That is measured when the run is over: two at a time would take each other's cores."
+
+
+def _brief(tool: SessionTool, session: Session) -> bool:
+    """Whether a tool may be used while this process works on a run."""
+    return isinstance(tool, Steer | Stop) or not tool.plan(session)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The file of conversations; one that cannot be read is set aside."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, check_same_thread=False)
+    try:
+        if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(found)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        set_aside(path, reason(error))
+        connection = sqlite3.connect(path, check_same_thread=False)
+    return connection

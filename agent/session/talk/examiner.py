@@ -6,17 +6,13 @@ kept where the command line finds it, too.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.session.settings import Settings
-from agent.session.talk.intents import Evaluate
+from agent.session.talk.session import Session
 from runs.fold.history import History
 from runs.fold.summary import summary
-from runs.run import Run
 from tools.io.errors import SecateurError
 from tools.measure.tasks.plan import task_names
 from tools.measure.tasks.scores import TaskScores, compare
@@ -29,16 +25,21 @@ SAMPLES = 200
 class Examiner:
     """Asks one model, beside another where there is one."""
 
-    def __init__(self, settings: Settings, asked: Evaluate, run: Run | None, named: str = "") -> None:
+    def __init__(
+        self, session: Session, tasks: Sequence[str], model: str, samples: int | None = None, *, every: bool = False
+    ) -> None:
         """
+        Args:
+            model: as said; empty for the result of the run, or for the model that is talked about. every: all samples.
+
         Raises:
             UsageError: no task is named.
         """
-        self._settings = settings
-        self.names = task_names(",".join(asked.tasks))
-        self.samples = None if asked.all_samples else asked.samples or SAMPLES
-        self._run = run
-        self._model = asked.model or named
+        self._session = session
+        self.names = task_names(",".join(tasks))
+        self.samples = None if every else samples or SAMPLES
+        self._run = session.run
+        self._model = model or (session.model if session.run is None else "")
 
     def known(self, history: History) -> str:
         """What the run's own table says of its result on these tasks, where it holds them all; else nothing, nor where
@@ -93,30 +94,14 @@ class Examiner:
         return "\n".join([*lines, *([] if beside is None else [beside["conclusion"]])])
 
     def _evaluate(self, *more: str) -> Any:
-        """What `secateur evaluate --json` prints.
-
-        Raises:
-            SecateurError: it failed; the line is its own.
-        """
+        """What `secateur evaluate --json` prints; SecateurError where it failed."""
         model, *others = self.models
-        command = [sys.executable, "-m", "secateur", "evaluate", model, "--tasks", ",".join(self.names)]
+        command = ["evaluate", model, "--tasks", ",".join(self.names)]
         command += [part for other in others for part in ("--against", other)]
         command += [] if self.samples is None else ["--limit", str(self.samples)]
-        command += ["--home", str(self._settings.home), "--json", *more, *self._given()]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode == 130:
-            raise KeyboardInterrupt
-        if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if line.startswith("secateur: ")]
-            raise SecateurError(lines[-1].removeprefix("secateur: ") if lines else "the tasks could not be answered")
-        return json.loads(done.stdout)
-
-    def _given(self) -> list[str]:
-        """Settings that a child process does not find by itself."""
-        values = self._settings.values
-        given = {"--dtype": values.dtype, "--device": values.device, "--threads": values.threads}
-        given["--task-data"] = values.task_data
-        return [part for name, value in given.items() if value is not None for part in (name, str(value))]
+        data = self._session.settings.values.task_data
+        command += [] if data is None else ["--task-data", data]
+        return self._session.command(*command, *more, *self._session.machine)
 
 
 def _short(of: dict[str, Any], value: float) -> str:

@@ -6,7 +6,6 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
-from agent.session.talk.intents import Resume
 from runs.run import UNREADABLE, Run, list_runs
 from tools.io.files import aside, expanded
 
@@ -16,18 +15,34 @@ def readable(home: Path) -> list[Run]:
     return [run for run in list_runs(home) if run.glance()[0] != UNREADABLE]
 
 
-def newest(home: Path, said: Resume) -> Run | None:
+def newest(home: Path, said: str, day: str = "any") -> Run | None:
     """The newest run that the words and the day fit: an id, or words of the goal."""
     days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
-    words = said.words.lower().split()
+    words = said.lower().split()
     for run in reversed(readable(home)):
         text = f"{run.id} {run.goal}".lower()
         when = date.fromtimestamp(run.created)
-        if all(word in text.replace("-", " ") + text for word in words) and (
-            said.day == "any" or when == days[said.day]
-        ):
+        if all(word in text.replace("-", " ") + text for word in words) and (day == "any" or when == days[day]):
             return run
     return None
+
+
+def listed(home: Path, words: str = "", most: int = 12) -> str:
+    """The runs that words fit, newest first, a line each."""
+    wanted = words.lower().split()
+    found = [
+        run
+        for run in reversed(list_runs(home))
+        if all(word in f"{run.id} {run.glance()[1]}".lower() for word in wanted)
+    ]
+    if not found:
+        return "There are no runs yet." if not wanted else "No run fits that."
+    lines = []
+    for run in found[:most]:
+        state, goal = run.glance()
+        lines.append(f"  {run.id}  {date.fromtimestamp(run.created)}  {state}: {goal}")
+    more = [f"  and {len(found) - most} older ones"] if len(found) > most else []
+    return "\n".join(["Runs, newest first:", *lines, *more])
 
 
 def export(run: Run, folder: str | None) -> str:

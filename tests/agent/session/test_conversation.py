@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
 
 from agent.session.goal import build
 from agent.session.options import Wish
@@ -81,7 +79,7 @@ def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
     assert "no run to go on with" in talk.say("go on")
     assert "no pruned model yet" in talk.say("export it")
     assert "~nobody-here/model" in talk.say("prune ~nobody-here/model to 50 %") + talk.say("yes")
-    assert "You can say" in talk.say("the weather is nice")
+    assert "I did not understand that" in talk.say("the weather is nice")
     assert not talk.over
 
 
@@ -94,16 +92,6 @@ def test_a_method_has_no_search_to_go_on_with(tmp_path: Path) -> None:
     talk.say(f"resume {run.id}")
     assert "nothing is searched" in talk.say("go on for ten minutes")
     assert run.status() is Status.FINISHED
-
-
-def test_what_a_listener_could_not_read_is_said_once(talk: Talk) -> None:
-    class Deaf(FakeListChatModel):
-        def bind_tools(self, tools: Any, **more: Any) -> Any:
-            raise ConnectionError
-
-    talk.listener = Deaf(responses=[])
-    first, second = talk.say("help"), talk.say("help")
-    assert first == f"(the language model could not be asked (ConnectionError): rules read what you say)\n{second}"
 
 
 def test_an_interruption_is_not_the_end(tmp_path: Path) -> None:
@@ -120,6 +108,6 @@ def test_what_nobody_foresaw_is_one_line_and_shows_no_secret(talk: Talk, monkeyp
     def fail(text: str) -> str:
         raise ValueError("https://host/?key=key-123456\n\x1b]52;c;\x07")
 
-    monkeypatch.setattr(talk, "_answer", fail)
+    monkeypatch.setattr(talk, "_turn", fail)
     assert talk.say("hello").startswith("unexpected ValueError: https://host/?key=*** ?]52;c;?")
     assert not talk.over

@@ -1,4 +1,8 @@
-"""Reading intents without a language model: the sentences that people type to a program, by pattern."""
+"""Reading requests without a language model: the sentences that people type to a program, by pattern.
+
+What it cannot read it says so, with the three nearest things that can be done; it never answers a question with
+something else.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,15 @@ import re
 
 from pydantic import ValidationError
 
-from agent.session.talk.intents import Evaluate, Export, GoOn, Help, Intent, Leave, Prune, Question, Resume, Stop
+from agent.session.talk.session import Session
+from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.deliver import Export
+from agent.session.talk.tools.help import Help, Leave
+from agent.session.talk.tools.look import Candidates, Compare, Lessons, PastRuns, Pattern, Standing
+from agent.session.talk.tools.measure import EvaluateTasks
+from agent.session.talk.tools.run import GoOn, Prune, Resume, Stop
+from agent.session.talk.tools.tool import SessionTool
+from tools.io.frozen import first_problem
 
 _NUMBERS = {
     "one": 1,
@@ -51,39 +63,95 @@ _STOPPING = re.compile(
 )
 
 
-def read(text: str) -> Intent:
-    """The intent of one line; a question where it reads like one, help where nothing fits or makes sense."""
+def read(text: str, session: Session) -> list[SessionTool] | str:
+    """The tools that one line asks for, or the line that says that it was not understood and what is near."""
+    line = " ".join(text.split())
     try:
-        return _read(" ".join(text.split()))
-    except ValidationError:  # zero minutes, a name without end
-        return Help()
+        found = _read(line, session)
+    except ValidationError as error:  # zero minutes, 150 %
+        return f"That cannot be meant: {first_problem(error)}."
+    return found or _not_understood(line)
 
 
-def _read(line: str) -> Intent:
-    low = line.lower()
+def quick(text: str) -> SessionTool | None:
+    """Orders that never wait for a language model: stop and goodbye."""
+    low = " ".join(text.lower().split())
     if re.fullmatch(r"(quit|exit|bye|goodbye|leave|:q)\W*", low):
         return Leave()
-    if _STOPPING.fullmatch(low):
-        return Stop()
+    return Stop() if _STOPPING.fullmatch(low) else None
+
+
+def _read(line: str, session: Session) -> list[SessionTool]:
+    low = line.lower()
+    if (order := quick(line)) is not None:
+        return [order]
     if re.match(r"(help|\?)\W*$", low) or not low:
-        return Help()
+        return [Help()]
     if re.match(r"(please\s+)?export\b|save it\b|give me the model", low):
-        return Export(folder=_folder(line))
-    if (intent := _onward(low)) is not None:
-        return intent
-    if (intent := _evaluate(line)) is not None:
-        return intent
-    if re.search(r"\bprun(e|ing)\b|\bsparsity\b|\bfaster\b|\bsmaller\b", low) and not _ASKING.search(low):
-        return _prune(line)
+        return [Export(folder=_folder(line))]
+    found = _onward(low) or _evaluate(line) or _looked(low)
+    if found is not None:
+        return [found]
     if _ASKING.search(low):
-        return Question(text=line[:1000])
-    return _prune(line) if _sparsity(low) or _pattern(low) else Help()
+        return []
+    if re.search(r"\bprun(e|ing)\b|\bsparsity\b|\bfaster\b|\bsmaller\b", low) or _sparsity(low) or _pattern(low):
+        return [_completed(_prune(line), session)]
+    if session.unfinished is not None and len(line.split()) == 1:  # a bare word answers the question for the model
+        return [_completed(Prune(model=line), session)]
+    return []
+
+
+def _completed(now: Prune, session: Session) -> Prune:
+    """What was asked for before, with what is said now."""
+    before, session.unfinished = session.unfinished, None
+    said = now.model_dump(exclude_defaults=True)
+    return now if before is None else Prune.model_validate({**before, **said})
+
+
+def _looked(low: str) -> SessionTool | None:
+    """Questions about what was measured."""
+    named = tuple(dict.fromkeys(re.findall(r"\bc-\d+\b", low)))
+    if len(named) == 2 and re.search(r"\bcompare|\bdiffer|\bbetter\b|\bversus\b|\bvs\b", low):
+        return Compare(one=named[0], other=named[1])
+    if named:
+        return Candidates(names=named)
+    if (found := re.search(r"\b\d+:\d+\b", low)) and _ASKING.search(low):
+        return Pattern(pattern=found[0])
+    if re.search(r"\blesson|\blearn|\bwhy\b.*\b(win|won|best|better)\b|\bprinciple", low):
+        return Lessons()
+    if re.search(r"\bwhich runs\b|\blist (the )?runs\b|\b(earlier|past|other) runs\b", low):
+        return PastRuns()
+    if re.search(r"\bhow (does it stand|is it going|good is it)\b|\bstatus\b|\bbest (so far|candidate)", low):
+        return Standing()
+    return None
+
+
+def _not_understood(line: str) -> str:
+    """Says so, with the three nearest examples by the words that they share."""
+    words = set(re.findall(r"[a-z]{3,}", line.lower()))
+    scored = sorted(EXAMPLES, key=lambda example: -len(words & set(re.findall(r"[a-z]{3,}", example.lower()))))
+    return "\n".join(["I did not understand that. The nearest that I can do:", *(f"  {one}" for one in scored[:3])])
+
+
+EXAMPLES = (
+    "prune smollm2-135m to 50 %",
+    "how does it stand?",
+    "what did you learn?",
+    "compare c-1 and c-2",
+    "explain c-3",
+    "how good is it on HellaSwag?",
+    "go on for ten more minutes",
+    "continue what we did on smollm2 yesterday",
+    "which runs are there?",
+    "export it to ./pruned",
+)
+"""What is offered where a line was not understood; every one of them is understood."""
 
 
 _EXAMINE = r"(?:please\s+)?(?:evaluate|score|test|measure)\b"
 
 
-def _evaluate(line: str) -> Intent | None:
+def _evaluate(line: str) -> SessionTool | None:
     """`how good is it on HellaSwag?`, `evaluate ./pruned on arc easy and piqa with 100 samples`."""
     low = line.lower()
     asked = re.match(rf"{_EXAMINE}|(?:and\s+)?how (?:good|well)\b|what does it score", low)
@@ -101,7 +169,7 @@ def _evaluate(line: str) -> Intent | None:
         rf"(?:and\s+)?how (?:good|well) (?:is|does)\s+{word}\s+(?:(?:do|perform|score)\s+)?on\b", line, re.I
     )
     found = re.search(r"(\d+)\s+samples", low)
-    return Evaluate(
+    return EvaluateTasks(
         tasks=tuple(tasks),
         model=model[1] if model else "",
         samples=int(found[1]) if found else None,
@@ -109,7 +177,7 @@ def _evaluate(line: str) -> Intent | None:
     )
 
 
-def _onward(low: str) -> Intent | None:
+def _onward(low: str) -> SessionTool | None:
     if re.match(r"(please\s+)?(resume\b|continue (what|with what|the run|where|on)|take up\b|pick up\b)", low):
         day = re.search(r"\b(today|yesterday)\b", low)
         words = re.sub(
@@ -201,3 +269,13 @@ def _candidates(low: str) -> int | None:
 def _folder(line: str) -> str | None:
     found = re.search(r"\b(?:to|into|in|as)\s+(\S+)\s*$", line)
     return found[1].strip("\"'`") if found else None
+
+
+def nearest(line: str, count: int) -> list[type[SessionTool]]:
+    """The tools whose descriptions and examples share most words with a line, for a model that can choose among few."""
+    words = set(re.findall(r"[a-z]{3,}", line.lower()))
+
+    def shared(tool: type[SessionTool]) -> int:
+        return len(words & set(re.findall(r"[a-z]{3,}", f"{tool.called()} {tool.__doc__}".lower())))
+
+    return sorted(TOOLS.values(), key=lambda tool: -shared(tool))[:count]

@@ -1,0 +1,64 @@
+"""A stream that can be left: whoever waits for a model is never held by it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tools.io.errors import SecateurError
+
+T = TypeVar("T")
+LOOK = 0.05
+"""Seconds between looks whether to leave."""
+
+
+class Left(SecateurError):
+    """Nobody waits for the answer any more."""
+
+
+def leaving(stream: Iterable[T], patience: float, stopped: Callable[[], bool]) -> Iterator[T]:
+    """The items of a stream as they come, read in a thread of its own.
+
+    Args:
+        patience: seconds for the whole stream. stopped: asked while nothing comes; true leaves the stream, whose thread
+            then ends with its next item.
+
+    Raises:
+        Left: it was stopped, or took longer than `patience`.
+        Exception: whatever the stream raised.
+    """
+    items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
+    gone = threading.Event()
+
+    def read() -> None:
+        try:
+            for item in stream:
+                if gone.is_set():
+                    break
+                items.put((item, None))
+            items.put((None, StopIteration()))
+        except BaseException as error:  # it is raised where somebody waits
+            items.put((None, error))
+
+    threading.Thread(target=read, daemon=True).start()
+    end = time.monotonic() + patience
+    try:
+        while True:
+            if stopped():
+                raise Left("stopped")
+            if time.monotonic() > end:
+                raise Left(f"no answer within {patience:.0f} s")
+            try:
+                item, error = items.get(timeout=LOOK)
+            except queue.Empty:
+                continue
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]  # None is only beside an error
+    finally:
+        gone.set()

@@ -1,0 +1,139 @@
+"""What a conversation is about and what its tools work with: settings, the run, the model, and who works on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.session.settings import Settings
+from runs.fold.history import History
+from runs.run import Run
+from tools.io.errors import SecateurError
+
+Carry = Callable[[Run], str]
+"""Works on a run, or lets it be worked on; returns what to say of it. Raises KeyboardInterrupt where the person breaks
+it off."""
+POLL = 0.1
+"""Seconds between looks at a child process."""
+BROKEN_OFF = 130
+"""The exit status of a command that was interrupted."""
+
+
+class BrokenOff(SecateurError):
+    """The person said stop while something was under way."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped; nothing half-done is left behind")
+
+
+def _unheard(piece: str) -> None:
+    pass
+
+
+@dataclass
+class Session:
+    """The state of one conversation beside its messages; lives as long as the process."""
+
+    settings: Settings
+    carry: Carry
+    model: str = ""
+    """The model that is talked about, where no run is."""
+    run: Run | None = None
+    yes: bool = False
+    """Whether nothing is asked before it is done."""
+    allowed: set[str] = field(default_factory=set)
+    """Tools that the person does not want to be asked about again."""
+    hear: Callable[[str], None] = _unheard
+    """Takes an answer in pieces, as a language model says it."""
+    beside: bool = False
+    """Whether this very process works on the run while the person speaks."""
+    unfinished: dict[str, Any] | None = None
+    """What was said of a prune that still lacks the model, or how much; the next words complete it."""
+    over: bool = False
+    """Whether the person said goodbye."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set by whoever wants that what is under way ends: a call of a model, a child process."""
+
+    @property
+    def home_model(self) -> str:
+        """The model that is meant where none is named: that of the run, else the one that is talked about."""
+        return self.model if self.run is None else self.run.goal.model
+
+    def trusts(self, tool: str) -> bool:
+        """Whether a tool is used without asking."""
+        return self.yes or tool in self.allowed
+
+    def worked(self, run: Run) -> str:
+        """Have the run carried out."""
+        self.run = run
+        try:
+            return self.carry(run)
+        except KeyboardInterrupt:
+            return f'Interrupted. "resume {run.id}" goes on where it stopped.'
+
+    @property
+    def working(self) -> bool:
+        """Whether an engine works on the run that is talked about."""
+        return self.run is not None and (self.beside or self.run.engine is not None)
+
+    def history(self) -> History:
+        """What the run has come to; empty without a run."""
+        return History() if self.run is None else History.of(self.run.journal.read())
+
+    def present(self) -> Run:
+        """The run that is talked about.
+
+        Raises:
+            SecateurError: there is none.
+        """
+        if self.run is None:
+            raise SecateurError('No run is open: "prune MODEL to 50 %" starts one, "which runs are there?" lists them')
+        return self.run
+
+    def command(self, *arguments: str) -> Any:
+        """What a command of `secateur` prints with --json, run in a process of its own so that the screen stays free.
+
+        Raises:
+            SecateurError: it failed; the line is its own.
+            BrokenOff: it was stopped.
+        """
+        given = ["--home", str(self.settings.home), "--json"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "secateur", *arguments, *given],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as child:
+            said, problems = self._ended(child)
+        if child.returncode == BROKEN_OFF or (child.returncode and self.stopped.is_set()):
+            raise BrokenOff
+        if child.returncode:
+            lines = [line for line in problems.splitlines() if line.startswith("secateur: ")]
+            raise SecateurError(lines[-1].removeprefix("secateur: ") if lines else f"{arguments[0]} did not succeed")
+        return json.loads(said)
+
+    def _ended(self, child: subprocess.Popen[str]) -> tuple[str, str]:
+        while True:
+            try:
+                return child.communicate(timeout=POLL)
+            except subprocess.TimeoutExpired:
+                if self.stopped.is_set():
+                    child.terminate()
+                    return child.communicate()
+            except KeyboardInterrupt:
+                child.terminate()
+                child.communicate()
+                raise
+
+    @property
+    def machine(self) -> list[str]:
+        """Settings that a child process does not find by itself."""
+        values = self.settings.values
+        given = {"--dtype": values.dtype, "--device": values.device, "--threads": values.threads}
+        return [part for name, value in given.items() if value is not None for part in (name, str(value))]

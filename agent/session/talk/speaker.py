@@ -1,0 +1,62 @@
+"""From the settings to who answers: the designer's language model where it has one, else the grammar."""
+
+from __future__ import annotations
+
+from agent.designers.choose import chat_model, check
+from agent.llm.connection import CallFormat, Connection
+from agent.llm.prices import price_of
+from agent.session.settings import Settings
+from agent.session.talk.graph import Speaker
+from agent.session.talk.session import Session
+from agent.session.talk.speakers import Model, Rules
+from runs.events import Event, Note, Spoke
+from runs.fold.history import History
+from runs.goal import Goal
+
+PATIENCE = 20.0
+"""Seconds for one answer of a model in conversation."""
+ATTEMPTS = 2
+
+
+class Ears:
+    """Hands what a model says to the screen; the words themselves are in the conversation's thread."""
+
+    def __init__(self, session: Session) -> None:
+        self.history = History()
+        self.ledger = self.history.ledger
+        self._session = session
+
+    def __call__(self, event: Event) -> None:
+        """Pieces of speech are heard at once, notes are lines of their own; nothing else is kept."""
+        match event:
+            case Spoke(thinking=False):
+                self._session.hear(event.text)
+            case Note():
+                self._session.hear(f"({event.text})\n")
+
+
+def speaker(settings: Settings, session: Session) -> Speaker:
+    """Who answers.
+
+    Raises:
+        UsageError: the designer is not known, or what it needs is not there.
+    """
+    name = settings.values.designer
+    if ":" not in name or name.startswith("replay:"):
+        return Rules()
+    check(name)
+    model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home)
+    formats = [CallFormat.NATIVE, CallFormat.TEXT]
+    if name.startswith("openai:"):
+        formats.insert(1, CallFormat.SCHEMA)
+    connection = Connection(
+        name,
+        model,
+        Ears(session),
+        price_of(name, settings.home),
+        formats=formats,
+        patience=PATIENCE,
+        attempts=ATTEMPTS,
+        stopped=session.stopped.is_set,
+    )
+    return Model(connection, small=name.startswith("local:"))

@@ -1,0 +1,192 @@
+"""Runs: begun, continued, steered, ended."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from agent.designers.choose import listens
+from agent.session.goal import build
+from agent.session.options import Wish
+from agent.session.settings import Values, load
+from agent.session.start import start
+from agent.session.talk import advice
+from agent.session.talk.past import newest
+from agent.session.talk.plan import planned
+from agent.session.talk.session import Session
+from agent.session.talk.tools.tool import Group, SessionTool
+from runs.budget import BudgetSpent
+from runs.events import Extended
+from runs.goal import Goal
+from runs.run import Run, Status
+from tools.io.errors import SecateurError, UsageError
+from tools.model.checkpoint import locate
+
+MINUTES = 10.0
+"""For which a search goes on where nobody says how long."""
+DEAF = 'Designer {} goes by measurements alone and does not listen; "stop" ends the search after this step.'
+
+
+class Prune(SessionTool):
+    """Start pruning a model: a search for the best recipe, or a named method. Leave out what was not said."""
+
+    group: ClassVar[Group] = "run"
+
+    model: str = Field(default="", max_length=300, description="Hub id, folder, GGUF file or sample name, as said.")
+    sparsity: float | None = Field(default=None, gt=0, lt=1, description="Share of weights to remove: 50 % is 0.5.")
+    pattern: str | None = Field(
+        default=None,
+        max_length=40,
+        description="unstructured, N:M as 2:4, or for a smaller model width, depth or width+depth; experts.",
+    )
+    speedup: float | None = Field(default=None, gt=1, description="How many times faster it shall be: 1.4.")
+    method: str | None = Field(default=None, max_length=40, description="A named method, not a search: wanda.")
+    max_perplexity: float | None = Field(default=None, gt=0, description="Perplexity to stay under.")
+    max_rise: float | None = Field(default=None, gt=0, description="Largest rise of perplexity: 0.1 is 10 %.")
+    candidates: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    designer: str | None = Field(default=None, max_length=200, description="builtin, openai:NAME, local:PATH, self.")
+
+    def plan(self, session: Session) -> str:
+        """What is searched, how far it reaches and how long it takes; a model that is not there is refused here."""
+        goal = self._goal(session)
+        if session.working:
+            raise UsageError(
+                f"Run {session.present().id} is at work, and two at a time would take each other's cores. "
+                'Say "stop" and the same words again when it has ended; nothing was started or queued.'
+            )
+        locate(goal.model, session.settings.cache)
+        return planned(goal, session.settings)
+
+    def work(self, session: Session) -> str:
+        """Begin it."""
+        return session.worked(start(session.settings, self._goal(session)))
+
+    def _goal(self, session: Session) -> Goal:
+        """The goal of what was said; what the command line said holds where nothing else was.
+
+        Raises:
+            UsageError: which model, or how much, was not said; or it cannot be meant.
+        """
+        model = self.model or session.home_model
+        if not model:
+            session.unfinished = self.model_dump(exclude_defaults=True)
+            raise UsageError("Which model? A folder, a GGUF file, a hub id, or the sample smollm2-135m.")
+        if not (self.sparsity or self.speedup or re.fullmatch(r"\d+:\d+", self.pattern or "")):
+            session.unfinished = self.model_dump(exclude_defaults=True)
+            raise UsageError("How much of it shall go? For example 50 %, the pattern 2:4, or 1.4 times faster.")
+        settings = session.settings
+        given = {name: settings.given(name) for name in Values.model_fields}
+        said = {name: getattr(self, name) for name in ("candidates", "minutes", "designer")}
+        given |= {name: value for name, value in said.items() if value is not None}
+        wish = Wish(**self.model_dump(exclude={"model", "candidates", "minutes", "designer"}))
+        return build(load(settings.home, given), model, wish)
+
+
+class GoOn(SessionTool):
+    """Let the search of this run go on, for so many minutes or candidates more."""
+
+    group: ClassVar[Group] = "run"
+
+    minutes: float | None = Field(default=None, gt=0)
+    candidates: int | None = Field(default=None, ge=1)
+
+    def plan(self, session: Session) -> str:
+        """For how long; what cannot go on is refused with the reason."""
+        run = session.run
+        if run is None:
+            raise UsageError('There is no run to go on with: "continue what we did on MODEL" takes one up.')
+        if session.working:
+            raise UsageError(f"Run {run.id} is at work already.")
+        if run.status() is not Status.FINISHED:
+            return f"Run {run.id} is not finished; it goes on where it stopped."
+        if not run.goal.searches:
+            raise UsageError(
+                f'Run {run.id} applies a recipe, nothing is searched: "prune {run.goal.model} to 50 %" starts a search.'
+            )
+        try:
+            run.history().ledger.check(("tokens", "money"))
+        except BudgetSpent as spent:
+            raise UsageError(f"{spent}: start a run with a larger one.") from None
+        parts = [f"{self._minutes:g} minutes"] if self._minutes else []
+        parts += [f"{self.candidates} candidates"] if self.candidates else []
+        more = " and ".join(parts)
+        warning = "The test text will be read again for a new winner, which the report tells."
+        return f"Plan: run {run.id} goes on for {more} more. {warning}"
+
+    @property
+    def _minutes(self) -> float | None:
+        return self.minutes if self.minutes or self.candidates else MINUTES
+
+    def work(self, session: Session) -> str:
+        """Extend it and have it carried out."""
+        run = session.present()
+        if run.status() is Status.FINISHED:
+            run.journal.append(Extended(candidates=self.candidates, minutes=self._minutes))
+        return session.worked(run)
+
+
+class Resume(SessionTool):
+    """Open an earlier run, named by its id, its model or its day; one that was interrupted goes on."""
+
+    group: ClassVar[Group] = "run"
+
+    words: str = Field(default="", max_length=200)
+    day: Literal["today", "yesterday", "any"] = "any"
+
+    def plan(self, session: Session) -> str:
+        """How it stands, where work would go on."""
+        run = self._found(session)
+        history = run.history()
+        status = run.status(history)
+        if status not in (Status.INTERRUPTED, Status.FAILED, Status.NEW):
+            return ""
+        return f"Run {run.id}: {run.goal}, {status}.\n{advice.standing(history)}\nIt goes on where it stopped."
+
+    def work(self, session: Session) -> str:
+        """Open it, and go on where there is work left."""
+        run = session.run = self._found(session)
+        history = run.history()
+        status = run.status(history)
+        if status in (Status.INTERRUPTED, Status.FAILED, Status.NEW):
+            return session.worked(run)
+        more = "" if status is Status.WORKING else '\nSay "go on for ten minutes" to search further.'
+        return f"Run {run.id}: {run.goal}, {status}.\n{advice.standing(history)}{more}"
+
+    def _found(self, session: Session) -> Run:
+        run = newest(session.settings.home, self.words, self.day)
+        if run is None:
+            raise SecateurError('No run fits that: "which runs are there?" lists them.')
+        return run
+
+
+class Steer(SessionTool):
+    """Tell the designer of the run that works now what to do otherwise: which patterns or methods to leave or prefer,
+    which blocks to spare."""
+
+    group: ClassVar[Group] = "run"
+
+    words: str = Field(min_length=1, max_length=1000, description="In the person's words.")
+
+    def work(self, session: Session) -> str:
+        """Put it into the inbox; says so where nobody listens."""
+        run = session.present()
+        if not session.working:
+            raise UsageError("Nothing is running that could be steered.")
+        run.say(self.words)
+        return "The designer hears it at its next step." if listens(run.goal) else DEAF.format(run.goal.designer)
+
+
+class Stop(SessionTool):
+    """End the search that works now after this step; it concludes with the best so far."""
+
+    group: ClassVar[Group] = "run"
+
+    def work(self, session: Session) -> str:
+        """Say so to the engine."""
+        if not session.working:
+            return "Nothing is running."
+        session.present().stop()
+        return "It ends after this step and concludes with the best so far."

@@ -1,0 +1,114 @@
+"""What people say, read without a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.session.settings import load
+from agent.session.talk import grammar
+from agent.session.talk.session import Session
+from agent.session.talk.tools.deliver import Export
+from agent.session.talk.tools.help import Help, Leave
+from agent.session.talk.tools.look import Candidates, Compare, Lessons, PastRuns, Pattern, Standing
+from agent.session.talk.tools.measure import EvaluateTasks
+from agent.session.talk.tools.run import GoOn, Prune, Resume, Stop
+from agent.session.talk.tools.tool import SessionTool
+
+
+def session() -> Session:
+    return Session(load(Path("home")), lambda run: "")
+
+
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        ("prune smollm2-135m to 50%", Prune(model="smollm2-135m", sparsity=0.5)),
+        ("prune this model to 50 % and keep perplexity under 30", Prune(sparsity=0.5, max_perplexity=30)),
+        (
+            "Prune ./My-Model to 2:4, keep perplexity within 10 %",
+            Prune(model="./My-Model", pattern="2:4", max_rise=0.1),
+        ),
+        ("please prune tiny by half with 12 candidates", Prune(model="tiny", sparsity=0.5, candidates=12)),
+        ("prune Qwen/Qwen2-0.5B at 0.6 for 20 minutes", Prune(model="Qwen/Qwen2-0.5B", sparsity=0.6, minutes=20)),
+        ("prune it to 70 percent unstructured", Prune(sparsity=0.7, pattern="unstructured")),
+        ("make tiny 1.4 times faster", Prune(speedup=1.4)),
+        ("prune tiny to be 40 % faster", Prune(model="tiny", speedup=1.4)),
+        ("prune tiny by 30 % in width and depth", Prune(model="tiny", sparsity=0.3, pattern="width+depth")),
+        ("prune tiny by 30 %, drop whole blocks", Prune(model="tiny", sparsity=0.3, pattern="depth")),
+        ("make it 30 % smaller", Prune(sparsity=0.3, pattern="width+depth")),
+        ("50 %", Prune(sparsity=0.5)),
+        ("to 2:4", Prune(pattern="2:4")),
+        ("go on for ten more minutes", GoOn(minutes=10)),
+        ("go on for an hour", GoOn(minutes=60)),
+        ("continue with 5 more candidates", GoOn(candidates=5)),
+        ("keep going", GoOn()),
+        ("continue what we did on SmolLM2 yesterday", Resume(words="smollm2", day="yesterday")),
+        ("resume calm-heron-7", Resume(words="calm-heron-7")),
+        ("why not 2:4?", Pattern(pattern="2:4")),
+        ("explain c-12", Candidates(names=("c-12",))),
+        ("what did you learn?", Lessons()),
+        ("which runs are there?", PastRuns()),
+        ("compare c-1 and c-4", Compare(one="c-1", other="c-4")),
+        ("how good is it on HellaSwag?", EvaluateTasks(tasks=("hellaswag",))),
+        ("and how good on ARC-easy and PIQA?", EvaluateTasks(tasks=("piqa", "arc_easy"))),
+        (
+            "evaluate ./pruned on common sense with 100 samples",
+            EvaluateTasks(tasks=("commonsense",), model="./pruned", samples=100),
+        ),
+        ("evaluate it on wikitext and blimp", EvaluateTasks(tasks=("wikitext", "blimp"))),
+        ("score Qwen/Q-7B on mmlu, all samples", EvaluateTasks(tasks=("mmlu",), model="Qwen/Q-7B", all_samples=True)),
+        ("how good is tiny on PIQA?", EvaluateTasks(tasks=("piqa",), model="tiny")),
+        ("how well does ./a/b do on mmlu?", EvaluateTasks(tasks=("mmlu",), model="./a/b")),
+        ("evaluate hellaswag", EvaluateTasks(tasks=("hellaswag",))),
+        ("how good is it?", Standing()),
+        ("export it", Export()),
+        ("export it to ./pruned", Export(folder="./pruned")),
+        ("stop after this one", Stop()),
+        ("enough!", Stop()),
+        ("please stop now and conclude", Stop()),
+        ("bye!", Leave()),
+        ("help", Help()),
+    ],
+)
+def test_sentences_are_read_by_rules(text: str, tool: SessionTool) -> None:
+    assert grammar.read(text, session()) == [tool]
+
+
+@pytest.mark.parametrize("text", ["the weather is nice", "how well does pruning to 50 % work", "why " + "x" * 2000])
+def test_what_is_not_understood_is_said_with_what_is_near(text: str) -> None:
+    said = grammar.read(text, session())
+    assert isinstance(said, str)
+    assert said.startswith("I did not understand that. The nearest that I can do:\n  ")
+    assert len(said.splitlines()) == 4
+
+
+@pytest.mark.parametrize("text", ["go on for 0 minutes", "prune tiny to 50 % within 0 %"])
+def test_what_cannot_be_meant_is_said(text: str) -> None:
+    said = grammar.read(text, session())
+    assert isinstance(said, str)
+    assert said.startswith("That cannot be meant: ")
+
+
+@pytest.mark.parametrize("example", grammar.EXAMPLES)
+def test_every_example_that_is_offered_is_understood(example: str) -> None:
+    assert isinstance(grammar.read(example, session()), list)
+
+
+@given(st.text(max_size=80))
+def test_every_line_has_a_reading(text: str) -> None:
+    assert grammar.read(text, session())
+
+
+def test_a_bare_word_answers_the_question_for_the_model() -> None:
+    about = session()
+    about.unfinished = {"sparsity": 0.5}
+    assert grammar.read("tiny", about) == [Prune(model="tiny", sparsity=0.5)]
+    assert isinstance(grammar.read("tiny", about), str)
+
+
+def test_a_small_model_is_offered_the_nearest_tools() -> None:
+    assert EvaluateTasks in grammar.nearest("how good is the model on tasks such as HellaSwag?", 4)
