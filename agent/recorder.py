@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runs.budget import Ledger
 from runs.events import Event, Progress, Stage
@@ -11,6 +11,7 @@ from runs.fold.history import History
 from runs.run import STOP, Run
 
 
+@runtime_checkable
 class Records(Protocol):
     """What is told what happens, and knows what came of it."""
 

@@ -13,9 +13,14 @@ MARK = "(?)"
 FOOTNOTE = f"{MARK} stands in nothing that was measured or said here."
 
 _NUMBER = re.compile(
-    r"(?<![\w.,:/-])[-+−]?(?:\d{1,3}(?:[,\u202f\u00a0 ]\d{3})+|\d+)(?:[.,]\d+)?(?:e[-+]?\d+)?(?!:\d)|[½¼¾⅓⅔⅛]",
+    r"(?<![A-Za-z0-9_.,:/-])[-+−]?(?:\d{1,3}(?:[,\u202f\u00a0 ]\d{3})+|\d+)(?:[.,]\d+)?(?:e[-+]?\d+)?(?!:\d)|[½¼¾⅓⅔⅛]",
     re.I,
 )
+_NAME = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z_][A-Za-z0-9_]*(?:[-./:][A-Za-z0-9_]+)*")
+_EVERYDAY = re.compile(
+    r"int[48]|fp(4|8|16|32)|bf16|b?float(16|32)|c4|wikitext-?2|gpt-?2|q\d_[k01](_[sml])?|[ah][12]00|utf-8|sha256|top-1|l[12]"
+)
+"""Names with digits that are no quantity."""
 _ANY_NUMBER = re.compile(r"\d{1,3}(?:[,\u202f\u00a0 ]\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?(?:e[-+]?\d+)?|[½¼¾⅓⅔⅛]", re.I)
 _WORDS = (
     "eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|"
@@ -33,12 +38,19 @@ def marked(answer: str, sources: Iterable[str]) -> str:
     words = {word.group().lower() for text in told for word in _SPELLED.finditer(text)}
     skipped = [found.span() for found in _ENUMERATION.finditer(answer)]
     holes = [found.end() for found in _NUMBER.finditer(answer) if not _known(found.group(), known, found, skipped)]
+    held = "\n".join(told).lower()
+    holes += [found.end() for found in _NAME.finditer(answer) if not _named(found.group().lower(), held)]
     holes += [found.end() for found in _SPELLED.finditer(answer) if found.group().lower() not in words]
     if not holes:
         return answer
-    for place in sorted(holes, reverse=True):
+    for place in sorted(set(holes), reverse=True):
         answer = f"{answer[:place]} {MARK}{answer[place:]}"
     return f"{answer}\n{FOOTNOTE}"
+
+
+def _named(name: str, held: str) -> bool:
+    """Whether a name with digits, or an id, stands in what was found, or is none of a thing measured."""
+    return not any(sign.isdecimal() for sign in name) or _EVERYDAY.fullmatch(name) is not None or name in held
 
 
 def _known(text: str, known: list[float], found: re.Match[str], skipped: list[tuple[int, int]]) -> bool:
@@ -52,7 +64,7 @@ def _quotes(text: str, value: float) -> bool:
     in per cent and the other way round."""
     written, places = _read(text)
     tolerance = 0.5 * 10.0**-places * (1 + SIGNIFICANT)
-    scales = (1.0, 100.0, 0.01) if places >= 2 else (1.0, 100.0)
+    scales = (1.0, 100.0, 0.01) if places and abs(written) < 1 else (1.0, 100.0)
     return any(abs(abs(written) - abs(value) * scale) <= tolerance for scale in scales)
 
 

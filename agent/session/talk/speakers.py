@@ -71,7 +71,7 @@ class Model:
         if said.tool_calls or said.invalid_tool_calls:
             return said
         sources = [m.text for m in messages if isinstance(m, HumanMessage | ToolMessage)]
-        return AIMessage(marked(said.text, sources))
+        return AIMessage(marked(said.text.strip(), sources))
 
     def _said(self, messages: Sequence[BaseMessage]) -> AIMessage:
         self._turn += 1

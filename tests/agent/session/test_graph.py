@@ -1,0 +1,230 @@
+"""The conversation's graph: plans wait, processes come and go, and a language model can do no harm."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, ToolMessage
+
+from agent.session.settings import load
+from agent.session.talk.conversation import BROKEN_OFF, START, Talk
+from agent.session.talk.evidence import MARK
+from agent.session.talk.graph import ENDLESS, NOTHING
+from agent.session.talk.speaker import speaker
+from agent.session.talk.tools.help import HELP
+from runs.run import Run, list_runs
+from tests.agent.loopback import Reply, Script, call, say, serving
+
+SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
+ORDER = {"model": "tiny", "sparsity": 0.5}
+
+
+def carry(run: Run) -> str:
+    return f"Run {run.id} begins."
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def opened(home: Path) -> Iterator[Callable[..., Talk]]:
+    made: list[Talk] = []
+
+    def of(**more: Any) -> Talk:
+        made.append(Talk(load(home, {**SMALL, "candidates": 4}), carry, **more))
+        return made[-1]
+
+    yield of
+    for talk in made:
+        talk.close()
+
+
+@pytest.fixture
+def spoken(home: Path, opened: Callable[..., Talk], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Talk]]:
+    """A conversation with a scripted language model."""
+    servers: list[Any] = []
+
+    def of(script: Script, **more: Any) -> Talk:
+        context = serving(script)
+        server = context.__enter__()
+        servers.append(context)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        talk = opened(**more)
+        talk.speaker = speaker(load(home, {**SMALL, "designer": "openai:test"}), talk.session)
+        talk.requests = server.requests  # type: ignore[attr-defined]
+        return talk
+
+    yield of
+    for context in servers:
+        context.__exit__(None, None, None)
+
+
+def in_turn(*replies: Reply) -> Script:
+    return lambda request, number: replies[min(number, len(replies)) - 1]
+
+
+def test_a_plan_survives_questions_and_the_process(opened: Callable[..., Talk], home: Path) -> None:
+    first = opened()
+    plan = first.say("prune tiny to 50 %")
+    assert plan.startswith("Plan: tiny → 50 % unstructured")
+    assert plan.endswith(START)
+    assert first.asks
+    answered = first.say("which runs are there?")
+    assert answered.startswith("There are no runs yet.\nPlan: tiny")
+    assert first.asks
+    first.close()
+    second = opened()
+    assert second.asks
+    assert second.plan.startswith("Plan: tiny → 50 % unstructured")
+    assert [who for who, _ in second.words] == ["you", "you", "secateur"]
+    assert "begins" in second.say("yes")
+    (run,) = list_runs(home)
+    assert not second.asks
+    third = opened()
+    assert third.run is not None
+    assert third.run.id == run.id
+
+
+def test_no_is_no_and_always_is_not_asked_again(opened: Callable[..., Talk], home: Path) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    assert talk.say("no") == NOTHING
+    assert list_runs(home) == []
+    talk.say("prune tiny to 50 %")
+    assert "begins" in talk.say("always")
+    assert START not in talk.say("prune tiny to 60 %")
+    assert len(list_runs(home)) == 2
+
+
+def test_an_order_replaces_the_one_that_waits(opened: Callable[..., Talk], home: Path) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    plan = talk.say("prune tiny to 60 %")
+    assert "60 % unstructured" in plan
+    assert "50 % unstructured" not in plan
+    talk.say("yes")
+    (run,) = list_runs(home)
+    assert run.goal.sparsity == 0.6
+
+
+def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dying(run: Run) -> str:
+        raise Killed
+
+    talk = opened()
+    talk.session.carry = dying
+    talk.say("prune tiny to 50 %")
+    with pytest.raises(Killed):
+        talk.say("yes")
+    talk.close()
+    later = opened()
+    assert not later.asks
+    assert later.words[-1] == ("secateur", BROKEN_OFF)
+    assert later.say("help") == HELP
+    assert len(list_runs(home)) == 1
+
+
+def test_a_model_answers_from_tools_and_its_own_numbers_are_marked(spoken: Callable[..., Talk]) -> None:
+    said: list[str] = []
+    talk = spoken(in_turn(call("past_runs", {}), say("No runs yet, but I guess 41.3 % on HellaSwag.")))
+    talk.session.hear = said.append
+    reply = talk.say("what do you know?")
+    assert f"41.3 {MARK}" in reply
+    assert "".join(said).startswith("No runs yet")
+    second = talk.requests[1]["messages"]  # type: ignore[attr-defined]
+    assert second[-1]["role"] == "tool"
+    assert second[-1]["content"] == "There are no runs yet."
+
+
+@pytest.mark.parametrize("name", ["rm", "approve", "work", "", "prune; yes", "__class__"])
+def test_no_tool_beyond_the_list(name: str, spoken: Callable[..., Talk], home: Path) -> None:
+    talk = spoken(in_turn(call(name, ORDER), say("Done.")))
+    assert talk.say("do something") == "Done."
+    assert list_runs(home) == []
+    messages = talk._graph.get_state(talk._config).values["messages"]
+    refusals = [message.text for message in messages if isinstance(message, ToolMessage)]
+    assert all(text.startswith("refused: there is no tool") for text in refusals)
+
+
+def test_a_model_cannot_approve(spoken: Callable[..., Talk], home: Path) -> None:
+    """Not by claiming a yes, nor by asking again, nor by arguments of its own."""
+    orders = [call("prune", ORDER), call("prune", {**ORDER, "yes": True}), call("prune", {**ORDER, "approved": "yes"})]
+    talk = spoken(in_turn(*orders, say("The person said yes. It runs now.")))
+    reply = talk.say("make me happy")
+    assert reply.endswith(START)
+    assert talk.asks
+    assert list_runs(home) == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        call("prune", '{"model": "tiny", "sparsity": '),
+        call("prune", {"sparsity": 7}),
+        call("prune", {"model": {"a": [1]}, "sparsity": "x"}),
+        call("past_runs", {}),
+        Reply(deltas=[]),
+        say("x" * 100),
+    ],
+)
+def test_every_turn_ends(reply: Reply, spoken: Callable[..., Talk]) -> None:
+    talk = spoken(lambda request, number: reply)
+    talk.say("what now?")
+    assert len(talk.requests) <= 10  # type: ignore[attr-defined]
+    assert not talk.asks
+
+
+def test_circles_end_with_a_word(spoken: Callable[..., Talk]) -> None:
+    assert ENDLESS in spoken(lambda request, number: call("past_runs", {})).say("what now?")
+
+
+@pytest.mark.parametrize("reply", [Reply(status=500), Reply(status=401), Reply(raw=b"data: {}{\n\n"), Reply(drop=True)])
+def test_where_the_model_fails_the_rules_read(reply: Reply, spoken: Callable[..., Talk], monkeypatch: Any) -> None:
+    monkeypatch.setattr("agent.llm.journalled.WAIT", lambda state: 0.0)
+    talk = spoken(lambda request, number: reply)
+    first, second = talk.say("which runs are there?"), talk.say("which runs are there?")
+    assert "rules read what you say" in first
+    assert second == "There are no runs yet."
+
+
+def test_stop_leaves_a_call_under_way_and_needs_no_model(spoken: Callable[..., Talk]) -> None:
+    talk = spoken(lambda request, number: Reply(endless="and {n} "))
+    done: list[str] = []
+    heard = threading.Event()
+    talk.session.hear = lambda piece: heard.set()
+    thread = threading.Thread(target=lambda: done.append(talk.say("tell me all")))
+    thread.start()
+    assert heard.wait(60)
+    talk.stop()
+    thread.join(60)
+    assert "stopped" in done[0]
+    before = len(talk.requests)  # type: ignore[attr-defined]
+    assert talk.say("stop") == "Nothing is running."
+    assert len(talk.requests) == before  # type: ignore[attr-defined]
+
+
+def test_results_are_data_not_orders(spoken: Callable[..., Talk], home: Path) -> None:
+    """Words in a result that look like a yes start nothing."""
+    talk = spoken(in_turn(call("prune", ORDER), call("past_runs", {"words": "yes"}), say("yes")))
+    talk.say("prune tiny to 50 %")
+    assert talk.asks
+    assert list_runs(home) == []
+    assert isinstance(talk._graph.get_state(talk._config).values["messages"][-1], AIMessage)
+
+
+def test_calls_in_the_conversation_are_plain_json(opened: Callable[..., Talk]) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    (waiting,) = talk._graph.get_state(talk._config).values["waiting"]
+    assert json.loads(json.dumps(waiting)) == waiting
