@@ -102,21 +102,25 @@ class Session:
             SecateurError: it failed; the line is its own.
             BrokenOff: it was stopped.
         """
-        given = ["--home", str(self.settings.home), "--json"]
+        code, said, problems = self._child([*arguments, "--home", str(self.settings.home), "--json"])
+        if code == BROKEN_OFF or (code and self.stopped.is_set()):
+            raise BrokenOff
+        if code:
+            lines = [line for line in problems.splitlines() if line.startswith("secateur: ")]
+            raise SecateurError(lines[-1].removeprefix("secateur: ") if lines else f"{arguments[0]} did not succeed")
+        return json.loads(said)
+
+    def _child(self, arguments: list[str]) -> tuple[int, str, str]:
+        """Exit status, output and complaints of a process of its own."""
         with subprocess.Popen(
-            [sys.executable, "-m", "secateur", *arguments, *given],
+            [sys.executable, "-m", "secateur", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as child:
             said, problems = self._ended(child)
-        if child.returncode == BROKEN_OFF or (child.returncode and self.stopped.is_set()):
-            raise BrokenOff
-        if child.returncode:
-            lines = [line for line in problems.splitlines() if line.startswith("secateur: ")]
-            raise SecateurError(lines[-1].removeprefix("secateur: ") if lines else f"{arguments[0]} did not succeed")
-        return json.loads(said)
+        return child.returncode, said, problems
 
     def _ended(self, child: subprocess.Popen[str]) -> tuple[str, str]:
         while True:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from agent.session.settings import load
 from agent.session.start import carry_out
-from agent.session.talk import examiner
 from agent.session.talk.conversation import Talk
+from agent.session.talk.session import Session
 from runs.run import Run, Status, list_runs
 from tests.tools.asking import InProcess
 from tui.cli import run as cli
@@ -29,14 +26,14 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What child processes would be started; they work in this one."""
     started: list[list[str]] = []
 
-    def here(command: list[str], **_: Any) -> Any:
-        started.append(command[3:])
+    def here(self: Session, arguments: list[str]) -> tuple[int, str, str]:
+        started.append(arguments)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli(command[3:])
-        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+            code = cli(arguments)
+        return code, out.getvalue(), err.getvalue()
 
-    monkeypatch.setattr(examiner, "subprocess", SimpleNamespace(run=here, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr(Session, "_child", here)
     monkeypatch.setattr("agent.session.measures.Harness", InProcess)
     return started
 
