@@ -160,6 +160,29 @@ def local_folder(name: str, cache: Path) -> Path | None:
     return path if (path / "config.json").is_file() and not is_packed(path) else None
 
 
+def ahead(name: str, cache: Path) -> str:
+    """What has to be done before a model can be opened, as a sentence; empty where it lies here ready. Nothing is
+    fetched or converted for that; the hub is asked whether it has the model.
+
+    Raises:
+        SecateurError: there is no such model, it has no weights, or the hub that would have it cannot be reached.
+    """
+    if local_folder(name, cache) is not None:
+        return ""
+    if name in sample.SAMPLES:
+        return f"{name} is fetched from the package index and converted first."
+    path = expanded(name)
+    if path.is_dir() and is_packed(path):
+        return f"{name} is unpacked first."
+    if (path.suffix == ".gguf" and path.is_file()) or (path.is_dir() and any(path.glob("*.gguf"))):
+        return f"{name} is converted from GGUF first, once."
+    if path.exists() or not hub.is_hub_id(name):
+        locate(name, cache)  # says what is missing
+        return ""
+    hub.check_there(name)
+    return f"{name} is downloaded from the hub first."
+
+
 def outline(name: str, folder: Path) -> Model:
     """The model of a folder without its weights, on torch's `meta` device: its shapes, for what needs no values.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -111,16 +112,31 @@ def download(name: str) -> Path:
     Raises:
         SecateurError: the hub does not know it, asks for access, cannot be reached, or its weights are not read here.
     """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub import snapshot_download
 
     if folder := cached(name):
         return folder
-    try:
-        # Asks first, as a download waits long for a hub out of reach.
+    check_there(name)  # a download waits long for a hub out of reach
+    with _told(name):
+        return Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["consolidated*", "*/*"]))
+
+
+def check_there(name: str) -> None:
+    """Ask the hub whether it has a model whose weights are read here; errors as of `download`."""
+    from huggingface_hub import HfApi
+
+    with _told(name):
         files = [file.rfilename for file in HfApi().model_info(name, timeout=TIMEOUT).siblings or []]
         check_readable(name, files)
-        return Path(snapshot_download(name, allow_patterns=FILES, ignore_patterns=["consolidated*", "*/*"]))
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Make one line of what the hub's client raises."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        yield
     except SecateurError:
         raise
     except GatedRepoError as error:

@@ -41,18 +41,26 @@ def check_files(name: str, folder: Path) -> None:
 
 def check_memory(folder: Path, dtype: str, device: str) -> None:
     """Complain before anything is read where the weights alone do not fit."""
+    widths = {"float32": 4, "bfloat16": 2, "float16": 2}
+    needed = stored_bytes(folder) if dtype == "auto" else widths[dtype] * stored_weights(folder)
+    require_memory({"weights": needed}, device)
+
+
+def stored_bytes(folder: Path) -> int:
+    """Of a folder's files of weights."""
+    return sum(file.stat().st_size for file in hub.weight_files(folder))
+
+
+def stored_weights(folder: Path) -> int:
+    """How many weights a folder's files hold, from their headers; a matrix that is used twice lies there once."""
     from safetensors import safe_open
 
-    widths = {"float32": 4, "bfloat16": 2, "float16": 2}
-    needed = 0
+    count = 0
     for file in hub.weight_files(folder):
-        if dtype == "auto":
-            needed += file.stat().st_size
-            continue
         with safe_open(file, framework="np") as opened:
             for key in opened.keys():  # noqa: SIM118  # not a dictionary
-                needed += widths[dtype] * math.prod(opened.get_slice(key).get_shape())
-    require_memory({"weights": needed}, device)
+                count += math.prod(opened.get_slice(key).get_shape())
+    return count
 
 
 def belongs(tensor: str, network: Any) -> bool:

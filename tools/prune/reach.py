@@ -64,6 +64,24 @@ def reach_of(model: Model, pattern: Pattern) -> Reach:
     return Reach(weights=way_of(pattern).reached(model), blocks=model.architecture.block_weights, model=every)
 
 
+def check_here(name: str, cache: Path, pattern: Pattern, sparsity: float) -> None:
+    """Refuse what no recipe of a pattern can do to a model that lies here as a folder, from its configuration alone;
+    of others nothing is known before they are opened.
+
+    Raises:
+        SecateurError: the line says why.
+    """
+    from tools.model.checkpoint import local_folder, outline
+    from tools.prune.way import way_of
+
+    folder = local_folder(name, cache)
+    if folder is None:
+        return
+    way, model = way_of(pattern), outline(name, folder)
+    way.reached(model)
+    way.require(model, sparsity)
+
+
 def foreseen(name: str, cache: Path, pattern: Pattern) -> Reach | None:
     """The reach on a model that lies here as a folder, from its configuration alone; None where it would have to be
     fetched or converted first, or cannot be told."""

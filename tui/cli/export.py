@@ -9,7 +9,7 @@ import typer
 
 from tools.io.files import expanded
 from tui.cli import options
-from tui.cli.shell import be_interruptible, print_json
+from tui.cli.shell import be_interruptible, complain, print_json
 
 if TYPE_CHECKING:
     from tools.deliver.export import Verdict
@@ -23,7 +23,7 @@ def export(
         typer.Option("--output", metavar="PATH", help="The GGUF, or the folder for vLLM; beside DIR if not given."),
     ] = None,
     dtype: Annotated[
-        Literal["f32", "f16", "bf16"] | None,
+        Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None,
         typer.Option("--dtype", help="Of the GGUF; if not given, as the folder, and f16 for float32."),
     ] = None,
     json: options.Json = False,
@@ -39,6 +39,8 @@ def export(
     else:
         print(plain("\n".join(_lines(folder, verdict))))  # a model's files say some of it
     if verdict.verdict == "cannot":
+        if json:
+            complain(f"{folder} for {target}: {'; '.join(verdict.lines)}")
         raise typer.Exit(1)
 
 

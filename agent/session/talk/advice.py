@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agent.session.talk.lessons import rules
 from memory.remembered import Remembered
 from runs.candidate import Candidate
 from runs.fold.history import History
@@ -92,16 +93,15 @@ def about_pattern(pattern: str, history: History, memories: Sequence[Remembered]
 
 
 def lessons(history: History) -> str:
-    """What goes with fitness, and the best so far."""
-    graph = thought_graph(history)
-    drawn = [f"  {node.id}: {node.text}" for node in graph.of_kind("lesson")]
+    """What to do by what goes with fitness, the evidence for it, and the best so far."""
+    drawn = [f"  {rule}" for rule in rules(history)]
     ranked = history.ranked()
     if not ranked:
         return "Nothing is measured yet, so nothing is learnt."
     head = f"The best so far is {_numbers(history, ranked[0])}."
     if not drawn:
         return f"{head} No feature of the recipes is set apart from chance yet; that takes more candidates."
-    return "\n".join([head, "What goes with fitness:", *drawn])
+    return "\n".join([head, "What to do by what was measured:", *drawn])
 
 
 def standing(history: History) -> str:

@@ -52,6 +52,7 @@ class Talk:
     ) -> None:
         self.session = Session(settings, carry, model=model, yes=yes)
         self.speaker: Speaker = speaker or Rules()
+        self.session.answered_by = self._answered_by
         self._config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": 200}
         self._connection = _opened(settings.home / "conversations.sqlite")
         self._graph = build(SqliteSaver(self._connection))
@@ -83,6 +84,17 @@ class Talk:
             self._config, {"messages": [*results, AIMessage(BROKEN_OFF)], "waiting": []}, as_node="converse"
         )
         self._graph.invoke(None, self._config, context=self._context, durability="sync")
+
+    def _answered_by(self, designer: str) -> None:
+        """Have it answer from the next line on; who answers now stays where it cannot be had."""
+        from agent.session.talk.speaker import speaker
+
+        before, self.session.designer = self.session.designer, designer
+        try:
+            self.speaker = speaker(self.settings, self.session)
+        except BaseException:
+            self.session.designer = before
+            raise
 
     @property
     def settings(self) -> Settings:

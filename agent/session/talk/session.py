@@ -22,6 +22,8 @@ POLL = 0.1
 """Seconds between looks at a child process."""
 BROKEN_OFF = 130
 """The exit status of a command that was interrupted."""
+HOMELESS = ("export",)
+"""Commands that look at a folder and at no home."""
 
 
 class BrokenOff(SecateurError):
@@ -54,6 +56,10 @@ class Session:
     """Whether this very process works on the run while the person speaks."""
     unfinished: dict[str, Any] | None = None
     """What was said of a prune that still lacks the model, or how much; the next words complete it."""
+    designer: str = ""
+    """Who designs the next run, where the person said so here; empty: whom the settings name."""
+    answered_by: Callable[[str], None] = _unheard
+    """Has another designer answer from the next line on, where that is a language model."""
     over: bool = False
     """Whether the person said goodbye."""
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -102,7 +108,8 @@ class Session:
             SecateurError: it failed; the line is its own.
             BrokenOff: it was stopped.
         """
-        code, said, problems = self._child([*arguments, "--home", str(self.settings.home), "--json"])
+        home = [] if arguments[0] in HOMELESS else ["--home", str(self.settings.home)]
+        code, said, problems = self._child([*arguments, *home, "--json"])
         if code == BROKEN_OFF or (code and self.stopped.is_set()):
             raise BrokenOff
         if code:

@@ -36,12 +36,12 @@ class Ears:
 
 
 def speaker(settings: Settings, session: Session) -> Speaker:
-    """Who answers.
+    """Who answers: whom the person named here, else whom the settings name.
 
     Raises:
         UsageError: the designer is not known, or what it needs is not there.
     """
-    name = settings.values.designer
+    name = session.designer or settings.values.designer
     if ":" not in name or name.startswith("replay:"):
         return Rules()
     check(name)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.deliver.export.verdict import TARGETS, Cannot, Dtype, Target, Verdict
+from tools.deliver.export.verdict import DTYPES, TARGETS, Cannot, Dtype, Target, Verdict
 from tools.io.errors import UsageError
 
-__all__ = ["TARGETS", "Dtype", "Target", "Verdict", "export"]
+__all__ = ["DTYPES", "TARGETS", "Dtype", "Target", "Verdict", "export"]
 
 
 def export(folder: Path, target: Target, *, output: Path | None = None, dtype: Dtype | None = None) -> Verdict:
@@ -22,7 +22,8 @@ def export(folder: Path, target: Target, *, output: Path | None = None, dtype: D
         folder: a Hugging Face folder; it is only read.
         target: the runtime.
         output: where the copy for vLLM (a folder) or the GGUF (a file) goes; beside `folder` where it is not given.
-        dtype: precision of the GGUF's matrices; that of the folder, or f16 for float32, where it is not given.
+        dtype: precision or quantisation of the GGUF's matrices; that of the folder, or f16 for float32, where it is
+            not given.
 
     Raises:
         SecateurError: the folder is none or is damaged, or the output exists already or cannot be written.

@@ -17,7 +17,11 @@ from tools.model.gguf.rotary import FACTORS, llama3_divisors
 if TYPE_CHECKING:
     import torch
 
-BYTES: dict[Dtype, int] = {"f32": 4, "f16": 2, "bf16": 2}
+BYTES: dict[str, int] = {"f32": 4, "f16": 2, "bf16": 2}
+HALF: Dtype = "f16"
+"""Of matrices whose rows cannot be quantised: their length is no multiple of `GROUP`."""
+GROUP = 32
+"""Weights that share a scale, in every quantisation that is written here."""
 
 INTERLEAVED = ("llama", "deci")
 """Architectures whose rotary embedding turns neighbours, where transformers turns the two halves of a head."""
@@ -44,6 +48,12 @@ class Gguf:
     blocks: list[GgufBlock]
     dtype: Dtype
     """Of matrices; norms and biases are float32."""
+
+    def stored_as(self, entry: Entry) -> Dtype:
+        """What a tensor is written in."""
+        if len(entry.shape) < 2:
+            return "f32"
+        return HALF if self.dtype not in BYTES and entry.shape[-1] % GROUP else self.dtype
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,14 @@ def _interleaved(architecture: str, name: str, layer: BlockSizes) -> int:
 
 def file_size(gguf: Gguf) -> int:
     """Bytes of all tensors, about what the file will take."""
-    return sum(math.prod(entry.shape) * (BYTES[gguf.dtype] if len(entry.shape) > 1 else 4) for entry in entries(gguf))
+    return sum(_bytes(entry.shape, gguf.stored_as(entry)) for entry in entries(gguf))
+
+
+def _bytes(shape: tuple[int, ...], dtype: Dtype) -> int:
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    values, size = GGML_QUANT_SIZES[GGMLQuantizationType[dtype.upper()]]
+    return math.prod(shape) // int(values) * int(size)
 
 
 def write(gguf: Gguf, words: Vocabulary, file: Path) -> None:
@@ -111,16 +128,16 @@ def write(gguf: Gguf, words: Vocabulary, file: Path) -> None:
         if factors is not None:
             everything.append(Entry(FACTORS, tuple(factors.shape), None))
         for entry in everything:
-            kind = gguf.dtype if len(entry.shape) > 1 else "f32"
-            size = math.prod(entry.shape) * BYTES[kind]
+            kind = gguf.stored_as(entry)
             raw = GGMLQuantizationType[kind.upper()]
+            size = _bytes(entry.shape, kind)
             writer.add_tensor_info(entry.name, entry.shape, numpy.dtype("float32"), size, raw_dtype=raw)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for entry in everything:
             tensor = factors if factors is not None and entry.name == FACTORS else load(gguf.folder, entry)
-            writer.write_tensor_data(_as_stored(tensor, gguf.dtype, entry))
+            writer.write_tensor_data(_as_stored(tensor, gguf.stored_as(entry), entry))
     finally:
         writer.close()
 
@@ -131,7 +148,7 @@ def _write_settings(gguf: Gguf, writer: Any) -> None:
     config, shape = gguf.folder.settings, gguf.folder.shape
     layers = [block.layer for block in gguf.blocks]
     writer.add_name(gguf.folder.path.name)
-    writer.add_file_type(LlamaFileType[{"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}[gguf.dtype]])
+    writer.add_file_type(LlamaFileType["ALL_F32" if gguf.dtype == "f32" else f"MOSTLY_{gguf.dtype.upper()}"])
     writer.add_vocab_size(shape.vocabulary)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(shape.hidden)
@@ -206,8 +223,12 @@ def _as_stored(tensor: torch.Tensor, dtype: Dtype, entry: Entry) -> Any:
     import torch
 
     types = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-    converted = tensor.to(types[dtype if tensor.dim() > 1 else "f32"]).contiguous()
+    converted = tensor.to(types.get(dtype, torch.float32)).contiguous()
     if not converted.isfinite().all():
         hint = "; --dtype bf16 or f32 holds larger ones" if tensor.isfinite().all() else ""
         raise SecateurError(f"{entry.source} holds values that are not finite in {dtype}{hint}")
-    return converted.view(torch.uint8).numpy()
+    if dtype in types:
+        return converted.view(torch.uint8).numpy()
+    from gguf import GGMLQuantizationType, quants
+
+    return quants.quantize(converted.numpy(), GGMLQuantizationType[dtype.upper()])

@@ -14,7 +14,7 @@ from typing import Any
 
 from tools.deliver.export import vocabulary
 from tools.deliver.export.folder import BlockSizes, Folder, Shape
-from tools.deliver.export.ggml import Gguf, GgufBlock, file_size, write
+from tools.deliver.export.ggml import GROUP, HALF, Gguf, GgufBlock, entries, file_size, write
 from tools.deliver.export.place import check_place
 from tools.deliver.export.verdict import Cannot, Dtype, Verdict
 from tools.io.files import file_aside
@@ -65,7 +65,7 @@ def export(folder: Folder, output: Path | None, dtype: Dtype | None) -> Verdict:
         write(gguf, words, partial)
     size = place.stat().st_size / 1e6
     lines = [checked, f"wrote {place}: architecture {architecture}, {len(blocks)} blocks, {chosen}, {size:,.1f} MB"]
-    lines += _notes(folder) + changes
+    lines += _unquantised(gguf) + _notes(folder) + changes
     return Verdict(
         target="llama.cpp", verdict="ok", lines=(*lines, f"llama-server -m {shlex.quote(str(place))}"), files=(place,)
     )
@@ -133,6 +133,12 @@ def _check_rope(rope: dict[str, Any]) -> None:
         raise Cannot(f"its rotary embedding ({kind}) has no sensible {lacks[0]}")
     if kind == "yarn" and (strange := {key for key, value in rope.items() if value is not None} - YARN):
         raise Cannot(f"its YaRN sets {min(strange)}, which llama.cpp does not compute alike", f"{CONVERTER}.")
+
+
+def _unquantised(gguf: Gguf) -> list[str]:
+    """What stayed in half precision although a quantisation was asked for."""
+    wide = [entry for entry in entries(gguf) if len(entry.shape) > 1 and gguf.stored_as(entry) != gguf.dtype]
+    return [f"{len(wide)} matrices stay {HALF}: their rows are no multiple of {GROUP} long"] if wide else []
 
 
 def _notes(folder: Folder) -> list[str]:

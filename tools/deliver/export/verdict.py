@@ -10,7 +10,9 @@ from tools.io.frozen import Frozen
 Target = Literal["hf", "vllm", "llama.cpp"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
-Dtype = Literal["f32", "f16", "bf16"]
+Dtype = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+"""Of a GGUF's matrices: floating point, or what llama.cpp's package `gguf` can quantise to."""
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 
 class Verdict(Frozen):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from agent.session.talk.tools.deliver import Export
-from agent.session.talk.tools.help import Help, Leave
-from agent.session.talk.tools.look import Candidates, Compare, Lessons, PastRuns, Pattern, Standing
-from agent.session.talk.tools.measure import EvaluateTasks
-from agent.session.talk.tools.run import GoOn, Prune, Resume, Steer, Stop
+from agent.session.talk.tools.deliver import Export, Recover, Upload
+from agent.session.talk.tools.help import Help, Leave, UseDesigner
+from agent.session.talk.tools.look import (
+    Candidates,
+    Compare,
+    Lessons,
+    PastRuns,
+    Pattern,
+    Recall,
+    Report,
+    Standing,
+    Thoughts,
+)
+from agent.session.talk.tools.measure import EvaluateTasks, Generations, Perplexity, Speed
+from agent.session.talk.tools.model import LayerStatistics, ModelFacts, TryAllocation, TryMetric
+from agent.session.talk.tools.run import GoOn, Pause, Prune, Resume, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 
 ALL: tuple[type[SessionTool], ...] = (
@@ -14,15 +25,29 @@ ALL: tuple[type[SessionTool], ...] = (
     GoOn,
     Resume,
     Steer,
+    Pause,
     Stop,
     Standing,
     Candidates,
     Compare,
     Lessons,
+    Thoughts,
     Pattern,
     PastRuns,
+    Recall,
+    Report,
+    ModelFacts,
+    LayerStatistics,
+    TryMetric,
+    TryAllocation,
     EvaluateTasks,
+    Perplexity,
+    Generations,
+    Speed,
+    Recover,
     Export,
+    Upload,
+    UseDesigner,
     Help,
     Leave,
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
+
+from pydantic import Field
 
 from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import Group, SessionTool
 
+OWN = "OPENAI_BASE_URL"
+"""Names a server of the person's own, which nobody is paid for."""
 HELP = """You can say, for example:
   prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
   why not 2:4?      explain c-12        what did you learn?
@@ -23,6 +28,47 @@ class Help(SessionTool):
     def work(self, session: Session) -> str:
         """Examples."""
         return HELP
+
+
+class UseDesigner(SessionTool):
+    """Who designs the recipes of the next run, as "use openai:qwen" or "use builtin" says; a language model answers in
+    this conversation, too."""
+
+    group: ClassVar[Group] = "talk"
+
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        description="builtin, random, evolution, self, openai:NAME, local:PATH or provider:NAME.",
+    )
+
+    def plan(self, session: Session) -> str:
+        """What every answer costs, where a provider is paid; a name that can be no designer is refused."""
+        from agent.designers.choose import check
+        from agent.llm.prices import price_of
+
+        check(self.name)
+        kind, colon, _ = self.name.partition(":")
+        own = not colon or kind in ("local", "replay", "ollama") or (kind == "openai" and OWN in os.environ)
+        if own:
+            return ""
+        price = price_of(self.name, session.settings.home)
+        if price is None:
+            cost = "its price is not known here"
+        else:
+            cost = f"{price.read:g} US dollars per million tokens read, {price.write:g} written"
+        return f"Plan: {self.name} designs the next run and answers here, at its provider's price: {cost}."
+
+    def work(self, session: Session) -> str:
+        """Take it from now on."""
+        from agent.designers.choose import check
+
+        check(self.name)
+        session.answered_by(self.name)
+        session.designer = self.name
+        if ":" in self.name and not self.name.startswith("replay:"):
+            return f"{self.name} designs the next run, and answers here from your next line on."
+        return f"{self.name} designs the next run; here the rules read what you say."
 
 
 class Leave(SessionTool):

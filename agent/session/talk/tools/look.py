@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from agent.session.talk import advice
+from agent.session.talk import advice, lessons
 from agent.session.talk.past import listed
 from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import Group, SessionTool
+from runs.fold.summary import summary
+from runs.fold.words import number
 
 CANDIDATE = r"^c-\d+$"
+MOST = 6
+"""Memories in one answer."""
 
 
 class Standing(SessionTool):
@@ -50,13 +55,70 @@ class Compare(SessionTool):
 
 
 class Lessons(SessionTool):
-    """What the run has learnt: which features of recipes go with fitness, with the evidence."""
+    """What the run has learnt: what to prefer and what to avoid in recipes, with the evidence."""
 
     group: ClassVar[Group] = "look"
 
     def work(self, session: Session) -> str:
         """From the thought graph."""
         return advice.lessons(session.history())
+
+
+class Thoughts(SessionTool):
+    """The thought graph of the run: observations, hypotheses, designs, outcomes and lessons, and what supports or
+    contradicts what."""
+
+    group: ClassVar[Group] = "look"
+
+    words: str = Field(default="", max_length=200, description="Words or ids, as t-3 or lesson; empty for the newest.")
+
+    def work(self, session: Session) -> str:
+        """From the journal."""
+        session.present()
+        return lessons.thoughts(session.history(), self.words)
+
+
+class Recall(SessionTool):
+    """What earlier runs left in memory: candidates whose model, metric, allocation or pattern names all of the words,
+    best first."""
+
+    group: ClassVar[Group] = "look"
+
+    words: str = Field(default="", max_length=200, description="For example a model, wanda, 2:4; empty for the best.")
+
+    def work(self, session: Session) -> str:
+        """From the index of memories."""
+        from memory.index import Memory
+
+        found = Memory(session.settings.home).search(self.words)
+        if not found:
+            return (
+                f'Memory holds nothing that names "{self.words}".' if self.words else "Memory is empty: no run ended."
+            )
+        lines = [f"{len(found)} memories; below 1 a divergence is smaller than that of the best reference of its run:"]
+        for item in found[:MOST]:
+            beside = "not compared" if item.relative is None else f"{item.relative:.3f} of the best reference"
+            final = "" if item.perplexity is None else f", perplexity {number(item.perplexity)}"
+            lines.append(f"  {item.id} on {Path(item.model).name}: {beside}{final}: {item.recipe}")
+        return "\n".join([*lines, *([f"  and {len(found) - MOST} more"] if len(found) > MOST else [])])
+
+
+class Report(SessionTool):
+    """The report of the run: where the page is, and its conclusion. It is written anew where the run went on since."""
+
+    group: ClassVar[Group] = "look"
+
+    def work(self, session: Session) -> str:
+        """Write it where it is missing or older than the journal."""
+        from runs.report import write
+
+        run = session.present()
+        found = summary(run.history())
+        page = run.report_html
+        if not page.exists() or page.stat().st_mtime < run.journal.path.stat().st_mtime:
+            write(run)
+        told = [found.verdict, found.extent, found.on_tasks, f"The result is {found.gain}" if found.winner else ""]
+        return "\n".join([f"The report is in {page} (and {run.report_md.name} beside it).", *filter(None, told)])
 
 
 class Pattern(SessionTool):

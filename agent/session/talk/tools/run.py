@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from agent.designers.choose import listens
+from agent.session.engines import pause
 from agent.session.goal import build
 from agent.session.options import Wish
 from agent.session.settings import Values, load
@@ -22,7 +23,8 @@ from runs.events import Extended
 from runs.goal import Goal
 from runs.run import Run, Status
 from tools.io.errors import SecateurError, UsageError
-from tools.model.checkpoint import locate
+from tools.model.checkpoint import ahead
+from tools.prune.reach import check_here
 
 MINUTES = 10.0
 """For which a search goes on where nobody says how long."""
@@ -54,11 +56,13 @@ class Prune(SessionTool):
         goal = self._goal(session)
         if session.working:
             raise UsageError(
-                f"Run {session.present().id} is at work, and two at a time would take each other's cores. "
-                'Say "stop" and the same words again when it has ended; nothing was started or queued.'
+                f"Not started: {goal} would run beside {session.present().id}, which is at work, and two at a time "
+                'take each other\'s cores. Say "stop" to conclude that one with its best so far, or "pause" to keep it '
+                "for later, and then the same words again; nothing is queued."
             )
-        locate(goal.model, session.settings.cache)
-        return planned(goal, session.settings)
+        first = ahead(goal.model, session.settings.cache)
+        check_here(goal.model, session.settings.cache, goal.pattern, goal.sparsity)
+        return "\n".join(part for part in (planned(goal, session.settings), first) if part)
 
     def work(self, session: Session) -> str:
         """Begin it."""
@@ -80,6 +84,7 @@ class Prune(SessionTool):
         settings = session.settings
         given = {name: settings.given(name) for name in Values.model_fields}
         said = {name: getattr(self, name) for name in ("candidates", "minutes", "designer")}
+        said["designer"] = self.designer or session.designer or None
         given |= {name: value for name, value in said.items() if value is not None}
         wish = Wish(**self.model_dump(exclude={"model", "candidates", "minutes", "designer"}))
         return build(load(settings.home, given), model, wish)
@@ -177,6 +182,22 @@ class Steer(SessionTool):
             raise UsageError("Nothing is running that could be steered.")
         run.say(self.words)
         return "The designer hears it at its next step." if listens(run.goal) else DEAF.format(run.goal.designer)
+
+
+class Pause(SessionTool):
+    """Let the run that works now stop where it is, without a conclusion; "resume" goes on from there."""
+
+    group: ClassVar[Group] = "run"
+
+    def work(self, session: Session) -> str:
+        """Tell the engine, which is a process of its own."""
+        if not session.working:
+            return "Nothing is running."
+        run = session.present()
+        if session.beside:
+            raise UsageError('This program itself works on the run: Ctrl+C pauses it, "stop" concludes it.')
+        pause(run)
+        return f'Run {run.id} pauses as soon as it can; "resume {run.id}" goes on where it stopped.'
 
 
 class Stop(SessionTool):

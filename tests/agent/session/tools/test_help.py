@@ -1,0 +1,49 @@
+"""Who designs and who answers is chosen in conversation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.session.settings import load
+from agent.session.talk.conversation import Talk
+from agent.session.talk.session import Session
+from agent.session.talk.speakers import Model, Rules
+from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.help import UseDesigner
+from tools.io.errors import UsageError
+
+
+def test_a_designer_is_taken_and_a_language_model_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    talk = Talk(load(tmp_path / "home"), lambda run: "done")
+    tool = UseDesigner(name="openai:qwen")
+    assert tool.plan(talk.session) == ""  # a server of one's own costs nothing
+    assert "answers here from your next line on" in tool.work(talk.session)
+    assert isinstance(talk.speaker, Model)
+    assert talk.session.designer == "openai:qwen"
+    assert "the rules read what you say" in UseDesigner(name="builtin").work(talk.session)
+    assert isinstance(talk.speaker, Rules)
+    talk.close()
+
+
+def test_what_costs_money_is_asked_about_and_what_cannot_be_is_refused(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    assert "0.4 US dollars per million tokens read, 1.6 written" in UseDesigner(name="openai:gpt-4.1-mini").plan(
+        session
+    )
+    assert "its price is not known here" in UseDesigner(name="openai:new").plan(session)
+    with pytest.raises(UsageError, match="is not known"):
+        UseDesigner(name="somebody").plan(session)
+    assert session.designer == ""
+
+
+def test_every_tool_tells_a_model_what_it_is_for() -> None:
+    for name, tool in TOOLS.items():
+        assert tool.__doc__, name
+        assert len(" ".join(tool.__doc__.split())) < 300, name
+        assert tool.model_json_schema()["type"] == "object"

@@ -1,0 +1,78 @@
+"""Facts of models and formulas, from configurations, headers and surveys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.session.talk.session import Session
+from agent.session.talk.tools.model import LayerStatistics, ModelFacts, TryAllocation, TryMetric
+from runs.run import Run
+from tools.io.errors import SecateurError, UsageError
+
+
+def test_facts_of_a_model_are_its_own(session: Session, save_random: Callable[..., Path]) -> None:
+    folder = save_random("small", num_hidden_layers=3)
+    tool = ModelFacts(model=str(folder))
+    assert tool.plan(session) == ""
+    told = tool.work(session)
+    assert ": llama, 3 blocks, " in told
+    assert "heads 4, key-value heads 2, neurons of an MLP 48, vocabulary 512" in told
+    assert "F32" in told
+    assert "  unstructured: 100.0 % of the blocks' weights" in told
+    (experts,) = (line for line in told.splitlines() if line.startswith("  experts: "))
+    assert experts.startswith("  experts: no (")
+
+
+def test_what_is_no_model_is_refused_before_anything(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(SecateurError, match="does not exist"):
+        ModelFacts(model="./nowhere/at/all").plan(session)
+    with pytest.raises(UsageError, match="Which model"):
+        ModelFacts().plan(session)
+    (tmp_path / "it.gguf").write_bytes(b"GGUF")
+    assert "converted from GGUF first" in ModelFacts(model=str(tmp_path / "it.gguf")).plan(session)
+
+
+def test_the_survey_of_a_run_answers(session: Session, told: Callable[..., Run], story: Any) -> None:
+    run = told(story.start().survey((2.2, 1.4, 1.5, 1.3)))
+    tool = LayerStatistics(statistic="skew")
+    assert tool.plan(session) == ""
+    said = tool.work(session)
+    assert f"survey of run {run.id}" in said
+    assert "0: 2.2, 1: 1.4, 2: 1.5, 3: 1.3" in said
+    assert "Lowest: block 3, 1. Highest: block 0, 2." in said
+
+
+def test_what_no_survey_holds_is_measured(session: Session, commands: list[list[str]]) -> None:
+    tool = LayerStatistics(model="tiny", statistic="score_mean")
+    assert tool.plan(session) == ""  # nobody is asked about a second
+    said = tool.work(session)
+    assert commands[0][:2] == ["stats", "tiny"]
+    assert "score_mean of tiny by block" in said
+    assert "128 tokens of builtin/calibration" in said
+
+
+def test_a_metric_is_read_and_known_ones_are_told(session: Session, told: Callable[..., Run], story: Any) -> None:
+    said = TryMetric(expression="X * W").work(session)
+    assert "It reads W (|weight|); X (norm of the input channel" in said
+    assert "the published metric wanda" in said
+    assert "was not measured" in said
+    told(story.whole())
+    assert "c-2 has KL 0.900 over 16,384 tokens" in TryMetric(expression="sqr(W) * X").work(session)
+    with pytest.raises(UsageError, match="Q is not known"):
+        TryMetric(expression="W * Q").work(session)
+
+
+def test_an_allocation_gives_rates_of_the_survey(session: Session, told: Callable[..., Run], story: Any) -> None:
+    assert "No run that is open surveyed" in TryAllocation(expression="-depth").work(session)
+    told(story.start().survey())
+    said = TryAllocation(expression="-depth", width=0.15, sparsity=0.4).work(session)
+    assert "Sparsity by block at 40 % with width 0.15" in said
+    assert said.endswith("0: 25.0 %, 1: 35.0 %, 2: 45.0 %, 3: 55.0 %.")
+    assert "loss is not in the survey" in TryAllocation(expression="loss").work(session)
+    assert "outliers(5) is not in the survey" in TryAllocation(expression="owl").work(session)
+    with pytest.raises(UsageError):
+        TryAllocation(expression="depth +").work(session)
