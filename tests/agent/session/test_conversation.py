@@ -41,12 +41,14 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert "c-1 is W * X" in talk.say("explain c-1")
     assert "Nothing with 2:4 was measured" in talk.say("why not 2:4?")
     folder = tmp_path / "out"
-    assert str(folder) in talk.say(f"export it to {folder}")
+    assert f"Plan: a copy of the model goes to {folder}" in talk.say(f"export it to {folder}")
+    assert str(folder) in talk.say("yes")
     assert (folder / "model.safetensors").exists()
     assert "is there already" in talk.export(str(folder))
     events = run.journal.read()
     said = [event.text for event in events if isinstance(event, Said)]
-    assert said == ["yes", "explain c-1", "why not 2:4?", f"export it to {folder}", f"export it to {folder}"]
+    export = f"export it to {folder}"
+    assert said == ["yes", "explain c-1", "why not 2:4?", export, "yes", export]
     assert sum(isinstance(event, Replied) for event in events) == len(said)
     assert "judged by run" in talk.say("prune tiny to 60 %")
     assert talk.say("no") == "Nothing was started."

@@ -120,6 +120,31 @@ def test_a_gguf_holds_every_tensor_and_computes_the_same(family: str, trained: M
     torch.testing.assert_close(logits_of(loaded, IDS), logits_of(network, IDS), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
+def test_a_gguf_can_be_quantised(dtype: Any, trained: Model, tmp_path: Path) -> None:
+    network = plain(trained.config, trained.tokenizer, tmp_path / "model")
+    export(tmp_path / "model", "llama.cpp", dtype=dtype)
+    reader = gguf.GGUFReader(tmp_path / f"model-{dtype}.gguf")
+    kind = gguf.GGMLQuantizationType[dtype.upper()]
+    assert fields(reader)["general.file_type"] == gguf.LlamaFileType[f"MOSTLY_{dtype.upper()}"]
+    (found,) = (t for t in reader.tensors if t.name == "token_embd.weight")
+    assert found.tensor_type == kind
+    weight = network.get_input_embeddings().weight
+    scale = weight.reshape(-1, 32).abs().amax(1, keepdim=True).expand(-1, 32).reshape(weight.shape)
+    away = (tensors(reader)["token_embd.weight"] - weight).abs()
+    assert float((away / scale).max()) < (0.01 if dtype == "q8_0" else 0.2)
+
+
+def test_rows_that_cannot_be_quantised_stay_and_are_told(trained: Model, tmp_path: Path) -> None:
+    plain(PLAIN["narrow"], trained.tokenizer, tmp_path / "model")  # 48 wide, no multiple of 32
+    verdict = export(tmp_path / "model", "llama.cpp", dtype="q8_0")
+    matrices = [t for t in gguf.GGUFReader(tmp_path / "model-q8_0.gguf").tensors if len(t.shape) > 1]
+    stay = [t for t in matrices if t.tensor_type == gguf.GGMLQuantizationType.F16]
+    assert stay
+    assert all(t.shape[0] % 32 for t in stay)
+    assert f"{len(stay)} matrices stay f16: their rows are no multiple of 32 long" in verdict.lines
+
+
 def test_a_gguf_says_how_to_read_it(trained: Model, tmp_path: Path) -> None:
     trained.tokenizer.chat_template = "{{ messages[0].content }}"
     plain(PLAIN["narrow"], trained.tokenizer, tmp_path / "model")

@@ -93,4 +93,4 @@ def test_speed_is_measured_where_nobody_did(session: Session, commands: list[lis
     assert "  batch 1: reads " in said
     assert "batch 1: the first is prefill " in said
     assert "Median of 3 rounds on " in said
-    assert commands[0][5:11] == ("--batch", "1", "--prompt", "16", "--new", "2")
+    assert commands[0][5:11] == ["--batch", "1", "--prompt", "16", "--new", "2"]
