@@ -98,7 +98,7 @@ def _environment(template: str) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
         finalize=_shown,

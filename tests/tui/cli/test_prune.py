@@ -125,7 +125,12 @@ def _wait_for_a_candidate(home: Path, process: subprocess.Popen[str]) -> None:
         (["--sparsity", "0.5", "--multiple", "8", "--pattern", "2:4"], "goes with --pattern width or width+depth"),
         (["--sparsity", "0.5", "--pattern", "width", "--method", "sparsegpt"], "removes single weights"),
         (["--sparsity", "0.5", "--pattern", "width", "--compress"], "leaves none"),
-        (["--sparsity", "0.5", "--pattern", "wide"], "is not known"),
+        (["--sparsity", "0.5", "--pattern", "wide"], "width, depth, width+depth or experts"),
+        (["--sparsity", "0.5", "--pattern", "width", "--multiple", "0"], "--multiple: Input should be greater than"),
+        (["--sparsity", "0.5", "--pattern", "width", "--multiple", "9999"], "--multiple: Input should be less than"),
+        (["--sparsity", "0.5", "--pattern", "depth", "--multiple", "8"], "--multiple is for neurons"),
+        (["--sparsity", "0.3", "--pattern", "width", "--method", "shortgpt"], "removes by depth, not by width"),
+        (["--sparsity", "0.5", "--method", "sparsegpt", "--no-compensation"], "updates the weights that stay"),
     ],
 )
 def test_what_cannot_be_meant_of_shapes_is_one_line(
