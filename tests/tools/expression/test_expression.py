@@ -35,8 +35,6 @@ from tools.expression.nodes import replaced, walk
 from tools.expression.operators import EXP_LIMIT, LOG_OFFSET, Group
 from tools.io.errors import SecateurError, UsageError
 
-torch.set_num_threads(1)
-
 Matrix = list[list[Decimal]]
 
 # ---- any tree of a language
