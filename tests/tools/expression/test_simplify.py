@@ -111,7 +111,7 @@ def contradictions(original: list[Decimal], simple: list[Decimal]) -> list[tuple
 
 @pytest.mark.parametrize("group", ["row", "matrix", "block"])
 def test_simplifying_keeps_every_ranking(group: Group) -> None:
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=100)
     @given(trees(METRIC, handy), layers(), layers())
     @example(parse("W / row_sum(W) * X"), *two_layers())
     @example(parse("col_rank(div(sqr(D) + X * G, G)) + 0 * W"), *two_layers())
@@ -158,7 +158,7 @@ def grouped(matrices: list[Matrix], group: Group) -> list[list[Decimal]]:
     return flat if group == "matrix" else [flat[0] + flat[1]]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(trees(ALLOCATION, handy), units())
 def test_simplifying_an_allocation_keeps_its_scaled_value(node: Node, statistics: dict[str, Matrix]) -> None:
     simple = simplify(node, ALLOCATION)
@@ -172,7 +172,7 @@ def test_simplifying_an_allocation_keeps_its_scaled_value(node: Node, statistics
 
 @pytest.mark.parametrize("language", [METRIC, ALLOCATION], ids=lambda language: language.name)
 def test_simplifying_ends_in_a_readable_fixed_point(language: Language) -> None:
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=100)
     @given(trees(language, handy, leaves=16))
     def check(node: Node) -> None:
         simple = simplify(node, language)
