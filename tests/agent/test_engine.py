@@ -163,7 +163,7 @@ def test_two_of_four_is_exact_in_every_group(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_one_line_in_the_journal_and_the_run_can_go_on(tmp_path: Path) -> None:
-    run = create(tmp_path, goal(test_text=str(tmp_path / "later.txt")))
+    run = create(tmp_path, goal(test_text=str(tmp_path / "later.txt"), method="wanda"))
     with pytest.raises(SecateurError, match=r"later\.txt"):
         work(run)
     assert run.status() is Status.FAILED
