@@ -14,6 +14,7 @@ from runs.fold.history import History
 from tools.io.frozen import Frozen
 from tools.recipe import Recipe
 from tools.recipe.measurement import Measurement
+from tools.recipe.methods import names_of
 
 
 class Remembered(Frozen):
@@ -52,8 +53,8 @@ class Remembered(Frozen):
 
     @property
     def summary(self) -> str:
-        """One line that a search by words looks through."""
-        return f"{self.id} {self.model} {self.recipe} {self.recipe.sparsity:g}"
+        """One line that a search by words looks through; a published method is called by its name, too."""
+        return f"{self.id} {self.model} {self.recipe} {self.recipe.sparsity:g} {' '.join(names_of(self.recipe))}"
 
 
 def of_run(history: History) -> list[Remembered]:

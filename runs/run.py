@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runs import names, reproduction
-from runs.events import Event, Said
+from runs.events import Event, RunStarted, Said
 from runs.fold.history import History
 from runs.goal import Goal
 from runs.journal import Journal
@@ -155,6 +155,11 @@ class Run:
             SecateurError: the journal cannot be read, or is lost.
         """
         events = self.journal.read()
+        if events and not any(isinstance(event, RunStarted) for event in events):
+            raise SecateurError(
+                f"run {self.id}: the beginning of its journal is damaged, so what it measured cannot be told. Put "
+                f"{self.journal.path.name} back, or start a new run; `secateur runs remove {self.id}` takes it away."
+            )
         left = (self.checkpoints, self.results, self.recipe_file, self.report_md)
         if not events and any(path.exists() for path in left):
             how = "empty" if self.journal.path.exists() else "missing"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,8 +40,8 @@ from tools.recipe.measurement import Kind, Measurement, Protocol
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # no test measures time
 
-ELSEWHERE = ("test_save", "test_delivered", "test_experts", "test_structures")
-"""Files whose tests are about saved folders: there, a fresh process compares them."""
+ELSEWHERE = ("tools/deliver/test_save.py", "tools/prune/test_experts.py")
+"""Files whose tests are about the comparison itself: there, a fresh process does it."""
 
 
 def _asked_here(folder: Path, request: Path) -> str:
@@ -51,12 +53,26 @@ def _asked_here(folder: Path, request: Path) -> str:
     return ""
 
 
+@contextmanager
+def verified_here() -> Iterator[None]:
+    """What is saved meanwhile is compared in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "asked_elsewhere", _asked_here)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _verified_here(request: pytest.FixtureRequest) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        if request.module.__name__.rpartition(".")[2] not in ELSEWHERE:
-            patch.setattr(verify, "asked_elsewhere", _asked_here)
+    with nullcontext() if request.path.as_posix().endswith(ELSEWHERE) else verified_here():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models so small only wait for a second thread; what a test asks for ends with it."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 START = datetime(2026, 11, 22, 7, 0, 0, tzinfo=UTC)

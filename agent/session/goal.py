@@ -45,6 +45,7 @@ def build(settings: Settings, model: str, wish: Wish, *, recipe: Recipe | None =
         recipe = Recipe.load(wish.recipe)
     share, form = _sized(wish, recipe)
     asked = None if recipe is None else _adapted(recipe, share, form, settings)
+    _heeded(wish, form, share, asked)
     if asked is not None:
         _read_formulas(asked)
     check_device(device)
@@ -74,6 +75,23 @@ def build(settings: Settings, model: str, wish: Wish, *, recipe: Recipe | None =
         tasks=_tasks(wish, values.task_data),
         judge=wish.judge or "perplexity",
     )
+
+
+def _heeded(wish: Wish, form: Pattern | None, share: float | None, recipe: Recipe | None) -> None:
+    """Refuse a method or a recipe that would do otherwise than what stands beside it.
+
+    Raises:
+        UsageError: it updates weights that shall stay as they are, or removes something else than was asked for.
+    """
+    named = recipe
+    if wish.method is not None:
+        named = named_method(wish.method, share or 0.5, form)
+        if form is not None and named.pattern.kind != form.kind:
+            removes = f"{wish.method} removes by {named.pattern.kind}, not by {form.kind}"
+            raise UsageError(f"{removes}: leave the pattern out, or take another method")
+    if named is not None and not wish.compensation and named.compensation.kind != "none":
+        what = wish.method or "the recipe"
+        raise UsageError(f"{what} updates the weights that stay: leave out --no-compensation, or take wanda")
 
 
 def _sized(wish: Wish, recipe: Recipe | None) -> tuple[float | None, Pattern | None]:

@@ -118,7 +118,8 @@ class Summary:
         """One or two sentences: did it win, and does what was asked hold."""
         winner, dense, rival = self.winner, self.dense, self.best_reference
         if winner is None:
-            return f"Nothing was measured on the held-out text: the run is {self.state}."
+            what = "The result was not" if self.table else "Nothing was"
+            return f"{what} measured on the held-out text: the run is {self.state}."
         own = f"perplexity {number(winner.perplexity)}"
         beside = f" (dense {number(dense.perplexity)})" if dense else ""
         if rival is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,12 +94,13 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
     )
 
 
+@cache  # compiled templates lie in it
 def _environment(template: str) -> Environment:
     # Here, since summaries are read wherever a screen is opened, and reports are written once.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
         finalize=_shown,

@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from agent.engine import work
 from runs.fold.summary import summary
@@ -28,12 +27,7 @@ def test_a_run_of_before_is_resumed_to_the_same_end(name: str, tmp_path: Path) -
     begun = run.history()
     assert run.status() is Status.INTERRUPTED
     assert 0 < len(begun.divergences) < len(end["divergences"])
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        work(run)
-    finally:
-        torch.set_num_threads(threads)
+    work(run)
     history = run.history()
     assert {name: {str(n): m.value for n, m in of.items()} for name, of in history.divergences.items()} == {
         name: pytest.approx(of, rel=1e-3) for name, of in end["divergences"].items()

@@ -21,6 +21,7 @@ from runs.goal import Goal
 from runs.run import create
 from tools.io.errors import SecateurError, UsageError
 from tools.recipe import Unstructured
+from tools.recipe.methods import method
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,6 +77,9 @@ def test_search_wants_every_word_and_ranks_by_success(tmp_path: Path, remembered
     assert [item.id for item in memory.search("TINY unstructured")] == ["calm-heron-7/c-1", "calm-heron-7/c-2"]
     assert [item.id for item in memory.search("sqr(w)")] == ["calm-heron-7/c-2"]
     assert memory.search("tiny 2:4") == []
+    published = remembered[0].model_copy(update={"recipe": method("wanda", 0.6), "id": "calm-heron-7/c-9"})
+    memory.upsert([published])
+    assert [item.id for item in memory.search("wanda")] == ["calm-heron-7/c-9"]
 
 
 def test_recall_finds_the_exact_model_among_near_duplicates(tmp_path: Path, remembered: list[Remembered]) -> None:

@@ -166,3 +166,12 @@ def test_lost_lines_are_told_of(story: Any) -> None:
     assert torn.incomplete
     assert torn.damage == torn.notes == ["1 line cannot be read"]
     assert History.of(story.propose("c-3", "W").events).incomplete
+
+
+def test_who_is_near_is_judged_on_the_longest_text_that_both_read(story: Any) -> None:
+    story.start()
+    for name, first, second in (("c-1", 0.5, 0.9), ("c-2", 0.9, 0.95)):
+        story.propose(name, "W").measure(name, first, tokens=1024).measure(name, second, tokens=16384)
+    history = History.of(story.events)
+    best, other = history.candidates["c-1"], history.candidates["c-2"]
+    assert history.near(other, best)  # 1.8 times on the short text, 1.06 times on the long one

@@ -112,6 +112,12 @@ def test_one_unreadable_run_is_listed_beside_the_others(
     assert rows[lost.id]["problem"] == found[lost.id][1]
     assert cli(["runs", "show", line.id, "--home", str(tmp_path)]) == 0
     assert "1 line cannot be read and what they said is lost" in capsys.readouterr().err
+    lines = whole.journal.path.read_bytes().splitlines(keepends=True)
+    whole.journal.path.write_bytes(b"".join([b"garbage\n", *lines[1:]]))
+    status, why = whole.glance()
+    assert (status, "the beginning of its journal is damaged" in why) == (UNREADABLE, True)
+    assert cli(["runs", "show", whole.id, "--home", str(tmp_path)]) == 1
+    assert "the beginning of its journal is damaged" in capsys.readouterr().err
 
 
 def test_a_home_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:

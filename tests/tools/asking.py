@@ -100,14 +100,6 @@ def questions(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def one_thread() -> Iterator[None]:
-    """Tiny passes are faster so, and beside other work much faster."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def tokens_of(model: Model, text: str) -> list[int]:
     found: list[int] = model.tokenizer.encode(text, add_special_tokens=False)
     return found

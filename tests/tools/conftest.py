@@ -20,8 +20,6 @@ from tools.recipe import Recipe
 from tools.statistics.layers import LayerStatistics
 from tools.text.windows import Windows
 
-torch.set_num_threads(2)
-
 SMALL: dict[str, Any] = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 LLAMA = SMALL | {
     "hidden_size": 32,

@@ -89,6 +89,18 @@ def method(
         raise UsageError(f"{name} under {meant}: {first_problem(error)}") from error
 
 
+def names_of(recipe: Recipe) -> tuple[str, ...]:
+    """The published methods that a recipe is, at its own sparsity and pattern."""
+    return tuple(name for name in METHODS if _means(name, recipe))
+
+
+def _means(name: str, recipe: Recipe) -> bool:
+    try:
+        return method(name, recipe.sparsity, recipe.pattern, recipe.calibration) == recipe
+    except UsageError:
+        return False
+
+
 def _unlike(name: str, recipe: Recipe, asked: Pattern | None) -> str:
     """Why a method cannot be meant under a pattern."""
     own = recipe.pattern

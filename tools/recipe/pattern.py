@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tools.expression.operators import EXPERTS, METRIC, Group, Language
 from tools.io.errors import UsageError
-from tools.io.frozen import Frozen
+from tools.io.frozen import Frozen, first_problem
 
 Kind = TypeVar("Kind", bound="Pattern")
 
@@ -317,7 +317,12 @@ class Structured(Pattern):
         return super().adopted(asked)
 
     def in_multiples(self, multiple: int) -> Pattern:
-        return Structured.model_validate(self.model_dump() | {"multiple": multiple})
+        if not self.width:
+            return super().in_multiples(multiple)
+        try:
+            return Structured.model_validate(self.model_dump() | {"multiple": multiple})
+        except ValidationError as error:
+            raise UsageError(f"--{first_problem(error)}") from error
 
     def counting(self, request: Request) -> Structured:
         return Structured.model_validate(self.model_dump() | {"request": request})
@@ -362,10 +367,9 @@ def parse_pattern(text: str) -> Pattern:
     for kind in dict.fromkeys(map(class_of, WAYS)):
         if (found := kind.parse(text.strip())) is not None:
             return found
-    known = (
-        "unstructured, unstructured/matrix, unstructured/block, N:M, width, depth, width+depth, width/free or experts"
-    )
-    raise UsageError(f'pattern "{text}" is not known: use {known}')
+    forms = ("unstructured/matrix", "unstructured/block", "width/free")
+    *known, last = (*forms, *("N:M" if kind == "n:m" else kind for kind in WAYS))
+    raise UsageError(f'pattern "{text}" is not known: use {", ".join(known)} or {last}')
 
 
 def class_of(kind: str) -> type[Pattern]:

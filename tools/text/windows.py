@@ -18,6 +18,7 @@ of windows without. The protocol says what windows begin with.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
@@ -30,6 +31,7 @@ from tools.io.errors import SecateurError
 from tools.model.positions import check_length
 from tools.text.provenance import calibrated
 from tools.text.sources import SOURCES, Part, read
+from tools.text.tokens import tokens_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -111,7 +113,7 @@ class _Stream:
     """A text as tokens, and all that is asked of it; `local` if it is a file."""
 
     name: str
-    ids: list[int]
+    ids: array[int]
     parts: Mapping[Part, Wanted]
     local: bool
 
@@ -167,7 +169,7 @@ def texts(of: Reads, wanted: Mapping[Part, Wanted]) -> dict[Part, Windows]:
         stream, body = streams[part], asked.length - len(begin)
         room = stream.room(part, len(stream.ids))
         starts = tuple(room[i * body] for i in _choose(asked, part, len(room) // body))
-        ids = torch.tensor([begin + stream.ids[start : start + body] for start in starts], dtype=torch.int64)
+        ids = torch.tensor([begin + stream.ids[start : start + body].tolist() for start in starts], dtype=torch.int64)
         if stream.local and part != "calibration":
             notes[part] += calibrated(of.folder, asked.source, starts[0])
         found[part] = Windows(ids, stream.text(part), _sha256(ids), stream.name, starts, written, notes[part])
@@ -189,7 +191,7 @@ def _streams(of: Reads, wanted: Mapping[Part, Wanted]) -> dict[Part, _Stream]:
     found: dict[str, _Stream] = {}
     for text, name in texts.values():
         if name not in found:
-            ids = of.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            ids = tokens_of(of.tokenizer, text)
             parts = {part: asked for part, asked in wanted.items() if texts[part][1] == name}
             local = all(asked.source not in SOURCES for asked in parts.values())
             found[name] = _Stream(name, ids, parts, local)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import webbrowser
+from collections.abc import Callable
 from datetime import datetime
 
 from agent.session.engines import launch, pause
@@ -141,7 +142,18 @@ class SlashCommands:
         if len(names) < 2:
             raise UsageError("compare needs at least two runs; /runs marks them with space")
         runs = [self._named(name) for name in names]
-        self._app.run_worker(lambda: self._compare(runs), thread=True)
+        self._aside(lambda: self._compare(runs))
+
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Work in a thread; what goes wrong there is told, too."""
+
+        def told_aside() -> None:
+            try:
+                work()
+            except Exception as error:  # one command fails, the app goes on
+                self._app.call_from_thread(self._app.tell, "error", told(error))
+
+        self._app.run_worker(told_aside, thread=True)
 
     def _compare(self, runs: list[Run]) -> None:
         from runs.fold.summary import summary
@@ -153,17 +165,13 @@ class SlashCommands:
     def command_report(self) -> None:
         """Written in a thread, then opened in a browser where there is one."""
         run = self._named(None)
-        self._app.run_worker(lambda: self._report(run), thread=True)
+        self._aside(lambda: self._report(run))
 
     def _report(self, run: Run) -> None:
         """Written anew, since a run at work has come further."""
         from runs.report import write
 
-        try:
-            write(run)
-        except SecateurError as error:
-            self._app.call_from_thread(self._app.tell, "error", str(error))
-            return
+        write(run)
         opened = webbrowser.open(run.report_html.as_uri())
         more = "" if opened else "; no browser was found here"
         self._app.call_from_thread(self._app.tell, "note", f"report: {run.report_html}{more}")

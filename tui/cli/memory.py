@@ -38,7 +38,8 @@ def search(
         rows = [item.model_dump(mode="json", exclude={"model_vector"}) for item in found]
         print_json({"found": [row | {"relative": item.relative} for row, item in zip(rows, found, strict=True)]})
     elif not found:
-        print("nothing found; `secateur prune MODEL --sparsity 0.5` makes memories")
+        every = "`secateur memory search` without words lists all"
+        print(f"nothing found; {every if words else '`secateur prune MODEL --sparsity 0.5` makes memories'}")
     else:
         print("relative is the divergence (else the perplexity) over the best reference's: below 1 it won")
         print(f"{'relative':>8}  {'KL':>7}  {'candidate':<24}  {'model':<16}  recipe")

@@ -32,8 +32,6 @@ from tools.expression.nodes import walk
 from tools.expression.operators import COLUMN, ROW
 from tools.io.errors import SecateurError
 
-torch.set_num_threads(1)
-
 languages = pytest.mark.parametrize("language", [METRIC, ALLOCATION], ids=lambda language: language.name)
 seeds = st.integers(0, 2**32)
 

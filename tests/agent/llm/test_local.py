@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-import torch
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
@@ -29,11 +27,8 @@ CHATML = (
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChatModel]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small a model only waits for a second one, long where the machine is busy
-    yield LocalChatModel.open("tiny", cache=tmp_path_factory.mktemp("cache"), temperature=1.5, top_p=1.0)
-    torch.set_num_threads(threads)
+def model(tmp_path_factory: pytest.TempPathFactory) -> LocalChatModel:
+    return LocalChatModel.open("tiny", cache=tmp_path_factory.mktemp("cache"), temperature=1.5, top_p=1.0)
 
 
 class Propose(BaseModel):

@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.tools.asking import InProcess, one_thread, questions, write_samples
+from tests.tools.asking import InProcess, questions, write_samples
 from tools.io.errors import SecateurError
 from tools.measure.tasks import Subject, TaskPlan, TaskScores, evaluate, price, subject_of
 from tools.measure.tasks.answers import Folder
 from tools.measure.tasks.speaker import Speaker
 from tools.model.sample import TINY
-
-alone = pytest.fixture(scope="module", autouse=True)(one_thread)
 
 BATCH = 64
 """Tokens of a batch: some dozen batches."""

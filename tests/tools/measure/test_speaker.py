@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as tf
 
-from tests.tools.asking import Answers, InProcess, forwards, log_likelihood, one_thread, questions, tokens_of
+from tests.tools.asking import Answers, InProcess, forwards, log_likelihood, questions, tokens_of
 from tests.tools.text.test_text import BOS, NO_BOS, tokenizer_of
 from tools.io.errors import SecateurError, UsageError
 from tools.measure.tasks import TaskPlan
@@ -19,8 +19,6 @@ from tools.measure.tasks import harness as lm_eval_side
 from tools.measure.tasks.speaker import Speaker
 from tools.model.architecture import describe
 from tools.model.checkpoint import Model, open_model
-
-alone = pytest.fixture(scope="module", autouse=True)(one_thread)
 
 SMALL: dict[str, Any] = {
     "vocab_size": 513,

@@ -16,7 +16,6 @@ from tests.tools.asking import (
     Answers,
     log_likelihood,
     needs_shared,
-    one_thread,
     questions,
     tokens_of,
     write_samples,
@@ -60,9 +59,6 @@ PROMPTS: dict[str, Callable[[Row], list[tuple[str, str]]]] = {
     "openbookqa": plain,
 }
 NORMALISED = {"hellaswag", "arc_challenge", "openbookqa"}
-
-
-alone = pytest.fixture(scope="module", autouse=True)(one_thread)
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,7 @@ import sys
 from pathlib import Path
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
-assert not any(Path(entry, "tools", "structure").exists() for entry in sys.path), "the project is in reach"
+assert not any(Path(entry, "tools", "prune").exists() for entry in sys.path), "the project is in reach"
 for name in sys.argv[2:]:
     folder = Path(sys.argv[1]) / name
     asked = load_file(folder.with_suffix(".safetensors"))

@@ -20,6 +20,7 @@ from tools.recipe import Calibration, Recipe
 from tools.text import sources
 from tools.text.provenance import calibrated
 from tools.text.sources import Part
+from tools.text.tokens import tokens_of
 from tools.text.windows import Wanted, Windows, dealt, texts, windows
 
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -72,10 +73,13 @@ def test_the_parts_of_the_builtin_text_share_no_long_paragraph(builtin: str) -> 
 
 
 def test_the_test_part_is_from_2000_onward() -> None:
-    years = [year for year, _ in sources._speeches()]
+    folder = sources._speeches()
+    assert folder is not None
+    speeches = [(int(path.name[:4]), path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.txt"))]
+    years = [year for year, _ in speeches]
     assert min(years) < 1946
     assert max(years) >= 2000
-    held_out = "\n\n".join(speech for year, speech in sources._speeches() if year >= 2000)
+    held_out = "\n\n".join(speech for year, speech in speeches if year >= 2000)
     assert set(sources._builtin("test").split("\n\n")) == set(held_out.split("\n\n"))
     assert len(sources._builtin("test")) > 0.99 * len(held_out)
 
@@ -343,3 +347,16 @@ def test_the_protocol_says_what_windows_begin_with_and_what_is_odd_about_them(tr
     found = perplexity(trained, begun.first(1)).protocol
     assert found.read == "1 windows of 16 tokens, each after <bos>, longer than it should be"
     assert (found.begin, found.notes) == ("<bos>", ("longer than it should be",))
+
+
+def test_tokens_are_those_of_the_tokenizer_and_of_no_other(tmp_path: Path, tiny: Reader) -> None:
+    other = tokenizer_of(tmp_path / "other", kind="PreTrainedTokenizerFast", bos=None, adds=False)
+    plain = other(WORDS, add_special_tokens=False)["input_ids"]
+    for _ in range(2):
+        assert tokens_of(tiny.tokenizer, WORDS).tolist() == ids_of(tiny, WORDS)
+        assert tokens_of(other, WORDS).tolist() == plain
+        assert tokens_of(tiny.tokenizer, WORDS[:-9]).tolist() == ids_of(tiny, WORDS[:-9])
+    other.add_tokens(["says"])
+    changed = other(WORDS, add_special_tokens=False)["input_ids"]
+    assert changed != plain
+    assert tokens_of(other, WORDS).tolist() == changed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.deliver.test_export import edit
+from tests.tools.deliver.export.folders import edit
 from tools.model.sample import TINY
 from tui.cli import run
 

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,39 +79,58 @@ def test_a_metric_that_cannot_be_leaves_nothing_behind(
     assert list_runs(tmp_path / "home") == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
-    how: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [sys.executable, "-m", "secateur", "prune", "tiny", "--sparsity", "0.5", "--candidates", "8"]
-    process = subprocess.Popen(
-        [*command, "--home", str(tmp_path), *SMALL],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-        # A shell without job control starts background jobs with the signal ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    )
-    _wait_for_a_candidate(tmp_path, process)
-    process.send_signal(how)
-    out, err = process.communicate(timeout=300)
-    found = list_runs(tmp_path)[0]
-    assert (process.returncode, out) == (130, "")
+PRUNE = ["prune", "tiny", "--sparsity", "0.5", "--candidates", "8", *SMALL, "--home"]
+
+
+def test_a_run_that_is_ended_says_how_to_go_on_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "secateur", *PRUNE, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    try:
+        _wait_for_a_candidate(tmp_path, lambda: process.poll() is not None)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=300)
+    _goes_on(tmp_path, (process.returncode, out, err), capsys)
+
+
+def test_ctrl_c_interrupts_a_run_whose_shell_ignores_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell without job control starts background jobs with the signal ignored, and that is inherited."""
+    before, over = signal.signal(signal.SIGINT, signal.SIG_IGN), threading.Event()
+
+    def interrupt() -> None:
+        _wait_for_a_candidate(tmp_path, over.is_set)
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        code = run([*PRUNE, str(tmp_path)])
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+    _goes_on(tmp_path, (code, *capsys.readouterr()), capsys)
+
+
+def _goes_on(home: Path, ended: tuple[int, str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It ended as an interrupted run does, and reaches its end when it is resumed."""
+    (code, out, err), [found] = ended, list_runs(home)
+    assert (code, out) == (130, "")
     assert err.splitlines()[-1] == f"secateur: interrupted. `secateur resume {found.id}` goes on where it stopped."
 
-    assert run(["resume", found.id, "--home", str(tmp_path), "--threads", "1", "--json"]) == 0
+    assert run(["resume", found.id, "--home", str(home), "--threads", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["run"], result["candidates"]) == (found.id, 8)
 
 
-def _wait_for_a_candidate(home: Path, process: subprocess.Popen[str]) -> None:
+def _wait_for_a_candidate(home: Path, over: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and not over():
         if any(isinstance(event, CandidateMeasured) for run in list_runs(home) for event in run.journal.read()):
             return
         time.sleep(0.05)
-    pytest.fail(f"no candidate was measured: {process.communicate()[1]}")
+    pytest.fail("no candidate was measured")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +146,12 @@ def _wait_for_a_candidate(home: Path, process: subprocess.Popen[str]) -> None:
         (["--sparsity", "0.5", "--multiple", "8", "--pattern", "2:4"], "goes with --pattern width or width+depth"),
         (["--sparsity", "0.5", "--pattern", "width", "--method", "sparsegpt"], "removes single weights"),
         (["--sparsity", "0.5", "--pattern", "width", "--compress"], "leaves none"),
-        (["--sparsity", "0.5", "--pattern", "wide"], "is not known"),
+        (["--sparsity", "0.5", "--pattern", "wide"], "width, depth, width+depth or experts"),
+        (["--sparsity", "0.5", "--pattern", "width", "--multiple", "0"], "--multiple: Input should be greater than"),
+        (["--sparsity", "0.5", "--pattern", "width", "--multiple", "9999"], "--multiple: Input should be less than"),
+        (["--sparsity", "0.5", "--pattern", "depth", "--multiple", "8"], "--multiple is for neurons"),
+        (["--sparsity", "0.3", "--pattern", "width", "--method", "shortgpt"], "removes by depth, not by width"),
+        (["--sparsity", "0.5", "--method", "sparsegpt", "--no-compensation"], "updates the weights that stay"),
     ],
 )
 def test_what_cannot_be_meant_of_shapes_is_one_line(

@@ -1,9 +1,8 @@
-"""Exports: what is written computes what the folder computes, and what cannot be written is said in a line."""
+"""A GGUF file holds every tensor and computes the same."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
@@ -17,61 +16,16 @@ import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
 
-from tests.tools.blocks_that_differ import (
-    CODE,
-    SIZES,
-    Block,
-    as_llama_cpp,
-    as_vllm,
-    logits_of,
-    narrow,
-    random_network,
-)
-from tests.tools.mixtures import mixture
-from tools.deliver.export import Verdict, export
+from tests.tools.blocks_that_differ import SIZES, Block, as_llama_cpp, logits_of, narrow, random_network
+from tests.tools.deliver.export.folders import DIFFERENT, FEWER_HEADS, IDS, PLAIN, edit, judged, plain
+from tools.deliver.export import export
 from tools.deliver.export.folder import Folder
 from tools.deliver.export.ggml import rope_factors
 from tools.deliver.export.pretokenizer import name
 from tools.deliver.export.vocabulary import BYTE, CONTROL, UNKNOWN, read
-from tools.io.errors import SecateurError, UsageError
 from tools.model.checkpoint import Model
 from tools.model.gguf.splits import LLAMA_3, QWEN_2
-from tools.model.packed import compress_folder
 from tools.model.sample import TINY
-
-IDS = torch.randint(8, 500, (24,), generator=torch.Generator().manual_seed(1))
-
-PLAIN = {
-    "llama": tf.LlamaConfig(**SIZES, tie_word_embeddings=True),
-    "mistral": tf.MistralConfig(**SIZES, sliding_window=None),
-    "qwen2": tf.Qwen2Config(**SIZES),
-    "qwen3": tf.Qwen3Config(**SIZES),
-    "narrow": tf.LlamaConfig(**SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2}),
-}
-DIFFERENT: dict[int, Block] = {
-    0: {"intermediate_size": 40, "skip": ["attention"]},
-    1: {"num_attention_heads": 4, "num_key_value_heads": 2, "skip": ["mlp"]},
-    2: {"skip": ["attention", "mlp"]},
-    3: {"num_attention_heads": 3, "num_key_value_heads": 1, "skip": ["mlp"]},
-}
-FEWER_HEADS: dict[int, Block] = {index: {"num_attention_heads": 4, "num_key_value_heads": 2} for index in range(4)}
-EQUAL_HEADS: dict[int, Block] = {
-    0: {"intermediate_size": 40},
-    1: {"num_key_value_heads": 1, "skip": ["mlp"]},
-    2: {"skip": ["attention"], "intermediate_size": 24},
-    3: {"skip": ["attention", "mlp"]},
-}
-
-
-def plain(config: Any, tokenizer: Any, folder: Path) -> Any:
-    network = random_network(config)
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return network
-
-
-def edit(file: Path, **changes: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def fields(reader: Any) -> dict[str, Any]:
@@ -206,152 +160,6 @@ def test_blocks_that_are_equal_after_all_need_no_deci(trained: Model, tmp_path: 
     torch.testing.assert_close(logits_of(loaded, IDS), logits_of(network, IDS), rtol=1e-4, atol=1e-4)
 
 
-def test_a_copy_for_vllm_computes_the_same(trained: Model, tmp_path: Path) -> None:
-    network = random_network(tf.LlamaConfig(**SIZES, tie_word_embeddings=True))
-    narrow(network, trained.tokenizer, EQUAL_HEADS, tmp_path / "model")
-    verdict = export(tmp_path / "model", "vllm", output=tmp_path / "copy")
-    assert (verdict.verdict, verdict.files) == ("needs", (tmp_path / "copy",))
-    assert any("--trust-remote-code" in line for line in verdict.lines)
-    assert not (tmp_path / "copy" / CODE).exists()
-    config = tf.AutoConfig.from_pretrained(tmp_path / "copy", trust_remote_code=True)  # as vLLM opens it
-    assert json.loads(config.to_json_string())["block_configs"][1]["ffn"]["no_op"] is True
-    assert (config.model_type, config.architectures) == ("nemotron-nas", ["DeciLMForCausalLM"])
-    found = as_vllm(load_file(tmp_path / "copy" / "model.safetensors"), IDS, config)
-    torch.testing.assert_close(found, logits_of(network, IDS), rtol=1e-4, atol=1e-4)
-    tokenizer = tf.AutoTokenizer.from_pretrained(tmp_path / "copy", trust_remote_code=True)
-    assert tokenizer("forward")["input_ids"] == trained.tokenizer("forward")["input_ids"]
-
-
-def test_a_copy_in_parts_for_vllm_names_what_each_part_holds(trained: Model, tmp_path: Path) -> None:
-    network = random_network(tf.LlamaConfig(**SIZES, tie_word_embeddings=True))
-    narrow(network, trained.tokenizer, EQUAL_HEADS, tmp_path / "model")
-    whole = load_file(tmp_path / "model" / "model.safetensors")
-    (tmp_path / "model" / "model.safetensors").unlink()
-    where = {key: f"model-0000{1 + ('layers.3' in key)}-of-00002.safetensors" for key in whole}
-    for file in set(where.values()):
-        save_file({k: t for k, t in whole.items() if where[k] == file}, tmp_path / "model" / file)
-    (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
-    export(tmp_path / "model", "vllm")
-    copy = tmp_path / "model-vllm"
-    index = json.loads((copy / "model.safetensors.index.json").read_text())["weight_map"]
-    held = {key: file.name for file in copy.glob("*.safetensors") for key in load_file(file)}
-    assert index == held
-    assert set(where) - set(held) == {
-        "model.layers.1.post_attention_layernorm.weight",
-        "model.layers.2.input_layernorm.weight",
-        "model.layers.3.input_layernorm.weight",
-        "model.layers.3.post_attention_layernorm.weight",
-    }
-
-
-def judged(folder: Path, target: Any) -> Verdict:
-    verdict = export(folder, target)
-    assert all("\n" not in line for line in verdict.lines)
-    return verdict
-
-
-def test_plain_folders_load_everywhere(trained: Model, tmp_path: Path) -> None:
-    plain(PLAIN["llama"], trained.tokenizer, tmp_path / "model")
-    for target in ("hf", "vllm", "llama.cpp"):
-        assert judged(tmp_path / "model", target).verdict == "ok"
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["model", "model-f16.gguf"]
-
-
-def test_blocks_that_differ_need_their_code(trained: Model, tmp_path: Path) -> None:
-    narrow(random_network(tf.LlamaConfig(**SIZES)), trained.tokenizer, DIFFERENT, tmp_path / "model")
-    verdict = judged(tmp_path / "model", "hf")
-    assert verdict.verdict == "needs"
-    assert any("trust_remote_code=True (modeling_pruned.py)" in line for line in verdict.lines)
-    verdict = judged(tmp_path / "model", "vllm")
-    assert (verdict.verdict, verdict.files) == ("cannot", ())
-    assert "one number of query heads for all blocks, here are [3, 4]" in verdict.lines[0]
-    assert "wants attention in every block, and block 0 has none" in verdict.lines[0]
-    (tmp_path / "model" / CODE).unlink()
-    for target in ("hf", "vllm"):
-        assert judged(tmp_path / "model", target).lines[0].endswith("the code for that, modeling_pruned.py, is missing")
-
-
-def test_heads_that_differ_are_for_vllms_transformers_backend(trained: Model, tmp_path: Path) -> None:
-    blocks: dict[int, Block] = {1: FEWER_HEADS[1] | {"skip": ["mlp"]}}
-    narrow(random_network(tf.LlamaConfig(**SIZES)), trained.tokenizer, blocks, tmp_path / "model")
-    verdict = judged(tmp_path / "model", "vllm")
-    assert (verdict.verdict, verdict.files) == ("needs", ())
-    assert "one number of query heads" in verdict.lines[1]
-    assert "--model-impl transformers --trust-remote-code" in verdict.lines[-1]
-    edit(tmp_path / "model" / "config.json", auto_map={"AutoModelForCausalLM": "modeling_pruned.Some"})
-    assert judged(tmp_path / "model", "vllm").lines[0].endswith("names no code under auto_map.AutoModel")
-
-
-def test_a_qwen3_whose_blocks_differ_has_no_gguf(trained: Model, tmp_path: Path) -> None:
-    narrow(
-        random_network(tf.Qwen3Config(**SIZES)), trained.tokenizer, {1: {"intermediate_size": 8}}, tmp_path / "model"
-    )
-    verdict = judged(tmp_path / "model", "llama.cpp")
-    assert (verdict.verdict, verdict.files) == ("cannot", ())
-    assert "for Llama only (deci), and qwen3 is none" in verdict.lines[0]
-    assert judged(tmp_path / "model", "vllm").verdict == "needs"
-
-
-def test_a_qwen2_with_fewer_heads_is_not_for_vllms_own_class(trained: Model, tmp_path: Path) -> None:
-    config = tf.Qwen2Config(**SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2})
-    plain(config, trained.tokenizer, tmp_path / "model")
-    verdict = judged(tmp_path / "model", "vllm")
-    assert verdict.verdict == "needs"
-    assert "ignores head_dim" in verdict.lines[1]
-
-
-def test_other_families_are_for_their_converter(trained: Model, tmp_path: Path) -> None:
-    config = tf.GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=4, n_positions=64)
-    plain(config, trained.tokenizer, tmp_path / "model")
-    verdict = judged(tmp_path / "model", "llama.cpp")
-    assert verdict.verdict == "cannot"
-    assert "convert_hf_to_gguf.py" in verdict.lines[1]
-    assert judged(tmp_path / "model", "hf").verdict == judged(tmp_path / "model", "vllm").verdict == "ok"
-
-
-def lose_a_norm(folder: Path) -> None:
-    found = load_file(folder / "model.safetensors")
-    found.pop("model.norm.weight")
-    save_file(found, folder / "model.safetensors")
-
-
-def quantise(folder: Path) -> None:
-    found = load_file(folder / "model.safetensors")
-    save_file({k: t.to(torch.int8) for k, t in found.items()}, folder / "model.safetensors")
-
-
-DAMAGES = {
-    r"there are no weights": lambda folder: (folder / "model.safetensors").unlink(),
-    r"model\.norm\.weight is missing": lose_a_norm,
-    r"is stored as I8: quantised": quantise,
-    r"gate_proj\.weight is 256 x 96, but config.json says 128 x 96": lambda folder: edit(
-        folder / "config.json", intermediate_size=128
-    ),
-    r"transformers knows no model_type enigma": lambda folder: edit(folder / "config.json", model_type="enigma"),
-    r"transformers refuses config.json": lambda folder: edit(folder / "config.json", num_attention_heads="six"),
-    r"names block 7; there are 5": lambda folder: edit(
-        folder / "config.json", per_layer_config={"7": {"skip": ["mlp"]}}
-    ),
-    r"makes no sense: 10000000000 blocks": lambda folder: edit(folder / "config.json", num_hidden_layers=10**10),
-    r"cannot be read: experts": lambda folder: edit(folder / "config.json", per_layer_config={"1": {"experts": 2}}),
-    r"cannot be read": lambda folder: edit(folder / "config.json", per_layer_config=[1]),
-    r"heads for 4 key-value heads": lambda folder: edit(
-        folder / "config.json", per_layer_config={"1": {"num_key_value_heads": 4}}
-    ),
-    r"names no code under auto_map": lambda folder: edit(folder / "config.json", per_layer_config={"1": {}}),
-}
-
-
-@pytest.mark.parametrize("says", DAMAGES)
-def test_what_transformers_cannot_load_nobody_can(says: str, tmp_path: Path) -> None:
-    shutil.copytree(TINY, tmp_path / "model")
-    DAMAGES[says](tmp_path / "model")
-    verdict = judged(tmp_path / "model", "hf")
-    assert verdict.verdict == "cannot"
-    assert len(verdict.lines) == 1
-    assert re.search(says, verdict.lines[0])
-
-
 NO_GGUF = {
     r"there is no tokenizer.json": lambda folder: (folder / "tokenizer.json").unlink(),
     r"tokenizer.json cannot be read": lambda folder: (folder / "tokenizer.json").write_text("{"),
@@ -391,82 +199,6 @@ def test_what_a_gguf_cannot_say_is_refused(says: str, tmp_path: Path) -> None:
     assert verdict.verdict == "cannot"
     assert re.search(says, verdict.lines[0])
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_folders_that_are_none_are_errors(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "config.json").write_text('{"model_type": ')
-    (tmp_path / "untyped").mkdir()
-    (tmp_path / "untyped" / "config.json").write_text("[]")
-    shutil.copytree(TINY, tmp_path / "cut")
-    (tmp_path / "cut" / "model.safetensors").write_bytes(b"\x00" * 5)
-    for place, says in {
-        "nowhere": "is not a folder",
-        "empty": "has no config.json",
-        "torn": "is damaged or unreadable",
-        "untyped": "names no model_type",
-        "cut": "is damaged or unreadable",
-    }.items():
-        for target in ("hf", "vllm", "llama.cpp"):
-            with pytest.raises(SecateurError, match=says) as caught:
-                judged(tmp_path / place, target)
-            assert "\n" not in str(caught.value)
-
-
-def test_options_that_mean_nothing_are_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--dtype is for llama"):
-        export(TINY, "vllm", dtype="f32")
-    with pytest.raises(UsageError, match="--output is for vllm and llama"):
-        export(TINY, "hf", output=tmp_path / "copy")
-
-
-def test_nothing_is_overwritten(trained: Model, tmp_path: Path) -> None:
-    narrow(random_network(tf.LlamaConfig(**SIZES)), trained.tokenizer, EQUAL_HEADS, tmp_path / "model")
-    (tmp_path / "thesis.tex").write_text("years of work")
-    for target in ("vllm", "llama.cpp"):
-        with pytest.raises(SecateurError, match="exists already"):
-            export(tmp_path / "model", target, output=tmp_path / "thesis.tex")
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
-
-
-def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    shutil.copytree(TINY, tmp_path / "model")
-    found = load_file(tmp_path / "model" / "model.safetensors")
-    found = {key: tensor.float() for key, tensor in found.items()}
-    found["model.layers.3.mlp.up_proj.weight"][1, 1] = 70_000.0
-    save_file(found, tmp_path / "model" / "model.safetensors")
-    with pytest.raises(SecateurError, match=r"up_proj.weight holds .* not finite in f16; --dtype bf16 or f32"):
-        export(tmp_path / "model", "llama.cpp")
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert export(tmp_path / "model", "llama.cpp", dtype="bf16").files[0].name == "model-bf16.gguf"
-
-
-def test_packed_weights_are_restored_first(trained: Model, tmp_path: Path) -> None:
-    network = random_network(PLAIN["llama"])
-    for parameter in network.model.layers.parameters():
-        parameter.data[..., ::2] = 0
-    network.save_pretrained(tmp_path / "model")
-    trained.tokenizer.save_pretrained(tmp_path / "model")
-    compress_folder(tmp_path / "model")
-    with pytest.raises(SecateurError, match=r"is packed\. Export what `secateur restore .* --output DIR` unpacks"):
-        export(tmp_path / "model", "hf")
-
-
-@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
-def test_a_mixture_loads_as_it_is(family: str, trained: Model, tmp_path: Path) -> None:
-    mixture(family).network.save_pretrained(tmp_path)
-    trained.tokenizer.save_pretrained(tmp_path)
-    assert export(tmp_path, "hf").verdict == "ok"
-    assert "Transformers backend may serve it" in "\n".join(export(tmp_path, "vllm").lines)
-    assert export(tmp_path, "llama.cpp").verdict == "cannot"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission_gets_one_line(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(SecateurError, match="no permission"):
-        export(TINY, "llama.cpp", output=tmp_path / "it.gguf")
 
 
 @pytest.mark.parametrize(("stored", "written"), [("float32", "f16"), ("float16", "f16"), ("bfloat16", "bf16")])
@@ -512,6 +244,8 @@ def split(pattern: str) -> dict[str, Any]:
 
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
 DIGITS = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, BYTES]}
 
 
