@@ -5,6 +5,7 @@ The thread of words, results and plans that wait is checkpointed in the home, so
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,12 @@ from langgraph.types import Command
 
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import Speaker, State, Talking, build, done
+from agent.session.talk.graph import Speaker, Talking, build, done
 from agent.session.talk.session import Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.deliver import Export
-from agent.session.talk.tools.run import Prune, Steer, Stop
+from agent.session.talk.tools.run import Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 from agent.session.told import told
 from runs.events import Replied
@@ -62,7 +63,9 @@ class Talk:
         """Go on where an earlier process left the thread; what it broke off in the middle is not done again."""
         state = self._graph.get_state(self._config)
         if not state.values:
-            start: State = {"messages": [], "waiting": [], "found": 0, "run": "", "model": self.session.model}
+            start = State(
+                messages=[], waiting=[], found=0, run="", model=self.session.model, designer=self.session.designer
+            )
             self._graph.invoke(start, self._config, context=self._context, durability="sync")
             return
         values = state.values
@@ -72,8 +75,15 @@ class Talk:
                 self.session.run = open_run(self.settings.home, values["run"])
             except SecateurError:  # it was removed since
                 self.session.run = None
+        if values["designer"]:
+            self._answered_as_before(values["designer"])
         if state.next not in (("listen",), ("approve",)):
             self._close(values)
+
+    def _answered_as_before(self, designer: str) -> None:
+        """Have it answer again; where it cannot be had any more, the settings' designer does."""
+        with contextlib.suppress(SecateurError):
+            self._answered_by(designer)
 
     def _close(self, values: dict[str, Any]) -> None:
         """Calls that were under way get an answer, which a model wants to see, and the thread listens again."""
@@ -174,7 +184,7 @@ class Talk:
         self.session.run, self.session.beside = run, True
         try:
             found = grammar.read(text, self.session)
-            if isinstance(found, str) or any(isinstance(tool, Prune) for tool in found):
+            if isinstance(found, str):
                 found = [Steer(words=text)]
             return "\n".join(done(tool, self.session) if _brief(tool, self.session) else LATER for tool in found)
         except Exception as error:  # what is said beside the work does not end it

@@ -68,6 +68,8 @@ class State(TypedDict):
     run: str
     """The run that is talked about; empty without one."""
     model: str
+    designer: str
+    """Whom the person chose here; empty for the settings' one."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def _planned(tool: SessionTool, session: Session) -> tuple[SessionTool | str, st
 
 def _about(session: Session) -> dict[str, str]:
     """What the conversation is about, for a process that takes it up later."""
-    return {"run": "" if session.run is None else session.run.id, "model": session.model}
+    return {"run": "" if session.run is None else session.run.id, "model": session.model, "designer": session.designer}
 
 
 def _result(call: Any, text: str, name: str | None = None) -> ToolMessage:
