@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import Speaker, Talking, build, done
+from agent.session.talk.graph import Speaker, State, Talking, build, done
 from agent.session.talk.session import Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
