@@ -1,0 +1,16 @@
+"""Reading requests without a language model: everyday sentences, in several languages, as tools.
+
+    words     languages/*.txt: phrases and the concepts that they stand for
+    tokens    a line as typed values and concepts
+    amounts   numbers with what they count
+    acts      what can be asked for; `look`, `orders` and `delivery` are the lists
+    requests  a line as acts, in order
+
+What it cannot read it says so, with the three nearest things that can be done; it never answers a question with
+something else, and never does half of what was said.
+"""
+
+from agent.session.talk.grammar.offers import EXAMPLES, nearest
+from agent.session.talk.grammar.requests import quick, read
+
+__all__ = ["EXAMPLES", "nearest", "quick", "read"]

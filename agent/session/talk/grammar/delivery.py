@@ -1,0 +1,117 @@
+"""Measuring a model, and what becomes of it: tasks, perplexity, texts, speed; export, recovery, upload; the rest."""
+
+from __future__ import annotations
+
+from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, Unclear, count, model, objects, positive, some
+
+_MODELS = "model name path quoted both dense pruned result and compare run between"
+_MEASURE = "evaluate good does what how aux ask result show tell compare make does"
+QUANTISED = "q8_0, q5_1, q5_0, q4_1, q4_0"
+
+
+def _tasks(heard: Heard) -> Call:
+    tasks = heard.all("task")
+    named = heard.one("model", "name", "path") or next((one.text for one in objects(heard, "evaluate", "aux")), "")
+    samples = count(heard.one("samples_of"), "samples")
+    every = heard.has("all")
+    return Call("evaluate_tasks", some(tasks=tasks, model=named, samples=samples, all_samples=every))
+
+
+def _models(heard: Heard) -> list[str]:
+    """The models to measure; none for the result beside the dense model, which is what both are."""
+    named = [str(value) for value in heard.all("model", "name", "path") if not _is_text(str(value))]
+    if heard.has("both") or (heard.has("dense") and heard.has("pruned", "compare", "faster", "between")):
+        return named
+    if heard.has("dense"):
+        return [*named, "dense"]
+    if len(named) > 2:
+        raise Unclear("at most two models can be measured beside each other")
+    return named
+
+
+def _is_text(name: str) -> bool:
+    return name.endswith((".txt", ".jsonl"))
+
+
+def _perplexity(heard: Heard) -> Call | None:
+    texts = [*heard.all("text"), *(str(one) for one in heard.all("path") if _is_text(str(one)))]
+    tasks = heard.all("task")
+    if tasks and tasks != ["wikitext"]:
+        return None
+    texts += ["wikitext2"] * bool(tasks)
+    if len(texts) > 1:
+        raise Unclear(f"{' and '.join(texts)} at once; say them one after the other")
+    return Call("perplexity", some(models=_models(heard), text=texts[0] if texts else ""))
+
+
+def _generations(heard: Heard) -> Call:
+    return Call("generations", some(prompts=heard.all("quoted"), models=_models(heard)))
+
+
+def _speed(heard: Heard) -> Call:
+    return Call("speed", some(models=_models(heard)))
+
+
+def _place(heard: Heard) -> str | None:
+    """Where something goes: the last path, or a word behind `to`."""
+    paths = [token for token in heard.tokens if token.kind in ("path", "quoted")]
+    if len(paths) > 1:
+        raise Unclear("two places are named: say what is exported by opening its run first")
+    if paths:
+        return str(paths[0].value)
+    for place, token in enumerate(heard.tokens):
+        if token.kind in ("word", "name", "model") and heard.before(place) in ("to", "as", "in"):
+            return token.text
+    return None
+
+
+def _export(heard: Heard) -> Call | None:
+    place = _place(heard)
+    if place is None and heard.has("word", "name", "model"):
+        return None
+    form = heard.one("form") or ("gguf" if heard.has("quantisation") else None)
+    return Call("export", some(folder=place, form=form, quantisation=heard.one("quantisation")))
+
+
+def _quantise(heard: Heard) -> Call | None:
+    if heard.one("quantisation") is None:
+        raise Unclear(f'to how many bits? A GGUF is quantised as it is exported: "export it as q8_0" ({QUANTISED})')
+    return _export(heard)
+
+
+def _recover(heard: Heard) -> Call:
+    texts = [*heard.all("text"), *(str(one) for one in heard.all("path") if _is_text(str(one)))]
+    steps, minutes = count(heard.one("steps_of"), "steps"), positive(heard.one("minutes_of"), "minutes")
+    return Call("recover", some(steps=steps, minutes=minutes, text=texts[0] if texts else ""))
+
+
+def _upload(heard: Heard) -> Call:
+    repository = heard.one("path")
+    if repository is None:
+        raise Unclear('into which repository? For example: "upload it to me/my-model"')
+    return Call("upload", {"repository": repository, **({"private": False} if heard.has("public") else {})})
+
+
+def _designer(heard: Heard) -> Call:
+    return Call("use_designer", {"name": heard.one("designer")})
+
+
+_SAMPLES = "samples samples_of all first"
+DELIVERIES = (
+    Act(("task",), f"{_MEASURE} {_SAMPLES} pruned run on {' '.join(REFS)} word", _tasks),
+    Act(("quoted", "generate|compare"), f"{_MEASURE} {_MODELS} generate prompt text_word", _generations),
+    Act(("generate",), f"{_MEASURE} {_MODELS} prompt show text_word", _generations),
+    Act(("perplexity",), f"{_MEASURE} {_MODELS} text task big text_word", _perplexity),
+    Act(("evaluate|compare", "both|dense|pruned|filler|model|path|result"), f"{_MODELS} evaluate good text task", _perplexity),
+    Act(("fast",), f"{_MEASURE} {_MODELS} fast big faster", _speed),
+    Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between", _speed),
+    Act(("export|make|where|quantise", "form|quantisation"), "export word path quoted name model pruned where make quantise", _export, order=True),
+    Act(("quantise",), "make export pruned quantisation path word quoted name model", _quantise, order=True),
+    Act(("export",), "word path quoted name model pruned form quantisation result", _export, order=True),
+    Act(("where", "pruned|result|filler"), "aux ask pruned result export done", lambda heard: Call("export")),
+    Act(("recover",), "steps_of minutes_of text path pruned text_word some more", _recover, order=True),
+    Act(("upload",), "path hub private public pruned", _upload, order=True),
+    Act(("designer", "use|designer"), "use llm designer", _designer, order=True),
+    Act(("help",), "help ask what how aux", lambda heard: Call("help")),
+    Act(("leave",), "leave", lambda heard: Call("leave"), order=True),
+)

@@ -1,0 +1,98 @@
+"""Questions that are answered from what is known: the run, its candidates, models, runs of before."""
+
+from __future__ import annotations
+
+from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, model, objects, some
+
+_RUN = "run past candidate result best going status done"
+
+
+def _candidates(heard: Heard) -> Call | None:
+    names = heard.all("candidate_id")
+    return Call("candidates", {"names": names}) if len(names) <= 10 else None
+
+
+def _compare(heard: Heard) -> Call | None:
+    named = heard.all("candidate_id")
+    return Call("compare", {"one": named[0], "other": named[1]}) if len(named) == 2 else None
+
+
+def _pattern(heard: Heard) -> Call | None:
+    """What was measured with a pattern; not what one is."""
+    asked = heard.has("why_not", "works", "good", "better", "result", "about") or heard.has("aux", "we_did")
+    definition = heard.kinds <= {"what", "aux", "nm", "ask", "filler", "a", "explain"}
+    return Call("pattern", {"pattern": heard.one("nm")}) if asked and not definition else None
+
+
+def _past(heard: Heard) -> Call:
+    return Call("past_runs", some(words=" ".join(token.text for token in heard.tokens if token.kind in REFS)))
+
+
+def _recall(heard: Heard) -> Call:
+    kinds = ("method", "pattern", "nm", *REFS)
+    return Call("recall", some(words=" ".join(token.text for token in heard.tokens if token.kind in kinds)))
+
+
+def _facts(heard: Heard) -> Call | None:
+    named = model(heard, "aux", "what", "about", "explain", "many")
+    if not named and not heard.has("facts", "count", "block", "big", "head", "weight"):
+        return None
+    return Call("model_facts", some(model=named))
+
+
+def _statistics(heard: Heard) -> Call | None:
+    said = heard.one("statistic") or ("redundancy" if heard.has("redundant") else None)
+    said = said or ("outliers" if heard.has("outlier") else None)
+    return Call("layer_statistics", some(model=model(heard), statistic=said))
+
+
+def _metric(heard: Heard) -> Call:
+    return Call("try_metric", some(expression=_expression(heard), layer=_layer(heard)))
+
+
+def _allocation(heard: Heard) -> Call:
+    return Call("try_allocation", some(expression=_expression(heard)))
+
+
+def _expression(heard: Heard) -> str:
+    return str(heard.one("expression", "quoted", "method"))
+
+
+def _layer(heard: Heard) -> str | None:
+    block = heard.one("block_id", "path", "name")
+    return None if block is None else str(block)
+
+
+def _standing(heard: Heard) -> Call | None:
+    return None if objects(heard) else Call("standing")
+
+
+_LAYER = "statistics matter redundant statistic outlier"
+
+LOOKS = (
+    Act(("candidate_id", "compare|differ|better"), f"{ASKS} candidate between than run", _compare),
+    Act(("candidate_id",), f"{ASKS} why candidate good done works result we_did win best make", _candidates),
+    Act(("nm",), f"{ASKS} why why_not try works good better result we_did pattern past run not measure", _pattern),
+    Act(("learn",), f"{ASKS} past run we_did aux works", lambda heard: Call("lessons")),
+    Act(("win", "why|what"), f"{ASKS} best candidate run result", lambda heard: Call("lessons")),
+    Act(("works", "what"), f"{ASKS} best past run", lambda heard: Call("lessons")),
+    Act(("run", "which|what|past|all|show|where|count"), f"{ASKS} all past count model name path", _past),
+    Act(("thoughts",), f"{ASKS} designer run candidate past all", lambda heard: Call("thoughts")),
+    Act(("memory",), f"{ASKS} past run learn works best method pattern nm model name path not", _recall),
+    Act(("report",), f"{ASKS} run make export where", lambda heard: Call("report")),
+    Act(("block|statistics", _LAYER.replace(" ", "|")), f"{ASKS} why block model name path all prune of_original", _statistics),
+    Act(("statistic|outlier",), f"{ASKS} block model name path all statistics by", _statistics),
+    Act(("expression|quoted|method", "try", "metric"), "block block_id path name what how ask good", _metric),
+    Act(("expression", "try|metric|evaluate"), "block block_id path name what how ask good", _metric),
+    Act(("allocation", "expression|quoted|method", "try|evaluate|show"), "what how ask good", _allocation),
+    Act(("facts|big|count|block|weight",), f"{ASKS} model name path word many head experts block weight has", _facts),
+    Act(("what|explain|tell|facts", "model|path|name"), f"{ASKS} facts", _facts),
+    Act(("status",), f"{ASKS} {_RUN}", _standing),
+    Act(("going", "how|what"), f"{ASKS} {_RUN}", _standing),
+    Act(("best",), f"{ASKS} {_RUN} good", _standing),
+    Act(("beat", "reference|dense|method"), f"{ASKS} {_RUN}", _standing),
+    Act(("reference", "better"), f"{ASKS} {_RUN} than", _standing),
+    Act(("done", "aux|ask"), f"{ASKS} run", _standing),
+    Act(("good", "how"), "aux ask how run result past candidate", _standing),
+)
+"""In the order in which they are tried."""

@@ -1,0 +1,72 @@
+"""What is offered where a line was not understood, and which tools a line is near to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from agent.session.talk.grammar.acts import FREE
+from agent.session.talk.grammar.tokens import Token, tokens
+from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.tool import SessionTool
+
+EXAMPLES = (
+    "prune smollm2-135m to 50 %",
+    "make smollm2-135m 1.4 times faster",
+    "prune tiny to 2:4 and keep perplexity within 10 %",
+    "how does it stand?",
+    "what did you learn?",
+    "compare c-1 and c-2",
+    "explain c-3",
+    "why not 2:4?",
+    "which layers matter most?",
+    "what is smollm2-135m?",
+    "try the metric W * X on block 3",
+    "how good is it on HellaSwag?",
+    "what is the perplexity of both?",
+    "how fast is it?",
+    'what do both write after "Once upon a time"?',
+    "go on for ten more minutes",
+    "no OBS",
+    "spare block 0",
+    "stop after this one",
+    "continue what we did on smollm2 yesterday",
+    "which runs are there?",
+    "show the thoughts",
+    "open the report",
+    "export it to ./pruned",
+    "export it as gguf q8_0 to x.gguf",
+    "fine-tune it for 200 steps",
+    "upload it to me/my-model",
+    "use openai:qwen",
+)
+"""What is offered where a line was not understood; every one of them is understood."""
+
+
+def not_understood(said: Sequence[Token], part: str) -> str:
+    """Says so, of the whole line or of a part, with the three nearest examples by what they speak of."""
+    head = f'I did not understand "{part[:80]}", so nothing was done.' if part else "I did not understand that."
+    kinds = {token.kind for token in said} - FREE
+    scored = sorted(EXAMPLES, key=lambda example: -_shared(kinds, _kinds(example)))
+    return "\n".join([f"{head} The nearest that I can do:", *(f"  {one}" for one in scored[:3])])
+
+
+def _shared(kinds: set[str], others: frozenset[str]) -> float:
+    """Concepts in common, over all of the example's so that long examples are not always near."""
+    return len(kinds & others) / (1 + len(others))
+
+
+@cache
+def _kinds(example: str) -> frozenset[str]:
+    return frozenset(token.kind for token in tokens(example, "en")) - FREE
+
+
+def nearest(line: str, count: int) -> list[type[SessionTool]]:
+    """The tools whose descriptions and examples share most words with a line, for a model that can choose among few."""
+    words = set(re.findall(r"[a-z]{3,}", line.lower()))
+
+    def shared(tool: type[SessionTool]) -> int:
+        return len(words & set(re.findall(r"[a-z]{3,}", f"{tool.called()} {tool.__doc__}".lower())))
+
+    return sorted(TOOLS.values(), key=lambda tool: -shared(tool))[:count]

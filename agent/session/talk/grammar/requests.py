@@ -1,0 +1,149 @@
+"""A line as requests: cut where one may end, read as few acts as account for all of it, made tools."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic import ValidationError
+
+from agent.session.talk.grammar.acts import FREE, Act, Call, Heard, Unclear
+from agent.session.talk.grammar.amounts import amounts
+from agent.session.talk.grammar.delivery import DELIVERIES
+from agent.session.talk.grammar.look import LOOKS
+from agent.session.talk.grammar.offers import not_understood
+from agent.session.talk.grammar.orders import ORDERS
+from agent.session.talk.grammar.tokens import FAR, Token, heard
+from agent.session.talk.grammar.words import written
+from agent.session.talk.session import Session
+from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.tool import SessionTool
+from tools.io.frozen import first_problem
+
+ACTS: tuple[Act, ...] = (*LOOKS, *DELIVERIES, *ORDERS)
+LONGEST = 600
+"""Characters of a line that is read; longer ones are texts, not requests."""
+MOST = 8
+"""Pieces that a line is cut into at most."""
+_CUTS = ("and", "comma")
+WAITS_NOT = "Nothing waits for a yes or no."
+NEVER = "That cannot be meant: "
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A request that is not read: what of it nothing accounts for, and whether the rest would be something."""
+
+    words: str
+    meant: bool
+
+
+def read(text: str, session: Session) -> list[SessionTool] | str:
+    """The tools that one line asks for, in order, or the line that says that it was not understood and what is near."""
+    line = written(text)
+    if len(line) > LONGEST:
+        return not_understood([], "")
+    cut = _pieces(amounts(heard(line)[1]))
+    if {token.kind for piece in cut for token in piece} - FREE in ({"yes"}, {"not"}, {"no_word"}):
+        return WAITS_NOT
+    try:
+        calls = _calls(cut, session.unfinished is not None)
+        if isinstance(calls, str):
+            return not_understood([token for piece in cut for token in piece], calls)
+        return [_tool(call, session) for call in calls]
+    except Unclear as problem:
+        return f"{NEVER}{problem}."
+    except ValidationError as error:  # what a tool takes no value for
+        return f"{NEVER}{first_problem(error)}."
+
+
+@lru_cache(maxsize=8)
+def quick(text: str) -> SessionTool | None:
+    """Orders that never wait for a language model: stop, pause and goodbye."""
+    line = written(text)
+    if len(line) > LONGEST:
+        return None
+    read_ = _act(amounts(heard(line)[1]), unfinished=False)
+    return TOOLS[read_.name]() if isinstance(read_, Call) and read_.name in ("stop", "pause", "leave") else None
+
+
+def _pieces(found: Sequence[Token]) -> list[list[Token]]:
+    """The tokens between the words where a request may end; those words stay at the beginning of what follows."""
+    made: list[list[Token]] = [[]]
+    for token in found:
+        if token.kind in _CUTS and any(one.kind not in _CUTS for one in made[-1]) and len(made) < MOST:
+            made.append([])
+        made[-1].append(token)
+    return made
+
+
+def _calls(pieces: list[list[Token]], unfinished: bool) -> list[Call] | str:
+    """The fewest acts, in order, that account for all pieces; else the words that nothing accounts for."""
+    if not any(piece for piece in pieces):
+        return [Call("help")]
+    reading = _partition(pieces, unfinished)
+    return reading if reading is not None else _missed(pieces, unfinished)
+
+
+def _partition(pieces: list[list[Token]], unfinished: bool) -> list[Call] | None:
+    if not pieces:
+        return []
+    for length in range(len(pieces), 0, -1):
+        first = _act([token for piece in pieces[:length] for token in piece], unfinished)
+        if isinstance(first, Call) and (rest := _partition(pieces[length:], unfinished=False)) is not None:
+            return [first, *rest]
+    return None
+
+
+def _missed(pieces: list[list[Token]], unfinished: bool) -> str:
+    """What of a line to name as not understood: one request of several, or words of one; empty where it is all."""
+    alone = [_act(piece, unfinished) for piece in pieces]
+    if any(isinstance(one, Call) for one in alone):
+        strange = [piece for piece, one in zip(pieces, alone, strict=True) if not isinstance(one, Call)]
+        return _text(strange[0])
+    whole = _act([token for piece in pieces for token in piece], unfinished)
+    assert isinstance(whole, Missed)
+    return whole.words if whole.meant else ""
+
+
+def _act(piece: Sequence[Token], unfinished: bool) -> Call | Missed:
+    """The first act that accounts for all tokens, or the least that is left over."""
+    said = Heard(piece, _text(piece), unfinished)
+    left: list[Token] | None = None
+    for act in ACTS:
+        if not act.met(said):
+            continue
+        rest = act.left(said)
+        call = None if rest else act.make(said)
+        if call is not None and not (rest := said.unused(call)):
+            return call
+        if rest and act.order and act.needs and (left is None or len(rest) < len(left)):
+            left = rest
+    asked = said.has("what", "how", "why", "aux", "ask", "where", "explain") and not said.has("kindly")
+    return Missed(_span(piece, left or piece), left is not None and not asked)
+
+
+def _span(piece: Sequence[Token], left: Sequence[Token]) -> str:
+    """The words from the first to the last of what is left over, and what a `without` at its end speaks of."""
+    first, last = piece.index(left[0]), len(piece) - 1 - list(reversed(piece)).index(left[-1])
+    return _text(piece[first : len(piece) if left[-1].kind == "not" else last + 1])
+
+
+def _text(piece: Sequence[Token]) -> str:
+    words = list(piece)
+    while words and words[0].kind in _CUTS:
+        words.pop(0)
+    said = " ".join(token.text for token in words)
+    return re.sub(rf"(?<=') | (?=[{FAR}])|(?<=[{FAR}]) ", "", said)
+
+
+def _tool(call: Call, session: Session) -> SessionTool:
+    """The validated tool; what was said of a prune before is completed by what is said now."""
+    kind, args = TOOLS[call.name], call.args
+    if call.name == "prune" and session.unfinished is not None:
+        before, session.unfinished = session.unfinished, None
+        whole = "model" in args and bool({"sparsity", "speedup"} & args.keys())
+        args = args if whole else {**before, **args}
+    return kind.model_validate(args)
