@@ -184,7 +184,9 @@ class Talk:
         self.session.run, self.session.beside = run, True
         try:
             found = grammar.read(text, self.session)
-            if isinstance(found, str):
+            if isinstance(found, str):  # words that are no request at all may be for the designer; no question is
+                if text.rstrip().endswith("?") or not found.startswith(grammar.STRANGE):
+                    return found
                 found = [Steer(words=text)]
             return "\n".join(done(tool, self.session) if _brief(tool, self.session) else LATER for tool in found)
         except Exception as error:  # what is said beside the work does not end it

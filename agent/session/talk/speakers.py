@@ -56,7 +56,7 @@ class Model:
         last = messages[-1]
         if isinstance(last, HumanMessage) and (order := grammar.quick(last.text)) is not None:
             return _calling([order], len(messages))
-        if isinstance(last, ToolMessage) and last.name in ("stop", "leave"):
+        if isinstance(last, ToolMessage) and last.name in ("stop", "pause", "leave"):
             return self._rules.answer(messages, session)
         try:
             said = self._said(messages)

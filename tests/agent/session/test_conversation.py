@@ -68,6 +68,8 @@ def test_where_nobody_listens_the_answer_says_so(tmp_path: Path) -> None:
     talk = Talk(found, carry)
     assert "Designer builtin goes by measurements alone" in talk.say_beside(run, "spare the first block")
     assert "It ends after this step" in talk.say_beside(run, "stop")
+    assert "is at work" in talk.say_beside(run, "prune tiny to 40%")
+    assert "I did not understand" in talk.say_beside(run, "how heavy is the moon?")
     heard = run.unheard(History())
     assert [said.text for said in heard] == ["spare the first block", "stop"]
     own = load(tmp_path / "home", {**SMALL, "designer": "self"})

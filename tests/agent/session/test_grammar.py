@@ -35,7 +35,7 @@ def session() -> Session:
         ("please prune tiny by half with 12 candidates", Prune(model="tiny", sparsity=0.5, candidates=12)),
         ("prune Qwen/Qwen2-0.5B at 0.6 for 20 minutes", Prune(model="Qwen/Qwen2-0.5B", sparsity=0.6, minutes=20)),
         ("prune it to 70 percent unstructured", Prune(sparsity=0.7, pattern="unstructured")),
-        ("make tiny 1.4 times faster", Prune(speedup=1.4)),
+        ("make tiny 1.4 times faster", Prune(model="tiny", speedup=1.4)),
         ("prune tiny to be 40 % faster", Prune(model="tiny", speedup=1.4)),
         ("prune tiny by 30 % in width and depth", Prune(model="tiny", sparsity=0.3, pattern="width+depth")),
         ("prune tiny by 30 %, drop whole blocks", Prune(model="tiny", sparsity=0.3, pattern="depth")),
@@ -54,7 +54,7 @@ def session() -> Session:
         ("which runs are there?", PastRuns()),
         ("compare c-1 and c-4", Compare(one="c-1", other="c-4")),
         ("how good is it on HellaSwag?", EvaluateTasks(tasks=("hellaswag",))),
-        ("and how good on ARC-easy and PIQA?", EvaluateTasks(tasks=("piqa", "arc_easy"))),
+        ("and how good on ARC-easy and PIQA?", EvaluateTasks(tasks=("arc_easy", "piqa"))),
         (
             "evaluate ./pruned on common sense with 100 samples",
             EvaluateTasks(tasks=("commonsense",), model="./pruned", samples=100),
@@ -91,6 +91,65 @@ def test_what_cannot_be_meant_is_said(text: str) -> None:
     said = grammar.read(text, session())
     assert isinstance(said, str)
     assert said.startswith("That cannot be meant: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("prune tiny to 50 % and frobnicate it", "frobnicate it"),
+        ("prune tiny to 50 % without OBS", "without OBS"),
+        ("evaluate c-3 on piqa and export it", "evaluate c-3 on piqa"),
+        ("go on with wanda", "wanda"),
+        ("fine-tune it on my data", "data"),
+        ("exportiere es nach ./raus und dann tanze", "tanze"),
+    ],
+)
+def test_half_of_an_order_is_not_done_and_the_other_half_named(text: str, part: str) -> None:
+    said = grammar.read(text, session())
+    assert isinstance(said, str)
+    assert said.startswith(f'I did not understand "{part}", so nothing was done. ')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "is 2:4 faster?",
+        "how many blocks were removed?",
+        "should I prune tiny to 50%?",
+        "what happens at 70 %?",
+        "don't prune tiny to 50 %",
+        "did it stop?",
+        "how do I export?",
+        "compare c-1, c-2 and c-3",
+        "make tiny 30 % faster and 20 % smaller",
+        "show me what to do at 50 %",
+    ],
+)
+def test_questions_and_refusals_are_no_orders(text: str) -> None:
+    assert isinstance(grammar.read(text, session()), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "tools"),
+    [
+        ("prune tiny to 50% and evaluate it on piqa", ["prune", "evaluate_tasks"]),
+        ("prune tiny to 50%, then prune gpt2 to 60%", ["prune", "prune"]),
+        ("stop and export it to ./out", ["stop", "export"]),
+        ("停止,然后导出到./out", ["stop", "export"]),
+    ],
+)
+def test_several_requests_are_read_in_order(text: str, tools: list[str]) -> None:
+    assert [tool.called() for tool in grammar.read(text, session()) if isinstance(tool, SessionTool)] == tools
+
+
+@pytest.mark.parametrize("text", ["stop", "hör auf", "arrête-toi", "¡basta!", "停止", "やめて", "fermati", "стоп"])
+def test_stop_never_waits_in_any_language(text: str) -> None:
+    assert grammar.quick(text) == Stop()
+
+
+@pytest.mark.parametrize("text", ["don't stop", "stop trying OBS", "stop and export it", "why did it stop?", "150 %"])
+def test_what_is_more_than_stop_is_not_stop(text: str) -> None:
+    assert grammar.quick(text) is None
 
 
 @pytest.mark.parametrize("example", grammar.EXAMPLES)

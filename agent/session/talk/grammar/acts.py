@@ -12,7 +12,9 @@ from typing import Any
 
 from agent.session.talk.grammar.tokens import Token
 
-FREE = frozenset("filler just to by at with on as in and comma kindly a elided".split())
+FREE = frozenset(
+    ["filler", "just", "to", "by", "at", "with", "on", "as", "in", "and", "comma", "kindly", "a", "elided"]
+)
 """Words that change nothing by themselves."""
 ASKS = "what which how aux ask about tell show explain"
 """What questions are made of, as the allowance of an act that answers one."""

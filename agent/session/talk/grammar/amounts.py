@@ -27,6 +27,7 @@ def _merged(found: Sequence[Token], rule: Rule) -> list[Token]:
     while place < len(found):
         token, used = rule(found[place:]) or (found[place], 1)
         made.append(token)
+        made += [one for one in found[place + 1 : place + used] if one.kind == "more"]
         place += used
     return made
 

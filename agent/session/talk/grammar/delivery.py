@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, Unclear, count, model, objects, positive, some
+from agent.session.talk.grammar.acts import REFS, Act, Call, Heard, Unclear, count, objects, positive, some
 
 _MODELS = "model name path quoted both dense pruned result and compare run between"
 _MEASURE = "evaluate good does what how aux ask result show tell compare make does"
@@ -102,16 +102,25 @@ DELIVERIES = (
     Act(("quoted", "generate|compare"), f"{_MEASURE} {_MODELS} generate prompt text_word", _generations),
     Act(("generate",), f"{_MEASURE} {_MODELS} prompt show text_word", _generations),
     Act(("perplexity",), f"{_MEASURE} {_MODELS} text task big text_word", _perplexity),
-    Act(("evaluate|compare", "both|dense|pruned|filler|model|path|result"), f"{_MODELS} evaluate good text task", _perplexity),
+    Act(
+        ("evaluate|compare", "both|dense|pruned|filler|model|path|result"),
+        f"{_MODELS} evaluate good text task",
+        _perplexity,
+    ),
     Act(("fast",), f"{_MEASURE} {_MODELS} fast big faster", _speed),
     Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between", _speed),
-    Act(("export|make|where|quantise", "form|quantisation"), "export word path quoted name model pruned where make quantise", _export, order=True),
+    Act(
+        ("export|make|where|quantise", "form|quantisation"),
+        "export word path quoted name model pruned where make quantise",
+        _export,
+        order=True,
+    ),
     Act(("quantise",), "make export pruned quantisation path word quoted name model", _quantise, order=True),
     Act(("export",), "word path quoted name model pruned form quantisation result", _export, order=True),
     Act(("where", "pruned|result|filler"), "aux ask pruned result export done", lambda heard: Call("export")),
-    Act(("recover",), "steps_of minutes_of text path pruned text_word some more", _recover, order=True),
+    Act(("recover",), "steps_of minutes_of text path pruned more", _recover, order=True),
     Act(("upload",), "path hub private public pruned", _upload, order=True),
-    Act(("designer", "use|designer"), "use llm designer", _designer, order=True),
+    Act(("designer", "use|designer_word|make"), "use llm designer_word", _designer, order=True),
     Act(("help",), "help ask what how aux", lambda heard: Call("help")),
     Act(("leave",), "leave", lambda heard: Call("leave"), order=True),
 )

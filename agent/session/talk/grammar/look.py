@@ -34,7 +34,8 @@ def _recall(heard: Heard) -> Call:
 
 
 def _facts(heard: Heard) -> Call | None:
-    named = model(heard, "aux", "what", "about", "explain", "many")
+    named = model(heard, "about")
+    named = named or ("result" if heard.has("pruned", "result") else "dense" if heard.has("dense") else "")
     if not named and not heard.has("facts", "count", "block", "big", "head", "weight"):
         return None
     return Call("model_facts", some(model=named))
@@ -47,7 +48,7 @@ def _statistics(heard: Heard) -> Call | None:
 
 
 def _metric(heard: Heard) -> Call:
-    return Call("try_metric", some(expression=_expression(heard), layer=_layer(heard)))
+    return Call("try_metric", some(expression=_expression(heard)))
 
 
 def _allocation(heard: Heard) -> Call:
@@ -56,11 +57,6 @@ def _allocation(heard: Heard) -> Call:
 
 def _expression(heard: Heard) -> str:
     return str(heard.one("expression", "quoted", "method"))
-
-
-def _layer(heard: Heard) -> str | None:
-    block = heard.one("block_id", "path", "name")
-    return None if block is None else str(block)
 
 
 def _standing(heard: Heard) -> Call | None:
@@ -77,15 +73,23 @@ LOOKS = (
     Act(("win", "why|what"), f"{ASKS} best candidate run result", lambda heard: Call("lessons")),
     Act(("works", "what"), f"{ASKS} best past run", lambda heard: Call("lessons")),
     Act(("run", "which|what|past|all|show|where|count"), f"{ASKS} all past count model name path", _past),
-    Act(("thoughts",), f"{ASKS} designer run candidate past all", lambda heard: Call("thoughts")),
+    Act(("thoughts",), f"{ASKS} designer_word run candidate past all", lambda heard: Call("thoughts")),
     Act(("memory",), f"{ASKS} past run learn works best method pattern nm model name path not", _recall),
     Act(("report",), f"{ASKS} run make export where", lambda heard: Call("report")),
-    Act(("block|statistics", _LAYER.replace(" ", "|")), f"{ASKS} why block model name path all prune of_original", _statistics),
+    Act(
+        ("block|statistics", _LAYER.replace(" ", "|")),
+        f"{ASKS} why block model name path all prune of_original",
+        _statistics,
+    ),
     Act(("statistic|outlier",), f"{ASKS} block model name path all statistics by", _statistics),
-    Act(("expression|quoted|method", "try", "metric"), "block block_id path name what how ask good", _metric),
-    Act(("expression", "try|metric|evaluate"), "block block_id path name what how ask good", _metric),
+    Act(("expression|quoted|method", "try", "metric"), "what how ask good", _metric),
+    Act(("expression", "try|metric|evaluate"), "what how ask good", _metric),
     Act(("allocation", "expression|quoted|method", "try|evaluate|show"), "what how ask good", _allocation),
-    Act(("facts|big|count|block|weight",), f"{ASKS} model name path word many head experts block weight has", _facts),
+    Act(
+        ("facts|big|count|block|weight",),
+        f"{ASKS} model name path many head experts block weight dense pruned result",
+        _facts,
+    ),
     Act(("what|explain|tell|facts", "model|path|name"), f"{ASKS} facts", _facts),
     Act(("status",), f"{ASKS} {_RUN}", _standing),
     Act(("going", "how|what"), f"{ASKS} {_RUN}", _standing),

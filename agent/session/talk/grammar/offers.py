@@ -22,7 +22,7 @@ EXAMPLES = (
     "why not 2:4?",
     "which layers matter most?",
     "what is smollm2-135m?",
-    "try the metric W * X on block 3",
+    "try the metric sqr(W) * X",
     "how good is it on HellaSwag?",
     "what is the perplexity of both?",
     "how fast is it?",
@@ -44,9 +44,13 @@ EXAMPLES = (
 """What is offered where a line was not understood; every one of them is understood."""
 
 
+STRANGE = "I did not understand that."
+"""How the answer begins where nothing of a line was understood."""
+
+
 def not_understood(said: Sequence[Token], part: str) -> str:
     """Says so, of the whole line or of a part, with the three nearest examples by what they speak of."""
-    head = f'I did not understand "{part[:80]}", so nothing was done.' if part else "I did not understand that."
+    head = f'I did not understand "{part[:80]}", so nothing was done.' if part else STRANGE
     kinds = {token.kind for token in said} - FREE
     scored = sorted(EXAMPLES, key=lambda example: -_shared(kinds, _kinds(example)))
     return "\n".join([f"{head} The nearest that I can do:", *(f"  {one}" for one in scored[:3])])

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.session.talk.grammar.acts import REFS, Act, Call, Heard, Unclear, count, model, objects, positive, share, some, times
+from agent.session.talk.grammar.acts import (
+    REFS,
+    Act,
+    Call,
+    Heard,
+    Unclear,
+    count,
+    model,
+    objects,
+    positive,
+    share,
+    some,
+    times,
+)
 
 _VERBS = ("prune", "compress", "shrink", "make", "a_prune")
-_SIZES = "share number times_of nm pattern fraction head experts smaller faster times weight sparse of_original block whole"
+_SIZES = "share number times_of nm pattern head experts smaller faster times weight sparse of_original block whole"
 _LIMITS = "perplexity keep limit rise_of minutes_of candidates_of max until rise"
-_WHAT = f"{_SIZES} {_LIMITS} method designer llm model name path quoted word run"
+_WHAT = f"{_SIZES} {_LIMITS} method designer llm again model name path quoted word run"
 
 
 def _prune(heard: Heard) -> Call | None:
@@ -40,9 +53,9 @@ def _sized(heard: Heard) -> dict[str, Any]:
     """Share, pattern and speed-up of what was said."""
     speed, said = heard.one("times"), heard.one("share")
     if heard.has("faster") and said is not None and speed is None:
-        speed, said = 1 + share(said), None
+        speed, said = 1 + (share(said) or 0), None
     elif speed is not None and heard.has("smaller"):
-        speed, said = None, 1 - 1 / times(speed)
+        speed, said = None, 1 - 1 / (times(speed) or 1)
     elif speed is not None and not heard.has("faster"):
         raise Unclear(f"{speed:g} times what? For example: {speed:g} times faster")
     if (plain := _plain_share(heard)) is not None:
@@ -105,8 +118,8 @@ def _steer(heard: Heard) -> Call:
     return Call("steer", {"words": heard.text})
 
 
-_ABOUT = "method pattern nm head block experts whole block_id allocation metric use try candidate compensation weight sparse ria"
-_THINGS = "method|pattern|nm|head|block|experts|block_id|allocation|metric|compensation"
+_ABOUT = "method pattern nm head block experts whole block_id allocation metric use try candidate weight sparse"
+_THINGS = "method|pattern|nm|head|block|experts|block_id|allocation|metric"
 
 ORDERS = (
     Act(("stop",), "after_this run", lambda heard: Call("stop"), order=True),
@@ -118,14 +131,19 @@ ORDERS = (
     Act(("continue|more",), "more until minutes_of candidates_of run candidate", _go_on, order=True),
     Act(("minutes_of|candidates_of", "more"), "more run", _go_on, order=True),
     Act(("prune|compress|a_prune",), f"{_WHAT} make", _prune, order=True),
-    Act(("remove", "share|fraction|experts|head|block"), _WHAT, _prune, order=True),
+    Act(("remove", "share|experts|head|block"), _WHAT, _prune, order=True),
     Act(("shrink", "model|name|path|share|nm|word|filler"), _WHAT, _prune, order=True),
     Act(("make|kindly", "smaller|faster|sparse"), _WHAT, _prune, order=True),
     Act(("faster", "times|share"), _WHAT, _prune, order=True),
     Act(("keep", "block_id"), "dense alone spare first last", _steer, order=True),
-    Act(("spare|alone", "block_id|block|head|experts"), "spare alone leave first last not keep number", _steer, order=True),
+    Act(
+        ("spare|alone", "block_id|block|head|experts"),
+        "spare alone leave first last not keep number",
+        _steer,
+        order=True,
+    ),
     Act(("not", _THINGS), f"{_ABOUT} not any leave", _steer, order=True),
     Act(("only|just", _THINGS), f"{_ABOUT} only", _steer, order=True),
     Act(("prefer|try|use|more", _THINGS), f"{_ABOUT} prefer more", _steer, order=True),
-    Act((), "share nm pattern number times faster smaller sparse model name path word minutes_of", _bare),
+    Act((), "share nm pattern number times faster smaller sparse model name path word minutes_of again", _bare),
 )

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from agent.session.talk.grammar.acts import FREE, Act, Call, Heard, Unclear
+from agent.session.talk.grammar.acts import FREE, REFS, Act, Call, Heard, Unclear
 from agent.session.talk.grammar.amounts import amounts
 from agent.session.talk.grammar.delivery import DELIVERIES
 from agent.session.talk.grammar.look import LOOKS
@@ -23,10 +23,30 @@ from agent.session.talk.tools.tool import SessionTool
 from tools.io.frozen import first_problem
 
 ACTS: tuple[Act, ...] = (*LOOKS, *DELIVERIES, *ORDERS)
+AT_ONCE = ("stop", "pause", "leave")
+"""Tools that never wait for a language model."""
 LONGEST = 600
 """Characters of a line that is read; longer ones are texts, not requests."""
 MOST = 8
 """Pieces that a line is cut into at most."""
+BARE = FREE | frozenset(
+    [
+        "faster",
+        "smaller",
+        "sparse",
+        "times",
+        "candidate_id",
+        "share",
+        "nm",
+        "pattern",
+        "number",
+        "task",
+        "method",
+        "ask",
+        *REFS,
+    ]
+)
+"""What says nothing by itself behind an `and`: it belongs to what was said before."""
 _CUTS = ("and", "comma")
 WAITS_NOT = "Nothing waits for a yes or no."
 NEVER = "That cannot be meant: "
@@ -65,8 +85,11 @@ def quick(text: str) -> SessionTool | None:
     line = written(text)
     if len(line) > LONGEST:
         return None
-    read_ = _act(amounts(heard(line)[1]), unfinished=False)
-    return TOOLS[read_.name]() if isinstance(read_, Call) and read_.name in ("stop", "pause", "leave") else None
+    try:
+        found = _act(amounts(heard(line)[1]), unfinished=False)
+    except Unclear:
+        return None
+    return TOOLS[found.name]() if isinstance(found, Call) and found.name in AT_ONCE else None
 
 
 def _pieces(found: Sequence[Token]) -> list[list[Token]]:
@@ -90,18 +113,31 @@ def _calls(pieces: list[list[Token]], unfinished: bool) -> list[Call] | str:
 def _partition(pieces: list[list[Token]], unfinished: bool) -> list[Call] | None:
     if not pieces:
         return []
+    problem: Unclear | None = None
     for length in range(len(pieces), 0, -1):
-        first = _act([token for piece in pieces[:length] for token in piece], unfinished)
-        if isinstance(first, Call) and (rest := _partition(pieces[length:], unfinished=False)) is not None:
-            return [first, *rest]
+        try:
+            first = _act([token for piece in pieces[:length] for token in piece], unfinished)
+            later = pieces[length:]
+            if later and _bare(later[0]):
+                continue
+            if isinstance(first, Call) and (rest := _partition(later, unfinished=False)) is not None:
+                return [first, *rest]
+        except Unclear as found:
+            problem = problem or found
+    if problem is not None:
+        raise problem
     return None
+
+
+def _bare(piece: Sequence[Token]) -> bool:
+    return all(token.kind in BARE for token in piece)
 
 
 def _missed(pieces: list[list[Token]], unfinished: bool) -> str:
     """What of a line to name as not understood: one request of several, or words of one; empty where it is all."""
-    alone = [_act(piece, unfinished) for piece in pieces]
-    if any(isinstance(one, Call) for one in alone):
-        strange = [piece for piece, one in zip(pieces, alone, strict=True) if not isinstance(one, Call)]
+    telling = [piece for piece in pieces if not _bare(piece)]
+    strange = [piece for piece in telling if isinstance(_act(piece, unfinished), Missed)]
+    if strange and len(strange) < len(telling):
         return _text(strange[0])
     whole = _act([token for piece in pieces for token in piece], unfinished)
     assert isinstance(whole, Missed)
@@ -119,7 +155,7 @@ def _act(piece: Sequence[Token], unfinished: bool) -> Call | Missed:
         call = None if rest else act.make(said)
         if call is not None and not (rest := said.unused(call)):
             return call
-        if rest and act.order and act.needs and (left is None or len(rest) < len(left)):
+        if rest and act.needs and (left is None or len(rest) < len(left)):
             left = rest
     asked = said.has("what", "how", "why", "aux", "ask", "where", "explain") and not said.has("kindly")
     return Missed(_span(piece, left or piece), left is not None and not asked)

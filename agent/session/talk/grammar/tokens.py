@@ -24,7 +24,8 @@ _SHAPES: tuple[tuple[str, str], ...] = (
     ("run_id", rf"(?:{'|'.join(ADJECTIVES)})-(?:{'|'.join(NOUNS)})-\d+(?![{LATIN}])"),
     ("nm", rf"(?<![{LATIN}.,:])\d+:\d+(?![{LATIN}:])"),
     ("expression", rf"{_OPERAND}(?:\s*(?:\*\*|\*|\+|\s-\s|\s/\s)\s*{_OPERAND})+|[a-z_]+\([a-z_0-9(), .*+-]+\)"),
-    ("path", rf"(?:\.{{1,2}}|~[\w-]*)?/{_PATH}*|\.{{1,2}}(?![{LATIN}.])|[{LATIN}.-]+(?:/[{LATIN}.-]+)+/?|[{LATIN}.-]+\.(?:{_ENDING})(?![{LATIN}])"),
+    ("path", rf"(?:\.{{1,2}}|~[\w-]*)?/{_PATH}*|\.{{1,2}}(?![{LATIN}.])"),
+    ("path", rf"[{LATIN}.-]+(?:/[{LATIN}.-]+)+/?|[{LATIN}.-]+\.(?:{_ENDING})(?![{LATIN}])"),
     ("times", rf"(?<![{LATIN}.,])[-]?\d+(?:[.,]\d+)?\s*[x×](?![{LATIN}])"),
 )
 _REST: tuple[tuple[str, str], ...] = (
