@@ -16,6 +16,8 @@ from runs.goal import Goal
 PATIENCE = 20.0
 """Seconds for one answer of a model in conversation."""
 ATTEMPTS = 2
+TOKENS = 2048
+"""Tokens of one answer, thinking included."""
 
 
 class Ears:
@@ -45,7 +47,7 @@ def speaker(settings: Settings, session: Session) -> Speaker:
     if ":" not in name or name.startswith("replay:"):
         return Rules()
     check(name)
-    model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home)
+    model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home, TOKENS)
     formats = [CallFormat.NATIVE, CallFormat.TEXT]
     if name.startswith("openai:"):
         formats.insert(1, CallFormat.SCHEMA)
