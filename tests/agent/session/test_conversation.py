@@ -74,7 +74,7 @@ def test_what_steers_is_answered_with_what_changes(tmp_path: Path) -> None:
     assert [said.text for said in heard] == ["spare the first block", "be bold", "stop"]
     own = load(tmp_path / "home", {**SMALL, "designer": "self"})
     run = start(own, build(own, "tiny", Wish(sparsity=0.5)))
-    assert 'self reads "be bold" with its next prompt' in talk.say_beside(run, "be bold")
+    assert 'Self reads "be bold" with its next prompt' in talk.say_beside(run, "be bold")
 
 
 def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:
