@@ -1,4 +1,4 @@
-"""What a person says while a language model designs: read between its calls, binding, and a stop in the middle of one."""
+"""What a person says while a language model designs: it is read between calls and binds; a stop leaves a call."""
 
 from __future__ import annotations
 
