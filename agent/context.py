@@ -14,6 +14,7 @@ from tools.recipe import Recipe
 if TYPE_CHECKING:
     from agent.designers import Designer
     from agent.signatures import Signatures
+    from agent.steering.obedience import Obedience
     from runs.workers import Executor
     from runs.workers.worker import Blueprint
     from tools.model.checkpoint import Model
@@ -142,6 +143,12 @@ class Context:
 
             self._signatures = Signatures(self.bench)
         return self._signatures
+
+    def obedience(self, upto: int | None = None) -> Obedience:
+        """What the person said since the run began, or of the first so many lines of it, and what obeys it."""
+        from agent.steering.obedience import obedience
+
+        return obedience(self.bench, self.goal, self.recorder.history, upto)
 
     @property
     def _needs(self) -> frozenset[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from agent.steering.reply import heeded
+from agent.steering.words import stopped
 from runs.budget import Ledger
 from runs.events import Event, Progress, Stage
 from runs.fold.history import History
-from runs.run import STOP, Run
+from runs.run import Run
 
 
 @runtime_checkable
@@ -24,6 +27,8 @@ class Records(Protocol):
 
 
 Listener = Callable[[Event], None]
+LOOK = 0.5
+"""Seconds between looks into the inbox while a model is asked."""
 
 
 class Recorder:
@@ -34,6 +39,7 @@ class Recorder:
         self.history = run.history()
         self.ledger = self.history.ledger
         self._listen = listen
+        self._looked, self._waits = 0.0, False
         self.current = ""
         """The stage that is running."""
 
@@ -44,10 +50,18 @@ class Recorder:
         if self._listen is not None:
             self._listen(event)
 
-    def hear(self) -> None:
-        """Take what the person said since into the journal: there the designer reads it, and a stop ends the search."""
-        for said in self.run.unheard(self.history):
+    def hear(self, before: str = "") -> None:
+        """Take what the person said since into the journal, and answer each line with what changes from here on.
+
+        Args:
+            before: what comes next; the next candidate by default.
+        """
+        history, self._waits = self.history, False
+        for said in self.run.unheard(history):
             self(said)
+        for place in [place for place in history.orders if place >= history.heeded]:
+            where = before or f"c-{len(history.candidates) + 1}"
+            self(heeded(history.orders[place], place, where, self.run.goal, history))
 
     def stage(self, name: str, detail: str = "", total: int | None = None) -> None:
         """Tell what is running now."""
@@ -56,8 +70,22 @@ class Recorder:
 
     @property
     def said_stop(self) -> bool:
-        """Whether the last thing the person said, since they asked to go on, is that the search shall end."""
-        return self.history.last_said == STOP
+        """Whether the person said that the search shall end, since they asked for more, and did not take it back."""
+        return stopped(self.history.words(since=self.history.extended_at))
+
+    @property
+    def ends(self) -> bool:
+        """Whether a stop ends the search now: where nothing is measured yet, the first candidate still is, so that the
+        run can conclude."""
+        return self.said_stop and bool(self.history.divergences)
+
+    def stopping(self) -> bool:
+        """Whether a stop waits in the inbox, or was heard; looks at most twice a second."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK:
+            self._looked = now
+            self._waits = stopped(said.text for said in self.run.unheard(self.history))
+        return self.said_stop or self._waits
 
     def progress(self, stage: str) -> Callable[[int, int], None]:
         """A callback that reports steps of a stage."""

@@ -18,6 +18,7 @@ from tools.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+    from agent.steering.obedience import Obedience
     from tools.prune.bench import Bench
 
 SAME_RANKING = 0.9999
@@ -57,9 +58,9 @@ class Signatures:
             self._known[name] = self._taken(recipe)
         return self._known[name]
 
-    def screen(self, known: Iterable[Candidate]) -> Screen:
-        """A screen for what has to differ from these."""
-        return Screen(self, known)
+    def screen(self, known: Iterable[Candidate], obedience: Obedience | None = None) -> Screen:
+        """A screen for what has to differ from these, and obey."""
+        return Screen(self, known, obedience)
 
     def _taken(self, recipe: Recipe) -> Signature | str:
         import torch
@@ -75,11 +76,20 @@ class Signatures:
 class Screen:
     """What new candidates must differ from."""
 
-    def __init__(self, signatures: Signatures, known: Iterable[Candidate]) -> None:
-        self._signatures = signatures
+    def __init__(self, signatures: Signatures, known: Iterable[Candidate], obedience: Obedience | None = None) -> None:
+        self._signatures, self._obedience = signatures, obedience
         self._known: dict[str, Signature] = {}
         for candidate in known:
             self.admit(candidate.id, candidate.recipe)
+
+    @property
+    def obedience(self) -> Obedience | None:
+        """What recipes are held to."""
+        return self._obedience
+
+    def obey(self, obedience: Obedience) -> None:
+        """Hold recipes to other rules from here on."""
+        self._obedience = obedience
 
     def admit(self, name: str, recipe: Recipe) -> None:
         """Take a candidate into account; one that cannot be prepared is not comparable to anything."""
@@ -88,7 +98,9 @@ class Screen:
             self._known[name] = signature
 
     def objection(self, recipe: Recipe, name: str = "") -> str | None:
-        """Why a recipe must not be measured: what is wrong with it, or which other candidate it repeats."""
+        """Why a recipe must not be measured: what the person said, what is wrong with it, or whom it repeats."""
+        if self._obedience is not None and (broken := self._obedience.objection(recipe)):
+            return broken
         signature = self._signatures.of(recipe)
         if isinstance(signature, str):
             return signature

@@ -15,14 +15,15 @@ from tools.recipe import Recipe
 from tools.recipe.methods import reference
 
 if TYPE_CHECKING:
-    from agent.signatures import Signatures
+    from agent.signatures import Screen, Signatures
+    from agent.steering.obedience import Obedience
     from runs.fold.history import History
     from tools.prune.bench import Bench
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What is known when a generation is designed."""
+    """What is known when a generation is designed; goal, population and pool are as the person steers."""
 
     goal: Goal
     generation: int
@@ -36,6 +37,13 @@ class Situation:
     """All chance of this generation: the same for every attempt at it."""
     signatures: Signatures
     """Of every recipe that was looked at."""
+    obedience: Obedience
+    """What the person said so far, and what obeys it."""
+
+    @property
+    def known(self) -> Screen:
+        """A screen for what a language model proposes: what was rejected may come again, changed."""
+        return self.signatures.screen(self.history.alive_before(self.generation), self.obedience)
 
 
 EXPENSIVE = frozenset({"G", "R"})

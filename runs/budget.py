@@ -66,6 +66,11 @@ class Ledger:
             "minutes": None if minutes is None else self._seconds / 60 + minutes,
         }
 
+    def limit(self, candidates: int | None, minutes: float | None) -> None:
+        """Allow so much on the whole; what is not named stays as it is."""
+        given = {"candidates": candidates, "minutes": minutes}
+        self._extension = self._extension | {of: amount for of, amount in given.items() if amount is not None}
+
     def begin(self, at: datetime) -> None:
         """Somebody takes the run up: what went by before was nobody's work."""
         self._last = at

@@ -329,6 +329,16 @@ class Unreadable(Note):
     """Where a journal holds lines that cannot be read; its reader tells of them, it is never written."""
 
 
+class Heeded(Note):
+    """The engine read what the person said, and says what is otherwise from here on; a limit is one on the whole."""
+
+    event: Literal["heeded"] = "heeded"  # type: ignore[assignment]  # a kind of its own, told like any note
+    words: int = 1
+    """How many of the person's lines are read with it, those that were answered before not among them."""
+    candidates: int | None = Field(default=None, ge=0)
+    minutes: float | None = Field(default=None, ge=0)
+
+
 class Said(Happened):
     """What the person said."""
 
@@ -389,6 +399,7 @@ Event = Annotated[
     | SpeedMeasured
     | Continued
     | Note
+    | Heeded
     | Said
     | Replied
     | RunFinished

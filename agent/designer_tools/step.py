@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.breeding.genes import Child, Parent
@@ -95,6 +95,8 @@ class Step:
         """
         if len(self.drafts) >= self.wanted:
             raise UsageError(f"{self.wanted} candidates are enough for this generation: call finish")
+        if self.screen.obedience is not None:  # like the exact sparsity, sparing a block is not asked of the designer
+            child = replace(child, recipe=self.screen.obedience.sparing(child.recipe))
         if objection := self.screen.objection(child.recipe):
             raise UsageError(f"{objection}. Propose something else.")
         self.screen.admit(f"draft {len(self.drafts) + 1}", child.recipe)

@@ -44,11 +44,17 @@ class Builtin:
         if not kind_of(situation.goal.pattern).designed:
             return []  # the published methods are all there is to try
         found: list[Child] = []
-        for _ in range(ATTEMPTS * count):
+        pleased, patience = (count + 1) // 2, ATTEMPTS * count // 2
+        for attempt in range(ATTEMPTS * count):
             if len(found) == count:
                 break
             child = self.child(situation)
-            if child is not None and all(child.recipe != c.recipe for c in found) and fresh(child):
+            child = None if child is None else situation.obedience.child(child)
+            if child is None or (
+                len(found) < pleased and attempt < patience and not situation.obedience.pleases(child)
+            ):
+                continue
+            if all(child.recipe != c.recipe for c in found) and fresh(child):
                 found.append(child)
         return found
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from agent.llm.connection import Connection
 
 NAMES = ("builtin", "random", "evolution", "self")
+MOST_TOKENS = 8192
+"""Tokens of one answer, thinking included."""
 TIMEOUT = 120.0
 """Seconds without a byte after which a call counts as lost."""
 
@@ -50,12 +52,6 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
     from agent.prompts.prompt import Style
 
     return LanguageModel(_connection(goal, record, home), record, Style(goal.prompting), home)
-
-
-def listens(goal: Goal) -> bool:
-    """Whether what a person says reaches the designer: a language model reads it with its next prompt."""
-    reads = goal.designer == "self" or (":" in goal.designer and not goal.designer.startswith("replay:"))
-    return goal.searches and reads and kind_of(goal.pattern).designed
 
 
 def check(name: str) -> None:
@@ -106,36 +102,39 @@ def _connection(goal: Goal, record: Recorder, home: Path) -> Connection:
     formats = [CallFormat.NATIVE, CallFormat.TEXT]
     if name.startswith("openai:"):
         formats.insert(1, CallFormat.SCHEMA)
-    return Connection(name, chat_model(goal, home), record, price, formats=formats)
+    return Connection(name, chat_model(goal, home), record, price, formats=formats, stopped=record.stopping)
 
 
-def chat_model(goal: Goal, home: Path) -> BaseChatModel:
-    """The chat model behind a designer's name.
+def chat_model(goal: Goal, home: Path, tokens: int = MOST_TOKENS) -> BaseChatModel:
+    """The chat model behind a designer's name, which writes at most so many tokens at a time.
 
     Raises:
         UsageError: its provider's package is missing or does not know the name.
     """
     kind, _, rest = goal.designer.partition(":")
     if kind in ("self", "local"):
-        return _local(rest or goal.model, goal, home)
+        return _local(rest or goal.model, goal, home, tokens)
     if kind == "openai":
         from agent.llm.openai import open_chat
 
-        return open_chat(rest, seed=goal.seed, timeout=TIMEOUT)
+        return open_chat(rest, seed=goal.seed, timeout=TIMEOUT, tokens=tokens)
     from langchain.chat_models import init_chat_model
 
     try:
-        found: Any = init_chat_model(goal.designer, timeout=TIMEOUT, max_retries=0)
+        found: Any = init_chat_model(goal.designer, timeout=TIMEOUT, max_retries=0, max_tokens=tokens)
     except (ImportError, ValueError) as error:
         raise UsageError(f'designer "{goal.designer}": {" ".join(str(error).split())}') from error
     model: BaseChatModel = found
     return model
 
 
-def _local(name: str, goal: Goal, home: Path) -> BaseChatModel:
+def _local(name: str, goal: Goal, home: Path, tokens: int) -> BaseChatModel:
     """A model on this machine, whose formulas read what the run collects."""
     from agent.llm.guided_calls import Terminals
     from agent.llm.local import LocalChatModel
 
     readable = Terminals(tuple(sorted(pool_of(goal).metric_terminals)), tuple(sorted(ALLOCATION_TERMINALS)))
-    return LocalChatModel.open(name, cache=home / "cache", device=goal.device, seed=goal.seed, terminals=readable)
+    most = min(tokens, LocalChatModel.model_fields["max_tokens"].default)
+    return LocalChatModel.open(
+        name, cache=home / "cache", device=goal.device, seed=goal.seed, terminals=readable, max_tokens=most
+    )

@@ -25,10 +25,12 @@ from agent.designers import Reason
 from agent.designers.builtin import Builtin
 from agent.llm.connection import Connection
 from agent.llm.journalled import JournalledModel, Unusable
+from agent.llm.leaving import Stopped
 from agent.prompts.prompt import Style, opening, prompt
 from agent.prompts.templates import draw_template
 from agent.recorder import Recorder
 from agent.situation import Situation
+from agent.steering.obedience import Obedience, obedience
 from runs.budget import BudgetSpent
 from runs.events import Note
 
@@ -45,9 +47,9 @@ SILENT_GENERATIONS = 2
 class Insist(AgentMiddleware[Any, Any, Any]):
     """Asks again where an answer calls no tool, or calls one in broken JSON; takes away what leads nowhere."""
 
-    def __init__(self, box: Toolbox) -> None:
+    def __init__(self, box: Toolbox, hear: Callable[[str, Step], str], topic: str) -> None:
         super().__init__()
-        self._box = box
+        self._box, self._hear, self._topic = box, hear, topic
         self._nudges = 0
 
     @hook_config(can_jump_to=["model", "end"])
@@ -69,8 +71,12 @@ class Insist(AgentMiddleware[Any, Any, Any]):
 
     @hook_config(can_jump_to=["end"])
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """End the conversation once the step is done."""
-        return {"jump_to": "end"} if self._box.step.done else None
+        """Hand on what the person said since; end the conversation once the step is done, or the person says stop."""
+        if self._box.step.done:
+            return {"jump_to": "end"}
+        calls = sum(isinstance(message, AIMessage) for message in state["messages"])
+        words = self._hear(f"{self._topic}/{calls + 1}", self._box.step)
+        return {"messages": [HumanMessage(words)]} if words else None
 
 
 class LanguageModel:
@@ -81,6 +87,7 @@ class LanguageModel:
         self._connection, self._record = connection, record
         self._style = style
         self._home = home
+        self._told = 0
         self._builtin = Builtin()
 
     def reason(self, situation: Situation) -> list[Reason]:
@@ -105,7 +112,8 @@ class LanguageModel:
         if step.drafts:
             return [self._signed(child, situation) for child in step.drafts]
         self._say(f"{self.name} proposed nothing usable for generation {situation.generation}: builtin operators do")
-        return self._builtin.propose(situation, fresh, count)
+        now = replace(situation, obedience=self._obedience(situation, situation.history.heard_by(situation.generation)))
+        return self._builtin.propose(now, fresh, count)
 
     def _signed(self, child: Child, situation: Situation) -> Child:
         """With its designer, the template it answers, and the thoughts of this generation that led to it."""
@@ -115,8 +123,30 @@ class LanguageModel:
         return replace(child, designer=self.name, template=template, thoughts=own)
 
     def _step(self, situation: Situation, wanted: int) -> Step:
-        screen = situation.signatures.screen(situation.history.alive_before(situation.generation))
-        return Step(situation, screen, self._home, wanted)
+        return Step(situation, situation.known, self._home, wanted)
+
+    def _obedience(self, situation: Situation, upto: int | None) -> Obedience:
+        return obedience(situation.bench, self._record.run.goal, situation.history, upto)
+
+    def _hear(self, call: str, step: Step) -> str:
+        """What the person said since the call before, which binds from here on; of a call that was answered before,
+        what was said by then.
+
+        Raises:
+            Stopped: the person said stop.
+        """
+        record, history = self._record, self._record.history
+        upto = history.heard.get(call)
+        if upto is None:
+            record.hear(f"call {call}")
+            if record.ends:
+                raise Stopped("stopped")
+        fresh = history.words(upto, since=self._told)
+        self._told = max(self._told, len(history.said) if upto is None else upto)
+        if not fresh:
+            return ""
+        step.screen.obey(self._obedience(step.situation, upto))
+        return f"The person says now, and it binds whatever you propose from here on: {' / '.join(fresh)}"
 
     def _given_up(self, situation: Situation) -> bool:
         """Whether the last generations were all left to the builtin operators."""
@@ -133,11 +163,14 @@ class LanguageModel:
             JournalledModel(connection=self._connection, topic=topic),
             box.tools,
             system_prompt=SystemMessage(opening(situation)),
-            middleware=[Insist(box), ModelCallLimitMiddleware(run_limit=most_calls)],
+            middleware=[Insist(box, self._hear, topic), ModelCallLimitMiddleware(run_limit=most_calls)],
             checkpointer=False,
         )
+        first = situation.history.heard.get(f"{topic}/1")
+        self._told = len(situation.history.said) if first is None else first
         start = {"messages": [HumanMessage(prompt(situation, name, self._style, step.wanted, rng))]}
         config = {"recursion_limit": 12 * most_calls + 20, "max_concurrency": 1}
+        self._record.stage("search", f"{self.name} is being asked ({topic})")
         try:
             # In a context of its own: the outer graph's checkpoints and callbacks have no business here.
             contextvars.Context().run(agent.invoke, start, config)
@@ -145,6 +178,7 @@ class LanguageModel:
             self._say(str(problem))
         except BudgetSpent as spent:
             self._say(str(spent))
+        self._record.stage("search", f"{self.name} was asked ({topic})")
 
     def _say(self, text: str) -> None:
         if text not in self._record.history.notes:

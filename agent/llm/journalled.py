@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from agent.llm.connection import CallFormat, Connection
-from agent.llm.leaving import leaving
+from agent.llm.leaving import Stopped, leaving
 from agent.llm.messages import as_message, calls_of, for_journal, text_of, thinking_of
 from agent.llm.plain_calls import call_schema, calls_in, without_calls
 from agent.llm.speech import Speech
@@ -94,7 +94,7 @@ class JournalledModel(BaseChatModel):
         start = time.perf_counter()
         try:
             whole = self._retrying()(self._listen, call, messages)
-        except BudgetSpent:
+        except (BudgetSpent, Stopped):
             raise
         except Exception as error:  # whatever a server or its client trips over, or a model in this process
             taken = round(time.perf_counter() - start, 3)

@@ -19,6 +19,10 @@ class Left(SecateurError):
     """Nobody waits for the answer any more."""
 
 
+class Stopped(Left):
+    """The person said stop: nothing follows."""
+
+
 def leaving(stream: Iterable[T], patience: float, stopped: Callable[[], bool]) -> Iterator[T]:
     """The items of a stream as they come, read in a thread of its own.
 
@@ -27,7 +31,8 @@ def leaving(stream: Iterable[T], patience: float, stopped: Callable[[], bool]) -
             then ends with its next item.
 
     Raises:
-        Left: it was stopped, or took longer than `patience`.
+        Stopped: it was stopped.
+        Left: it took longer than `patience`.
         Exception: whatever the stream raised.
     """
     items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
@@ -48,7 +53,7 @@ def leaving(stream: Iterable[T], patience: float, stopped: Callable[[], bool]) -
     try:
         while True:
             if stopped():
-                raise Left("stopped")
+                raise Stopped("stopped")
             if time.monotonic() > end:
                 raise Left(f"no answer within {patience:.0f} s")
             try:

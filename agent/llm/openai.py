@@ -29,9 +29,15 @@ class ThoughtfulChatOpenAI(ChatOpenAI):
             found.message.additional_kwargs["reasoning_content"] = thinking
         return found
 
+    def _get_request_payload(self, *given: Any, **more: Any) -> dict[str, Any]:
+        payload: dict[str, Any] = super()._get_request_payload(*given, **more)
+        if self.openai_api_base is not None and "max_completion_tokens" in payload:
+            payload["max_tokens"] = payload.pop("max_completion_tokens")  # what local servers know
+        return payload
 
-def open_chat(name: str, *, seed: int, timeout: float) -> ChatOpenAI:
-    """The model of that name at `OPENAI_BASE_URL`, or at OpenAI.
+
+def open_chat(name: str, *, seed: int, timeout: float, tokens: int) -> ChatOpenAI:
+    """The model of that name at `OPENAI_BASE_URL`, or at OpenAI; an answer has at most so many tokens.
 
     Retries are this program's business; the responses protocol is not what local servers speak.
 
@@ -48,6 +54,7 @@ def open_chat(name: str, *, seed: int, timeout: float) -> ChatOpenAI:
             stream_usage=True,
             max_retries=0,
             timeout=timeout,
+            max_completion_tokens=tokens,
             seed=seed,
         )
     except Exception as error:  # of the HTTP client, which reads the address

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from agent.context import Context
+from agent.steering.reply import listens
 from runs.budget import BudgetSpent
+from runs.candidate import Candidate
+
+STOPPED = "the person asked to stop"
 
 
 def room(context: Context, generation: int) -> int:
@@ -12,6 +16,35 @@ def room(context: Context, generation: int) -> int:
     history = context.recorder.history
     used = [c for c in history.before(generation) if c.id in history.divergences or c.id in history.failed]
     return 10**6 if allowed is None else max(0, allowed - len(used))
+
+
+def seeds_at_most(context: Context) -> int:
+    """How many of the first generation may be measured: a language model is left at least half of the candidates."""
+    allowed = context.recorder.ledger.budget.candidates
+    return 10**6 if allowed is None or not listens(context.goal) else max(1, allowed // 2)
+
+
+def unasked(context: Context, why: str) -> str:
+    """What is told where a language model was to design and never came to it; empty where it did."""
+    history = context.recorder.history
+    if not listens(context.goal) or history.dialogue:
+        return ""
+    tried = len(history.ledger.charged)
+    if history.ledger.budget.candidates == tried and not any(c.generation for c in history.candidates.values()):
+        why = f"seeds took all {tried} candidates" if tried > 1 else "the one candidate is a seed"
+    return f"no LLM was asked: {why}"
+
+
+def over(context: Context, candidate: Candidate) -> str:
+    """Why a candidate, and what comes after it, may not be measured any more."""
+    record = context.recorder
+    if record.ends:
+        return STOPPED
+    try:
+        record.ledger.check(() if candidate.id in record.ledger.charged else ("candidates",))
+    except BudgetSpent as spent:
+        return str(spent)
+    return out_of_time(context)
 
 
 def out_of_time(context: Context) -> str:
@@ -27,7 +60,7 @@ def enough(context: Context, generation: int) -> str:
     """Why the search should end now: the person says so, the budget is spent, or nothing new could be found."""
     record, history = context.recorder, context.recorder.history
     if record.said_stop:
-        return "the person asked to stop"
+        return STOPPED
     if room(context, generation + 1) <= 0:
         return f"the budget of {record.ledger.budget.candidates} candidates is spent"
     if not any(c.id in history.divergences for c in history.generation(generation)):

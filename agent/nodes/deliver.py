@@ -12,6 +12,7 @@ from langgraph.runtime import Runtime
 
 from agent.context import Context, State
 from agent.final_forms import FinalForms
+from agent.nodes.budget import unasked
 from agent.nodes.finalists import search_winner
 from agent.tasks import Desk
 from runs.events import (
@@ -59,6 +60,9 @@ def conclude(state: State, runtime: Runtime[Context]) -> State:
 def _concluded(forms: FinalForms, state: State) -> State:
     context = forms.context
     record = context.recorder
+    record.hear("the finalists")
+    if (told := unasked(context, state["enough"])) and told not in record.history.notes:
+        record(Note(text=told))
     name, recipe = context.asked or search_winner(forms)
     if record.history.saved is None:
         record.stage("test")

@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from agent.breeding.genes import Child
 from agent.context import Context, State
 from agent.kinds import parent_of
+from agent.llm.leaving import Stopped
 from agent.nodes.budget import room
 from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
@@ -20,18 +21,22 @@ GENERATION = 6
 
 def situation(context: Context, generation: int) -> Situation:
     """What the designer decides on in this generation."""
-    goal, history = context.goal, context.recorder.history
+    history = context.recorder.history
+    obedience = context.obedience(history.heard_by(generation))
+    goal = obedience.asked(context.goal)
     last = history.selected.get(generation - 1)
-    members = [history.candidates[name] for name in last.population] if last else []
+    found = [history.candidates[name] for name in last.population] if last else []
+    members = [c.model_copy(update={"recipe": obedience.amended(c.recipe)}) for c in found]
     return Situation(
         goal=goal,
         generation=generation,
         history=history,
         bench=context.bench,
         signatures=context.signatures,
+        obedience=obedience,
         population=[parent_of(candidate, context.bench, goal.pattern) for candidate in members],
         recalled=history.recalled.entries if history.recalled else (),
-        pool=pool_of(goal),
+        pool=obedience.pool(pool_of(goal), goal),
         rng=Random(f"{goal.seed}/{generation}"),
     )
 
@@ -42,18 +47,29 @@ def design(state: State, runtime: Runtime[Context]) -> State:
     record, history = context.recorder, context.recorder.history
     record.stage("search")
     record.hear()
-    screen = context.signatures.screen(history.before(generation))
-    here = situation(context, generation)
-    count = min(GENERATION, room(context, generation))
-    if generation == 0:
-        children = context.designer.seeds(here)
-    else:
-        children = context.designer.propose(here, lambda c: screen.objection(c.recipe) is None, count)
+    children = [] if record.ends else _children(context, generation)
     first = 1 + len(history.before(generation))
     for number, child in enumerate(children, first):
         if f"c-{number}" not in history.candidates:
             record(CandidateProposed(candidate=_candidate(child, number, generation)))
     return state
+
+
+def _children(context: Context, generation: int) -> list[Child]:
+    """What the designer proposes; nothing where the person says stop meanwhile."""
+    record, history = context.recorder, context.recorder.history
+    here = situation(context, generation)
+    screen = context.signatures.screen(history.before(generation), here.obedience)
+    count = min(GENERATION, room(context, generation))
+    if generation == 0:
+        found = [here.obedience.child(child) for child in context.designer.seeds(here)]
+    else:
+        try:
+            found = context.designer.propose(here, lambda c: screen.objection(c.recipe) is None, count)
+        except Stopped:
+            found = []
+    record.hear()
+    return [] if record.ends else found
 
 
 def _candidate(child: Child, number: int, generation: int) -> Candidate:

@@ -6,11 +6,14 @@ one of them. Where tasks judge, they decide before the text does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agent.context import Context
 from agent.final_forms import FinalForms
 from agent.kinds import Contest, kind_of
+from agent.steering.obedience import Obedience
 from runs.candidate import Candidate
-from runs.events import CandidateMeasured, CandidateProposed, TasksAnswered
+from runs.events import CandidateMeasured, CandidateProposed, Note, TasksAnswered
 from tools.io.errors import SecateurError
 from tools.recipe import Compensation, Recipe
 
@@ -58,32 +61,67 @@ def _judge(forms: FinalForms, candidate: Candidate) -> None:
 
 def _finalists(context: Context) -> list[Candidate]:
     goal, history = context.goal, context.recorder.history
+    obedience, ranked = context.obedience(), history.ranked()
+    if obedience.rules.binds and ranked:
+        found = _obedient(context, obedience, ranked)
+        if not found:
+            return [_made_obedient(context, obedience, ranked[0])]
+        ranked = found
+    last = goal.pattern.compensations[-1:]
     contest = Contest(
         history=history,
-        ranked=history.ranked(),
+        ranked=ranked,
         count=goal.evaluation.finalists,
         rivals=context.rivals,
-        compensation=goal.compensation_allowed,
+        compensation=goal.compensation_allowed and not obedience.rules.barred & set(last),
         twin=lambda candidate: _twin(context, candidate),
     )
     return kind_of(goal.pattern).finalists(contest)
 
 
+def _obedient(context: Context, obedience: Obedience, ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Those that break no word of the person; says how many do."""
+    found = [c for c in ranked if obedience.objection(c.recipe) is None]
+    told = f"finalists obey what the person said ({obedience.rules}): {len(ranked) - len(found)} candidates do not"
+    if told not in context.recorder.history.notes:
+        context.recorder(Note(text=told))
+    return found
+
+
+def _made_obedient(context: Context, obedience: Obedience, best: Candidate) -> Candidate:
+    """The best candidate as it obeys, as a candidate of its own.
+
+    Raises:
+        SecateurError: nothing that obeys can be made of it.
+    """
+    recipe = obedience.amended(best.recipe)
+    if (broken := obedience.objection(recipe)) is not None:
+        raise SecateurError(f"no candidate obeys and none can be made to ({broken}): take it back, then resume the run")
+    return _own(context, best, recipe, "obey", f"{best.id} with {obedience.rules}, in its final form")
+
+
 def _twin(context: Context, candidate: Candidate) -> Candidate:
     """A candidate without compensation with its pattern's own, as a candidate of its own."""
-    record, history = context.recorder, context.recorder.history
     compensation = Compensation.model_validate({"kind": candidate.recipe.pattern.compensations[-1]})
     recipe = candidate.recipe.model_copy(update={"compensation": compensation})
+    return _own(
+        context, candidate, recipe, "add compensation", f"{candidate.id} with {compensation}, in its final form"
+    )
+
+
+def _own(context: Context, parent: Candidate, recipe: Recipe, operator: str, why: str) -> Candidate:
+    """The candidate with that recipe, made of another where there is none yet."""
+    record, history = context.recorder, context.recorder.history
     known = next((c for c in history.candidates.values() if c.recipe == recipe), None)
     if known is not None:
         return known
-    twin = Candidate(
+    made = Candidate(
         id=f"c-{len(history.candidates) + 1}",
         recipe=recipe,
-        parents=(candidate.id,),
-        operator="add compensation",
-        why=f"{candidate.id} with {compensation}, in its final form",
+        parents=(parent.id,),
+        operator=operator,
+        why=why,
         generation=max(c.generation for c in history.candidates.values()),
     )
-    record(CandidateProposed(candidate=twin))
-    return twin
+    record(CandidateProposed(candidate=made))
+    return made

@@ -9,7 +9,7 @@ from contextlib import closing
 from langgraph.runtime import Runtime
 
 from agent.context import Context, State
-from agent.nodes.budget import out_of_time
+from agent.nodes.budget import over
 from runs.candidate import Candidate
 from runs.events import CandidateMeasured, CandidateRejected, ReferenceMeasured
 from runs.goal import Size
@@ -41,17 +41,43 @@ def measure(state: State, runtime: Runtime[Context]) -> State:
 
 def _measure(context: Context, candidates: Sequence[Candidate], tokens: int) -> str:
     """Measure those that have no number at this fidelity yet; returns why it stopped early, if it did."""
-    history = context.recorder.history
-    living = [c for c in candidates if c.id not in history.rejected]
-    pending = [c for c in living if tokens not in history.divergences.get(c.id, {})]
-    if not pending:
-        return ""
-    with closing(context.executor.measure(pending, tokens)) as outcomes:
-        for _ in pending:
-            if out := out_of_time(context):
-                return out
-            _record(context, next(outcomes))
+    while pending := _pending(context, candidates, tokens):
+        if (out := _measured(context, pending, tokens)) is not None:
+            return out
     return ""
+
+
+def _pending(context: Context, candidates: Sequence[Candidate], tokens: int) -> list[Candidate]:
+    """What is still to be measured; what breaks a word that came since falls."""
+    record, history = context.recorder, context.recorder.history
+    obedience, pending = context.obedience(), list[Candidate]()
+    for candidate in candidates:
+        if candidate.id in history.rejected or tokens in history.divergences.get(candidate.id, {}):
+            continue
+        if (broken := obedience.objection(candidate.recipe)) is None:
+            pending.append(candidate)
+        elif candidate.id not in history.divergences:
+            record(CandidateRejected(candidate_id=candidate.id, reason=broken))
+    return pending
+
+
+def _measured(context: Context, pending: Sequence[Candidate], tokens: int) -> str | None:
+    """Measure one after the other; the person is heard before each. Returns why it is over, or None: look again at what
+    is pending."""
+    record, history = context.recorder, context.recorder.history
+    rules = context.obedience().rules
+    with closing(context.executor.measure(pending, tokens)) as outcomes:
+        for candidate in pending:
+            record.hear(candidate.id)
+            if out := over(context, candidate):
+                return out
+            if (now := context.obedience()).rules != rules:
+                rules = now.rules
+                left = [c for c in pending if tokens not in history.divergences.get(c.id, {})]
+                if any(now.objection(c.recipe) for c in left if c.id not in history.rejected):
+                    return None
+            _record(context, next(outcomes))
+    return None
 
 
 def _record(context: Context, outcome: Outcome) -> None:

@@ -6,12 +6,14 @@ Lessons are drawn from all candidates measured so far; the designer adds its obs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
 from langgraph.runtime import Runtime
 
 from agent.context import Context, State
 from agent.designers import Reason
+from agent.llm.leaving import Stopped
 from agent.nodes.design import situation
 from agent.nodes.measure import rungs
 from agent.principles import Principle, principles
@@ -26,7 +28,9 @@ def reason(state: State, runtime: Runtime[Context]) -> State:
     record.stage("search")
     record.hear()
     first = 1 + len(record.history.thoughts_before(generation))
-    found = [*_lessons(context, generation), *context.designer.reason(situation(context, generation))]
+    found = _lessons(context, generation)
+    with suppress(Stopped):
+        found += [] if record.ends else context.designer.reason(situation(context, generation))
     for number, thought in enumerate(found, first):
         if f"t-{number}" not in record.history.thoughts:
             record(Thought(id=f"t-{number}", generation=generation, **asdict(thought)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from langgraph.runtime import Runtime
 
 from agent.context import Context, State
-from agent.nodes.budget import room
+from agent.nodes.budget import room, seeds_at_most
 from runs.events import CandidateRejected, Likened
 
 
@@ -13,14 +13,17 @@ def screen(state: State, runtime: Runtime[Context]) -> State:
     """Reject what is invalid, repeats a known candidate, or no longer fits the budget."""
     context, generation = runtime.context, state["generation"]
     record, history = context.recorder, context.recorder.history
-    gate = context.signatures.screen(history.alive_before(generation))
-    left = room(context, generation)
+    gate = context.signatures.screen(history.alive_before(generation), context.obedience())
+    left, full = room(context, generation), "the budget of candidates is spent"
+    if generation == 0 and (most := seeds_at_most(context)) < left:
+        left, full = most, f"half of the candidates are left to {context.goal.designer}"
     for candidate in history.generation(generation):
         if candidate.id in history.rejected:
             continue
-        objection = gate.objection(candidate.recipe, candidate.id)
+        measured = candidate.id in history.divergences
+        objection = None if measured else gate.objection(candidate.recipe, candidate.id)
         if objection is None and left <= 0:
-            objection = "the budget of candidates is spent"
+            objection = full
         if objection is not None:
             record(CandidateRejected(candidate_id=candidate.id, reason=objection))
             continue

@@ -21,7 +21,9 @@ def select(state: State, runtime: Runtime[Context]) -> State:
     if generation not in history.selected:
         ranked = history.ranked(generation)
         alive = tuple(c.id for c in population(ranked, POPULATION, history.near))
-        record(Selected(generation=generation, population=alive, best=ranked[0].id if ranked else None))
+        obedience = context.obedience()
+        best = next((c.id for c in ranked if obedience.objection(c.recipe) is None), ranked[0].id if ranked else None)
+        record(Selected(generation=generation, population=alive, best=best))
     return {"generation": generation + (0 if why else 1), "enough": why}
 
 

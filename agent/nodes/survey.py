@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from agent import tasks
 from agent.context import Context, State
 from agent.nodes.select import place
+from agent.steering.reply import listens
 from runs.events import Note, SurveyDone, Timed
 from tools.deliver.save import check_place
 from tools.model.blocks import check_blocks
@@ -19,6 +20,9 @@ from tools.prune.way import way_of
 
 def brief(state: State, runtime: Runtime[Context]) -> State:
     """Start where the journal says that the run is; the goal was validated when it was made."""
+    record, goal = runtime.context.recorder, runtime.context.goal
+    if record.history.survey is None and listens(goal) and goal.budget.candidates == 1:
+        record(Note(text=f"{goal.designer} will not be asked: the one candidate that is allowed is a seed"))
     return place(runtime.context)
 
 

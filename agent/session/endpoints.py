@@ -6,6 +6,8 @@ import json
 import urllib.request
 from collections.abc import Iterator
 
+from runs.plain import plain
+
 _USUAL = {"Ollama": 11434, "vLLM": 8000, "llama.cpp": 8080}
 _PATIENCE = 0.3
 """Seconds for each."""
@@ -16,12 +18,17 @@ def found() -> list[str]:
     return list(_answering())
 
 
+def served(base: str) -> list[str] | None:
+    """The names of the models that a server has; None where nothing answers, or nothing of the kind."""
+    try:
+        with urllib.request.urlopen(f"{base.rstrip('/')}/models", timeout=_PATIENCE) as reply:
+            return [plain(str(model["id"])) for model in json.load(reply)["data"]]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def _answering() -> Iterator[str]:
     for kind, port in _USUAL.items():
         base = f"http://127.0.0.1:{port}/v1"
-        try:
-            with urllib.request.urlopen(f"{base}/models", timeout=_PATIENCE) as reply:
-                models = json.load(reply)["data"]
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            continue  # nothing there, or nothing of the kind
-        yield f"{kind} at {base}" + (f" ({models[0]['id']})" if models else "")
+        if (models := served(base)) is not None:
+            yield f"{kind} at {base}" + (f" ({models[0]})" if models else "")

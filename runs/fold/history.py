@@ -24,6 +24,7 @@ from runs.events import (
     Event,
     Extended,
     FinalMeasured,
+    Heeded,
     Likened,
     Note,
     Progress,
@@ -123,8 +124,14 @@ class History:
     """Generation, name and arguments of every use of a tool."""
     said: list[str] = field(default_factory=list)
     """What the person said while it worked."""
-    last_said: str = ""
-    """What they said last since they asked for more."""
+    orders: dict[int, str] = field(default_factory=dict)
+    """Place among all that was said -> what the engine has to heed: said while it worked, answered by nobody else."""
+    heeded: int = 0
+    """How many of the lines were read, by the engine or by who answers in conversation."""
+    extended_at: int = 0
+    """How much was said when the person asked for more last."""
+    heard: dict[str, int] = field(default_factory=dict)
+    """Candidate, or call of an LLM -> how much was said when it was proposed or answered."""
     notes: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     """What is told of lines that cannot be read."""
@@ -163,14 +170,17 @@ class History:
         self.at = event.at
         match event:
             case Said(text=text):  # somebody talks, whether or not the engine works: that takes none of its time
+                if self.state in ("new", "working"):
+                    self.orders[len(self.said)] = text
                 self.said.append(text)
-                self.last_said = text
             case Replied():
-                pass
+                for place in range(self.heeded, len(self.said)):
+                    self.orders.pop(place, None)
+                self.heeded = len(self.said)
             case Extended(candidates=candidates, minutes=minutes):
                 self.ledger.extend(candidates, minutes)
                 self.saved = self.speed = None
-                self.extended, self.last_said = True, ""
+                self.extended, self.extended_at = True, len(self.said)
                 self.state = "interrupted"
             case RunStarted():
                 self._take_up(event)
@@ -232,6 +242,7 @@ class History:
                 self.asking = False
                 self.dialogue.append(event)
                 self.answers[call] = event
+                self.heard[call] = len(self.said)
                 self.ledger.tokens += event.tokens_in + event.tokens_out
                 self.ledger.money += event.money
             case ToolUsed(name=name, arguments=arguments, generation=generation):
@@ -239,6 +250,9 @@ class History:
             case Note(text=text):
                 self.notes.append(text)
                 self.damage += [text] if isinstance(event, Unreadable) else []
+                if isinstance(event, Heeded):
+                    self.heeded += event.words
+                    self.ledger.limit(event.candidates, event.minutes)
             case _:
                 self._take_candidate(event)
 
@@ -247,6 +261,7 @@ class History:
         match event:
             case CandidateProposed(candidate=candidate):
                 self.candidates[candidate.id] = candidate
+                self.heard.setdefault(candidate.id, len(self.said))
             case CandidateMeasured(candidate_id=name, measurement=measured):
                 self.measurements.append(measured)
                 if measured.kind == "divergence":
@@ -302,6 +317,16 @@ class History:
                 self.continued[name] = continuations
             case _:
                 pass  # pieces of speech, which an answer holds again
+
+    def words(self, upto: int | None = None, since: int = 0) -> list[str]:
+        """What the engine has to heed of the first `upto` lines, `since` so many of them."""
+        return [
+            text for place, text in self.orders.items() if since <= place < (len(self.said) if upto is None else upto)
+        ]
+
+    def heard_by(self, generation: int) -> int | None:
+        """How much the person had said when a generation was proposed; None where it is not yet."""
+        return next((self.heard[c.id] for c in self.generation(generation)), None)
 
     def died(self) -> None:
         """The engine is gone and had no time to say so."""

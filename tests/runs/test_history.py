@@ -125,7 +125,7 @@ def test_it_tells_how_the_run_stands(long: Any) -> None:
     history = History.of(long.events[:-1])
     assert (history.winner, history.leading, history.best) == ("c-2", "c-2", "c-2")
     assert (history.run, history.goal, len(history.starts)) == (long.run, long.goal, 2)
-    assert (history.said, history.last_said, history.notes) == (["stop"], "stop", ["resumed"])
+    assert (history.said, history.words(), history.notes) == (["stop"], ["stop"], ["resumed"])
     assert history.lowest == [0.9, 0.7]
     assert (len(history.dialogue), history.asking) == (2, False)
     assert history.ledger.settled.tokens == 11
@@ -137,7 +137,7 @@ def test_it_tells_how_the_run_stands(long: Any) -> None:
 
 def test_more_that_is_asked_for_takes_nothing_from_disk(long: Any) -> None:
     history = History.of(long.events)
-    assert (history.saved, history.last_said, history.extended) == (None, "", True)
+    assert (history.saved, history.words(since=history.extended_at), history.extended) == (None, [], True)
     assert history.last_saved is not None
     assert summary(history).output == "/models/out"
     history.observe(Selected(generation=1, population=("c-2",), best=None))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, BaseMessage
+
 from agent.designers.choose import chat_model, check
 from agent.llm.connection import CallFormat, Connection
 from agent.llm.prices import price_of
+from agent.session.endpoints import served
 from agent.session.settings import Settings
 from agent.session.talk.graph import Speaker
 from agent.session.talk.session import Session
@@ -16,6 +22,11 @@ from runs.goal import Goal
 PATIENCE = 20.0
 """Seconds for one answer of a model in conversation."""
 ATTEMPTS = 2
+TOKENS = 2048
+"""Tokens of one answer, thinking included."""
+
+
+THERE = "OPENAI_BASE_URL names a server of language models, and no designer was chosen"
 
 
 class Ears:
@@ -35,6 +46,23 @@ class Ears:
                 self._session.hear(f"({event.text})\n")
 
 
+class Announced(Rules):
+    """The rules, and once in a conversation the word that a language model is there and was not chosen."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+
+    def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
+        """What the rules say, with the word below it unless it was said."""
+        found = super().answer(messages, session)
+        if found.tool_calls or any(THERE in message.text for message in messages if isinstance(message, AIMessage)):
+            return found
+        models = served(self._base)
+        name = models[0] if models else "NAME"
+        more = "" if models is not None else "; nothing answers there just now"
+        return AIMessage(f'{found.text}\n({THERE}{more}: "use openai:{name}" has it design and talk.)')
+
+
 def speaker(settings: Settings, session: Session) -> Speaker:
     """Who answers: whom the person named here, else whom the settings name.
 
@@ -43,9 +71,10 @@ def speaker(settings: Settings, session: Session) -> Speaker:
     """
     name = session.designer or settings.values.designer
     if ":" not in name or name.startswith("replay:"):
-        return Rules()
+        base, chosen = os.environ.get("OPENAI_BASE_URL"), settings.sources["designer"] != "default"
+        return Announced(base) if base and not chosen else Rules()
     check(name)
-    model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home)
+    model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home, TOKENS)
     formats = [CallFormat.NATIVE, CallFormat.TEXT]
     if name.startswith("openai:"):
         formats.insert(1, CallFormat.SCHEMA)

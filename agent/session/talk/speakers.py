@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from agent.llm.connection import Connection
 from agent.llm.journalled import JournalledModel, Unusable
+from agent.llm.leaving import Stopped
 from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
 from agent.session.talk.graph import MOST_CALLS, WAITS, calls_since
@@ -60,6 +61,8 @@ class Model:
             return self._rules.answer(messages, session)
         try:
             said = self._said(messages)
+        except Stopped:
+            return AIMessage("Stopped.")
         except Unusable as problem:
             news, self._unusable = str(problem) != self._unusable, str(problem)
             found = self._rules.answer(messages, session)

@@ -22,6 +22,7 @@ from agent.nodes.screen import screen
 from agent.nodes.select import select
 from agent.nodes.survey import survey
 from agent.recorder import Recorder
+from runs.events import RunStarted
 from runs.run import create
 from tests.agent.designers.scripted import KEY, goal
 from tests.agent.loopback import Script, serving
@@ -37,7 +38,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Context:
     """A run after its first generation, with its resident model."""
     run = create(tmp_path_factory.mktemp("home"), goal())
-    context = Context(Recorder(run), run.home, Builtin())
+    record = Recorder(run)
+    record(RunStarted(run=run.id, goal=run.goal, versions={}, host="here", pid=1))
+    context = Context(record, run.home, Builtin())
     runtime: Any = SimpleNamespace(context=context)
     state: Any = {"generation": 0, "enough": ""}
     for node in (survey, recall, reason, design, screen, measure, select):

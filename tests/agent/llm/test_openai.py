@@ -15,7 +15,7 @@ def test_what_a_model_thinks_is_kept_apart_from_what_it_says(field: str, monkeyp
     reply = Reply(deltas=[{field: "Hm, "}, {field: "well."}, {"content": "Yes."}])
     with serving(lambda request, number: reply) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        whole = sum_of(open_chat("test", seed=1, timeout=10.0))
+        whole = sum_of(open_chat("test", seed=1, timeout=10.0, tokens=64))
     assert whole == ("Hm, well.", "Yes.")
 
 
@@ -27,4 +27,4 @@ def sum_of(model: object) -> tuple[str, str]:
 def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://host:port/v1")
     with pytest.raises(UsageError, match="OPENAI_BASE_URL cannot be used"):
-        open_chat("test", seed=1, timeout=10.0)
+        open_chat("test", seed=1, timeout=10.0, tokens=64)

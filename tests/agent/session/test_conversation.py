@@ -32,7 +32,8 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert "Which model?" in talk.say("prune a model to 50 %".replace("a model ", ""))
     plan = talk.say("tiny")
     assert "Plan: tiny → 50 % unstructured, designer builtin, at most 4 candidates" in plan
-    assert "no earlier run tells how long" in plan
+    assert "judged by a matrix product on this machine" in plan
+    assert "GB of memory, no money." in plan
     assert plan.endswith("Start? yes or no")
     assert list_runs(tmp_path / "home") == []
     assert "this run" in talk.say("yes")
@@ -62,19 +63,20 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert later.over
 
 
-def test_where_nobody_listens_the_answer_says_so(tmp_path: Path) -> None:
+def test_what_steers_is_answered_with_what_changes(tmp_path: Path) -> None:
     found = load(tmp_path / "home", {**SMALL, "candidates": 4})
     run = start(found, build(found, "tiny", Wish(sparsity=0.5)))
     talk = Talk(found, carry)
-    assert "Designer builtin goes by measurements alone" in talk.say_beside(run, "spare the first block")
-    assert "It ends after this step" in talk.say_beside(run, "stop")
+    assert "Block 0 stays whole from here on." in talk.say_beside(run, "spare the first block")
+    assert "that designer builtin understands; it obeys no OBS" in talk.say_beside(run, "be bold")
+    assert "It ends after the measurement under way" in talk.say_beside(run, "stop")
     assert "is at work" in talk.say_beside(run, "prune tiny to 40%")
     assert "I did not understand" in talk.say_beside(run, "how heavy is the moon?")
     heard = run.unheard(History())
-    assert [said.text for said in heard] == ["spare the first block", "stop"]
+    assert [said.text for said in heard] == ["spare the first block", "be bold", "stop"]
     own = load(tmp_path / "home", {**SMALL, "designer": "self"})
     run = start(own, build(own, "tiny", Wish(sparsity=0.5)))
-    assert "hears it at its next step" in talk.say_beside(run, "spare the first block")
+    assert 'Self reads "be bold" with its next prompt' in talk.say_beside(run, "be bold")
 
 
 def test_what_cannot_be_is_one_line_and_the_talk_goes_on(talk: Talk) -> None:

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from agent.designers.choose import listens
 from agent.session.engines import pause
 from agent.session.goal import build
 from agent.session.options import Wish
@@ -18,6 +17,7 @@ from agent.session.talk.past import newest
 from agent.session.talk.plan import planned
 from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import Group, SessionTool
+from agent.steering.reply import foreseen
 from runs.budget import BudgetSpent
 from runs.events import Extended
 from runs.goal import Goal
@@ -28,7 +28,8 @@ from tools.prune.reach import check_here
 
 MINUTES = 10.0
 """For which a search goes on where nobody says how long."""
-DEAF = 'Designer {} goes by measurements alone and does not listen; "stop" ends the search after this step.'
+DECIDED = ("finalists", "test", "save")
+"""Stages in which nothing is searched any more."""
 
 
 class Prune(SessionTool):
@@ -176,12 +177,15 @@ class Steer(SessionTool):
     words: str = Field(min_length=1, max_length=1000, description="In the person's words.")
 
     def work(self, session: Session) -> str:
-        """Put it into the inbox; says so where nobody listens."""
+        """Put it into the inbox; says what will change, or why it cannot be obeyed."""
         run = session.present()
         if not session.working:
             raise UsageError("Nothing is running that could be steered.")
+        history = run.history()
+        if history.stages.step is not None and history.stages.step.name in DECIDED:
+            raise UsageError('The search is over and the finalists are chosen: "go on" afterwards searches further.')
         run.say(self.words)
-        return "The designer hears it at its next step." if listens(run.goal) else DEAF.format(run.goal.designer)
+        return f"Read before the next candidate or call. {foreseen(self.words, run.goal, history)}"
 
 
 class Pause(SessionTool):
@@ -210,4 +214,4 @@ class Stop(SessionTool):
         if not session.working:
             return "Nothing is running."
         session.present().stop()
-        return "It ends after this step and concludes with the best so far."
+        return "It ends after the measurement under way and concludes with the best so far."

@@ -1,0 +1,180 @@
+"""What a search will take, before it starts: minutes, memory and money, each with what it rests on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.llm.prices import price_of
+from agent.session.talk.past import readable
+from runs.fold.history import History
+from runs.goal import Goal
+from runs.run import Run, Status
+from tools.io.errors import SecateurError
+from tools.io.frozen import Frozen
+from tools.io.hardware import hardware_of
+from tools.io.shelf import Shelf, key_of
+
+SIDE, PROBE = 1024, 0.5
+"""Rows of the matrices that are multiplied to learn how fast this machine is, and seconds for it."""
+ROUGHLY = 3.0
+"""A search takes about so many times as long as its forward passes would at the speed of a matrix product."""
+
+
+class Rate(Frozen):
+    """How fast this machine multiplies matrices."""
+
+    operations: float
+    """Floating-point operations in a second."""
+
+
+class Needs(Frozen):
+    """What the shapes of a model tell of a run on it."""
+
+    parameters: int
+    memory: int
+    """Bytes that are held at the least."""
+
+
+def estimate(goal: Goal, home: Path) -> str:
+    """`It takes about 9 minutes (judged by run calm-heron-7), at least 3.1 GB of memory, no money.`"""
+    needs = shapes(goal, home / "cache")
+    minutes = _minutes(goal, finished(home), needs, home / "cache")
+    memory = (
+        "its memory is told once it is open" if needs is None else f"at least {needs.memory / 1e9:.2g} GB of memory"
+    )
+    return f"It takes {minutes}, {memory}, {_money(goal, home)}."
+
+
+def finished(home: Path) -> list[tuple[Run, History]]:
+    """Runs that came to their end, the newest first."""
+    found = [(run, run.history()) for run in reversed(readable(home))]
+    return [(run, history) for run, history in found if run.status(history) is Status.FINISHED]
+
+
+def shapes(goal: Goal, cache: Path) -> Needs | None:
+    """From the configuration of a model that lies here; None where it would have to be fetched or converted first."""
+    import torch
+
+    from tools.model.checkpoint import local_folder, outline
+    from tools.model.room import bench_parts
+
+    try:
+        if (folder := local_folder(goal.model, cache)) is None:
+            return None
+        model = outline(goal.model, folder)
+    except SecateurError:  # whoever opens it will say why
+        return None
+    wanted = goal.dtype or ("float32" if goal.device == "cpu" else None)
+    network = model.network if wanted is None else model.network.to(getattr(torch, wanted))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    gram = goal.searches and goal.compensation_allowed and bool(goal.pattern.compensations)
+    parts = bench_parts(model.architecture, network, gram=gram, window=goal.evaluation.search.length)
+    return Needs(parameters=parameters, memory=parameters * network.dtype.itemsize + sum(parts.values()))
+
+
+def _minutes(goal: Goal, before: Sequence[tuple[Run, History]], needs: Needs | None, cache: Path) -> str:
+    """By an earlier run of the model, else of any model, else by a matrix product; never longer than is allowed."""
+    if goal.budget.candidates is None:
+        return f"{goal.budget.minutes:g} minutes, as you say, and then the final forms"
+    like = [(run, history) for run, history in before if run.goal.searches and history.ledger.charged]
+    alike = [(run, history) for run, history in like if _alike(run.goal, goal)]
+    if alike:
+        run, history = alike[0]
+        each = history.ledger.settled.minutes / len(history.ledger.charged)
+        return f"{_about(each * goal.budget.candidates, goal)} (judged by run {run.id} of the same model)"
+    if needs is None:
+        return "a time that nothing here tells: the model is not here yet, and no run of it"
+    operations = work_of(goal, needs.parameters, goal.budget.candidates)
+    for run, history in like:
+        if history.survey is not None and run.goal.device == goal.device:
+            then = work_of(run.goal, history.survey.parameters, len(history.ledger.charged))
+            minutes = history.ledger.settled.minutes * operations / then
+            return f"{_about(minutes, goal)} (judged by run {run.id} of {run.goal.model}, by weights and tokens)"
+    seconds = ROUGHLY * operations / rate(goal.device, cache).operations
+    return f"{_about(seconds / 60, goal)} (roughly: judged by a matrix product on this machine, no run is known)"
+
+
+def _alike(one: Goal, other: Goal) -> bool:
+    """Whether a candidate of one takes as long as one of the other."""
+    return one.model == other.model and one.pattern.fells == other.pattern.fells and one.device == other.device
+
+
+def _about(minutes: float, goal: Goal) -> str:
+    most = goal.budget.minutes
+    if most is not None and most < minutes:
+        return f"{most:g} minutes, as you say; all candidates would take about {max(1, round(minutes))}"
+    return f"about {max(1, round(minutes))} minute{'s' if round(minutes) > 1 else ''}"
+
+
+def work_of(goal: Goal, parameters: int, candidates: int) -> float:
+    """Floating-point operations of the forward passes of a search: two for every parameter and token."""
+    evaluation = goal.evaluation
+    calibration = goal.calibration.windows * goal.calibration.length
+    final = (evaluation.finalists + 1) * (2 * calibration + evaluation.selection.tokens)
+    table = (len(goal.pattern.references) + 2) * (calibration + evaluation.test.tokens)
+    return 2.0 * parameters * (candidates * evaluation.search.tokens + 2 * calibration + final + table)
+
+
+def rate(device: str, cache: Path) -> Rate:
+    """How fast this machine is, measured once and kept."""
+    import torch
+
+    key = key_of([hardware_of(device), device, torch.get_num_threads()])
+    return Shelf.under(cache, "speed").model(key, Rate, lambda: _measured(device))
+
+
+def _measured(device: str) -> Rate:
+    import torch
+
+    one = torch.rand(SIDE, SIDE, device=device)
+    float((one @ one)[0, 0])  # the first one prepares
+    start, count = time.perf_counter(), 0
+    while (taken := time.perf_counter() - start) < PROBE or not count:
+        float((one @ one)[0, 0])
+        count += 1
+    return Rate(operations=2.0 * SIDE**3 * count / taken)
+
+
+def _money(goal: Goal, home: Path) -> str:
+    name = goal.designer
+    if ":" not in name or name.startswith(("local:", "replay:")):
+        return "no money"
+    if (price := price_of(name, home)) is None:
+        return f"money that is not counted, as the price of {name} is not known"
+    most = "" if goal.budget.money is None else f", at most ${goal.budget.money:.2f}"
+    return f"money for the tokens of {name} (${price.read:g} a million read, ${price.write:g} written{most})"
+
+
+def held(goal: Goal, before: Sequence[tuple[Run, History]]) -> str:
+    """Where the perplexity that is asked for failed before, the highest rate that held; empty where nothing tells."""
+    results = [
+        (run, bound)
+        for run, history in before
+        if run.goal.model == goal.model
+        and run.goal.pattern == goal.pattern
+        and (bound := _within(goal, history)) is not None
+    ]
+    failed = [run for run, fine in results if not fine and run.goal.sparsity <= goal.sparsity]
+    if not failed:
+        return ""
+    lowest = min(failed, key=lambda run: run.goal.sparsity)
+    told = f"In run {lowest.id} {100 * lowest.goal.sparsity:.3g} % did not keep the perplexity that you ask for"
+    kept = [run for run, fine in results if fine and run.goal.sparsity < goal.sparsity]
+    if not kept:
+        return f"{told}, and no lower rate was tried."
+    best = max(kept, key=lambda run: run.goal.sparsity)
+    return f"{told}; the highest rate that did is {100 * best.goal.sparsity:.3g} % (run {best.id})."
+
+
+def _within(goal: Goal, history: History) -> bool | None:
+    """Whether the result of a run keeps the bounds of a goal; None where it has no perplexity on the same text."""
+    ours, dense = history.finals.get(history.winner or ""), history.finals.get("dense")
+    if ours is None or dense is None or history.goal is None or history.goal.test_text != goal.test_text:
+        return None
+    found = ours.measurement.value
+    under = goal.max_perplexity is None or found < goal.max_perplexity
+    return under and (
+        goal.max_perplexity_rise is None or found / dense.measurement.value - 1 <= goal.max_perplexity_rise
+    )
