@@ -20,6 +20,7 @@ from agent.session.talk.grammar.words import written
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.tool import SessionTool
+from tools.io.files import expanded
 from tools.io.frozen import first_problem
 
 ACTS: tuple[Act, ...] = (*LOOKS, *DELIVERIES, *ORDERS)
@@ -65,7 +66,7 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
     line = written(text)
     if len(line) > LONGEST:
         return not_understood([], "")
-    cut = _pieces(amounts(heard(line)[1]))
+    cut = _pieces(_with_tasks(amounts(heard(line)[1]), session))
     if {token.kind for piece in cut for token in piece} - FREE in ({"yes"}, {"not"}, {"no_word"}):
         return WAITS_NOT
     try:
@@ -90,6 +91,13 @@ def quick(text: str) -> SessionTool | None:
     except Unclear:
         return None
     return TOOLS[found.name]() if isinstance(found, Call) and found.name in AT_ONCE else None
+
+
+def _with_tasks(found: Sequence[Token], session: Session) -> list[Token]:
+    """Words that are tasks of the person's own are tasks: the files of the folder that the settings name."""
+    folder = session.settings.values.task_data
+    own = set() if folder is None else {path.stem for path in expanded(folder).glob("*.jsonl")}
+    return [Token("task", token.text, token.text) if token.text in own else token for token in found]
 
 
 def _pieces(found: Sequence[Token]) -> list[list[Token]]:
