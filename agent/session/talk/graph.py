@@ -37,8 +37,31 @@ ENDLESS = f"I used tools {MOST_CALLS} times without coming to an answer; ask for
 NOTHING = "Nothing was started."
 REFUSED = "refused:"
 WAITS = "It waits for a yes of the person, who is shown this plan now:"
-YES = frozenset({"y", "yes", "ok", "okay", "go", "sure", "do it", "yes please", "ja", "oui", "sí", "si", "はい", "是"})
-NO = frozenset({"n", "no", "no thanks", "cancel", "nein", "non", "いいえ", "不"})
+YES = frozenset(
+    {"y", "yes", "ok", "okay", "go", "sure", "do it", "yes please", "ja", "jawohl", "klar", "gerne", "oui", "d'accord"}
+    | {
+        "bien sûr",
+        "sí",
+        "si",
+        "vale",
+        "claro",
+        "de acuerdo",
+        "sì",
+        "sim",
+        "да",
+        "是",
+        "是的",
+        "好",
+        "好的",
+        "可以",
+        "行",
+    }
+    | {"はい", "うん", "お願いします"}
+)
+NO = frozenset(
+    {"n", "no", "no thanks", "cancel", "nein", "nö", "nein danke", "abbrechen", "non", "non merci", "annuler"}
+    | {"no gracias", "cancelar", "não", "нет", "不", "不要", "不用", "取消", "いいえ", "いや", "キャンセル"}
+)
 ALWAYS = frozenset({"always", "yes, always", "yes always", "don't ask again", "don't ask again for this"})
 
 
@@ -137,7 +160,7 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
 def approve(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     """Show the plan and wait; a question in between leaves it waiting."""
     said = str(interrupt("\n".join(call["plan"] for call in state["waiting"]))).strip()
-    low = said.lower().rstrip(".! ")
+    low = said.lower().rstrip(".!。！ ")
     if low in YES or low in ALWAYS:
         if low in ALWAYS:
             runtime.context.session.allowed |= {call["name"] for call in state["waiting"]}
@@ -220,5 +243,5 @@ def _after_word(state: State) -> Literal["work", "converse", "listen"]:
     last = state["messages"][-1]
     if not state["waiting"]:
         return "listen"
-    low = last.text.lower().rstrip(".! ")
+    low = last.text.lower().rstrip(".!。！ ")
     return "work" if low in YES or low in ALWAYS else "converse"

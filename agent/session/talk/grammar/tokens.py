@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from agent.session.talk.grammar.words import CODES, LATIN, Language, folded, language
+from agent.session.talk.grammar.words import CODES, LATIN, Language, folded, language, plain
 from runs.names import ADJECTIVES, NOUNS
 from tools.model.sample import SAMPLES
 
@@ -51,40 +51,52 @@ class Token:
 
 
 @cache
-def _scanner(code: str) -> tuple[re.Pattern[str], list[str], Language]:
-    about = language(code)
-    shapes = [*_SHAPES, ("phrase", about.phrases), *_REST]
+def _scanner(first: bool) -> tuple[re.Pattern[str], list[str]]:
+    """The shapes that are looked for before phrases, or after them."""
+    shapes = _SHAPES if first else _REST
     pattern = "|".join(f"(?P<g{index}>{shape})" for index, (_, shape) in enumerate(shapes))
-    return re.compile(pattern, re.I), [kind for kind, _ in shapes], about
+    return re.compile(pattern, re.I), [kind for kind, _ in shapes]
+
+
+def _shape(low: str, place: int, first: bool) -> tuple[str, int]:
+    """The kind of what has a shape at a place, and its end; no kind where nothing has."""
+    pattern, kinds = _scanner(first)
+    match = pattern.match(low, place)
+    return ("", place) if match is None else (kinds[int(str(match.lastgroup)[1:])], match.end())
 
 
 def tokens(line: str, code: str) -> list[Token]:
     """The tokens of a line in a language."""
-    scanner, kinds, about = _scanner(code)
+    about = language(code)
     low, found, place = folded(line), [], 0
     low = re.sub(_TIED, " ", low) if code == "fr" else low
     while place < len(line):
-        match = scanner.match(low, place)
-        if match is None:  # a space
-            place += 1
-            continue
-        place = match.end()
-        text = line[match.start() : place].strip()
-        kind = kinds[int(str(match.lastgroup)[1:])]
-        if kind == "phrase":
-            kind, _, value = about.meaning(text).partition("/")
-            found.append(Token(kind, text, value or None))
-        elif kind == "path":
-            while text[-1] in ".:)" and len(text) > 2:
-                text, place = text[:-1], place - 1
-            found.append(Token("path", text, text))
-        elif text and text not in ".:()!;-…¡¿":
-            found.append(_typed(kind, text))
-        elif text in ";:.!":
-            found.append(Token("comma", text))
+        kind, end = _shape(low, place, True)
+        if not kind and (phrase := about.phrase(low, place)):
+            kind, end = "phrase", place + len(phrase)
+        elif not kind:
+            kind, end = _shape(low, place, False)
+        if kind == "path":
+            end -= _trailing(line[place:end])
+        found += _token(kind, line[place:end], about) if kind else []
+        place = max(end, place + 1)
     while found and found[-1].kind == "comma":
         found.pop()
     return found
+
+
+def _trailing(path: str) -> int:
+    """How many signs at the end of a path are the sentence's."""
+    return len(path) - max(len(path.rstrip(".:)")), min(2, len(path)))
+
+
+def _token(kind: str, text: str, about: Language) -> list[Token]:
+    if kind == "phrase":
+        concept, _, value = about.concepts[plain(text)].partition("/")
+        return [Token(concept, text, value or None)]
+    if text in ";:.!":
+        return [Token("comma", text)]
+    return [] if text in "()-…¡¿" else [_typed(kind, text.strip())]
 
 
 def _typed(kind: str, text: str) -> Token:

@@ -21,12 +21,27 @@ class Language:
     code: str
     concepts: dict[str, str]
     """Phrase, as `plain` has it -> concept, or kind/value."""
-    phrases: str
-    """A pattern that matches the longest phrase at a place."""
+    begins: dict[str, list[str]]
+    """First letter -> phrases, the longest first."""
 
-    def meaning(self, text: str) -> str:
-        """The concept of a phrase that the pattern matched."""
-        return self.concepts[plain(text)]
+    def phrase(self, low: str, place: int) -> str:
+        """The longest phrase at a place of a folded line; empty where none is."""
+        for phrase in self.begins.get(low[place], ()):
+            end = place + len(phrase)
+            if plain(low[place:end]) == phrase and _whole(low, place, end):
+                return phrase
+        return ""
+
+
+def _whole(low: str, start: int, end: int) -> bool:
+    """Whether what stands there is not a part of a longer word or name."""
+    before, after = low[max(0, start - 2) : start], low[end : end + 2]
+    if _LETTER.match(low[start]) and re.search(rf"[{LATIN}][-.]?$", before):
+        return False
+    return not (_LETTER.match(low[end - 1]) and re.match(rf"[{LATIN}]|[-./:][{LATIN}]", after))
+
+
+_LETTER = re.compile(f"[{LATIN}]")
 
 
 def folded(text: str) -> str:
@@ -58,8 +73,10 @@ def written(text: str) -> str:
 def language(code: str) -> Language:
     """Read from its file, once."""
     concepts = {**entries("common"), **entries(code)}
-    longest = sorted(concepts, key=len, reverse=True)
-    return Language(code, concepts, "|".join(_pattern(phrase) for phrase in longest))
+    begins: dict[str, list[str]] = {}
+    for phrase in sorted(concepts, key=len, reverse=True):
+        begins.setdefault(phrase[0], []).append(phrase)
+    return Language(code, concepts, begins)
 
 
 def entries(name: str) -> dict[str, str]:
@@ -77,10 +94,3 @@ def entries(name: str) -> dict[str, str]:
             if found.setdefault(plain(phrase), concept.strip()) != concept.strip():
                 raise ValueError(f"{name}.txt: {phrase} is {found[plain(phrase)]} and {concept}")
     return found
-
-
-def _pattern(phrase: str) -> str:
-    inner = re.escape(phrase).replace(r"\ ", r"[\s_-]+")
-    left = rf"(?<![{LATIN}])(?<![{LATIN}][-.])" if re.match(f"[{LATIN}]", phrase) else ""
-    right = rf"(?![{LATIN}]|[-./:][{LATIN}])" if re.search(f"[{LATIN}]$", phrase) else ""
-    return left + inner + right
