@@ -7,7 +7,7 @@ folded from their journals (`tui.app.view`). Closing it leaves what runs running
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
@@ -19,10 +19,10 @@ from textual.widgets import Footer, Input, Static, TabbedContent
 
 from agent.session.engines import launch
 from agent.session.settings import Settings
-from agent.session.told import told
 from runs.run import Run, list_runs
 from tui.app.attached import Attached
 from tui.app.commands import COMMANDS, NAMED
+from tui.app.dialogue import Dialogue
 from tui.app.face import Face
 from tui.app.panes.pane import OpenCandidate, Pane, Wanted
 from tui.app.screens import candidate_screen
@@ -70,7 +70,7 @@ class SecateurApp(Face):
         self.settings = settings
         self.attached: Attached | None = None
         self._watch = watch
-        self._talk: Talk | None = None
+        self.dialogue = Dialogue(self, settings, self._begin)
         self._lobby = RunView()
         """What is said before there is a run."""
         self.slash = SlashCommands(self)
@@ -120,6 +120,8 @@ class SecateurApp(Face):
             await self.attach(self._watch, watching=True).wait()
         else:
             await self._conversation.open(self._lobby)
+            if self.dialogue.exists:
+                self.dialogue.restore()
         self.set_interval(TICK, self._tick)
         self.call_after_refresh(self._mount_panes)
 
@@ -149,19 +151,6 @@ class SecateurApp(Face):
 
     # Talking
 
-    @property
-    def talk(self) -> Talk:
-        """The conversation's mind; made when the first word is said, as it takes a moment to import."""
-        if self._talk is None:
-            from agent.session.talk.conversation import Talk
-            from agent.session.talk.speaker import speaker
-
-            self._talk = Talk(self.settings, self._begin)
-            self._talk.speaker = speaker(self.settings, self._talk.session)
-            if self.attached is not None:
-                self._talk.run = self.attached.run
-        return self._talk
-
     @on(Prompt.Sent)
     def _heard(self, event: Prompt.Sent) -> None:
         text = event.text
@@ -169,7 +158,7 @@ class SecateurApp(Face):
             self.slash.read(text)
             return
         if not text:
-            if self._talk is not None and self._talk.asks:
+            if self.dialogue.asks:
                 text = "yes"
             elif self.attached is None and not self._lobby.entries:
                 text = EXAMPLE
@@ -190,53 +179,61 @@ class SecateurApp(Face):
 
     def say(self, text: str) -> None:
         """Say something to the program; it answers when it has thought."""
-        self.ask(text, lambda talk: talk.say(text))
+        self._conversation.action_follow()
+        self.dialogue.say(text)
 
     def ask(self, text: str, question: Callable[[Talk], str]) -> None:
-        """Show what the person asked, and what the conversation answers to it when it has thought."""
-        self.tell("you", text)
-        self._answer(question)
+        """Show what the person asked, and what the conversation answers, whatever else it is about to answer."""
+        self.dialogue.ask_beside(text, question)
 
-    @work(thread=True, group="talk")
-    def _answer(self, question: Callable[[Talk], str]) -> None:
-        try:
-            reply = question(self.talk)
-        except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
-            self.call_from_thread(self.tell, "error", told(error))
-            return
-        over = self.talk.over
-        if reply:
-            self.call_from_thread(self.tell, "secateur", reply)
-        self.call_from_thread(self._prompt.offer, "Enter starts, no does not" if self.talk.asks else "")
-        if over:
-            self.call_from_thread(self.exit)
+    def offer(self, text: str) -> None:
+        """Say what Enter on an empty line would do."""
+        self._prompt.offer(text)
+
+    def talked_of(self, run: Run | None) -> None:
+        """Show the run that the conversation is about now."""
+        if run is not None and (self.attached is None or self.attached.run.id != run.id):
+            self.attach(run)
 
     def _begin(self, run: Run) -> str:
         """Let an engine work on a run; called by the talk, beside the screen."""
         engine = launch(run, self.settings.values.threads)
-        self.call_from_thread(self.attach, run, engine=engine, keep=self.attached is None)
+        self.call_from_thread(self.attach, run, engine=engine)
         return f"Run {run.id} begins."
+
+    def recall(self, words: Sequence[tuple[str, str]]) -> None:
+        """Show what was said before the program was started."""
+        self.view.restore(words)
+        self._echoed = True
+        self._welcome()
 
     def tell(self, label: str, text: str) -> None:
         """Say something in the conversation that the journal does not hold, or not yet."""
-        self.view.echo(Words(label, text))
+        self.view.echo(Words(label, text, said=True))
         self._echoed = True
         self._welcome()
+
+    def on_unmount(self) -> None:
+        """No call of a model keeps the program from ending."""
+        self.dialogue.close()
 
     # Looking at a run
 
     @work(group="attach")
-    async def attach(self, run: Run, *, engine: Any = None, watching: bool = False, keep: bool = False) -> None:
-        """Show a run from its beginning; `keep`: what was said before it stays above."""
+    async def attach(self, run: Run, *, engine: Any = None, watching: bool = False) -> None:
+        """Show a run from its beginning; what was said before stays above."""
+        shown = self.attached
+        if shown is not None and shown.run.id == run.id:  # it is shown already, and only goes on
+            shown.watching, shown.engine, shown.rang = watching, engine or shown.engine, False
+            self.dialogue.about(None if watching else run)
+            return
         attached = Attached(run, watching, engine)
-        if keep:
-            attached.view.follow_on(self._lobby)
+        attached.view.follow_on(self.view)
         worker = self.run_worker(attached.read, thread=True, group="read")
         await worker.wait()
         attached.rang = attached.view.over
         self.attached = attached
-        if self._talk is not None:
-            self._talk.run = run
+        self.dialogue.about(None if watching else run)
         self.query_one(Welcome).display = False
         self.query_one("#body").remove_class("idle")
         await self._conversation.open(attached.view)
@@ -259,9 +256,12 @@ class SecateurApp(Face):
             return
         self._ticks += 1
         before = self.view.state
+        if self._ticks % (DRAW if self._typing else 2) == 0:
+            self.dialogue.hear()
+        self._prompt.busy(self.dialogue.sign)
         if self.attached is not None:
             self.attached.read()
-        if self._echoed or self.view.state != before:
+        if self._echoed or self.view.state != before or self.view.reworded:
             await self._conversation.catch_up()
             self._echoed = False
         if self._ticks - self._drawn >= (PATIENCE if self._typing else DRAW):
@@ -358,6 +358,8 @@ class SecateurApp(Face):
         if body.has_class("open") or self.focused is not line:
             body.remove_class("open")
             line.focus()
+        elif self.dialogue.busy:
+            self.dialogue.stop()
         elif line.value:
             line.value = ""
         elif self.attached is not None and self.attached.working and not self.attached.watching:
@@ -388,7 +390,8 @@ class SecateurApp(Face):
 
     async def leave_run(self) -> None:
         """Back to the first screen; an engine goes on without a watcher."""
-        self.attached, self._lobby, self._talk = None, RunView(), None
+        self.attached, self._lobby = None, RunView()
+        self.dialogue.about(None)
         await self._conversation.open(self._lobby)
         self.query_one("#body").add_class("idle")
         self._welcome()

@@ -66,9 +66,20 @@ class SlashCommands:
             raise SecateurError("no run is open: /runs lists them")
         return self._app.attached.run
 
+    def _touched(self) -> Run:
+        """The run that is shown, where it may be steered from here.
+
+        Raises:
+            SecateurError: there is none, or it is only watched.
+        """
+        run, attached = self._named(None), self._app.attached
+        if attached is not None and attached.watching:
+            raise SecateurError(f"run {run.id} is only watched: /open {run.id} lets you steer it")
+        return run
+
     def command_pause(self) -> None:
         """Asks the engine of this run to stop where it is; SecateurError where none works."""
-        pause(self._named(None))
+        pause(self._touched())
         self._app.tell("note", "pausing after what is running now")
 
     def command_resume(self, name: str | None = None) -> None:
@@ -91,8 +102,14 @@ class SlashCommands:
         self._app.attach(self._named(name), watching=True)
 
     def command_stop(self) -> None:
-        """The engine concludes with the best so far; SecateurError where none works."""
-        run = self._named(None)
+        """Ends the answer that is under way, and has the engine conclude with the best so far; SecateurError where
+        there is neither."""
+        if self._app.dialogue.busy:
+            self._app.dialogue.stop(quietly=True)
+            if self._app.attached is None or self._app.attached.watching or not self._app.attached.working:
+                self._app.tell("note", "stopped the answer")
+                return
+        run = self._touched()
         if run.engine is None:
             raise SecateurError(f"nobody works on run {run.id} now")
         run.stop()

@@ -8,6 +8,7 @@ being measured). `drain` says which entries changed since it was asked last.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runs.budget import Budget, Spent
@@ -51,6 +52,8 @@ class Words:
     text: str
     source: str = ""
     """Id of the thought that it tells, if it does."""
+    said: bool = False
+    """Whether it belongs to the conversation, which goes on over all runs, and not to what one run logs."""
 
 
 @dataclass
@@ -91,7 +94,21 @@ class Card:
     candidate: Candidate
 
 
-Entry = Words | Speech | ToolLine | Card
+@dataclass
+class Earlier:
+    """A run that was shown before the one that is shown now."""
+
+    run: str
+    goal: str
+    state: str
+
+
+Entry = Words | Speech | ToolLine | Card | Earlier
+
+
+def _of_talk(entry: Entry) -> bool:
+    """Whether an entry stays in the conversation when another run is shown."""
+    return isinstance(entry, Earlier) or (isinstance(entry, Words) and entry.said)
 
 
 @dataclass
@@ -100,6 +117,8 @@ class RunView:
 
     history: History = field(default_factory=History)
     entries: list[Entry] = field(default_factory=list)
+    reworded: bool = False
+    """Whether an answer came further, which is drawn sooner than what a run does."""
     _changed: set[int] = field(default_factory=set)
     _speech: dict[str, int] = field(default_factory=dict)
     _cards: dict[str, int] = field(default_factory=dict)
@@ -151,7 +170,7 @@ class RunView:
 
     def drain(self) -> list[int]:
         """Entries that are new or changed since the last call, in order."""
-        found, self._changed = sorted(self._changed), set()
+        found, self._changed, self.reworded = sorted(self._changed), set(), False
         return found
 
     def echo(self, words: Words) -> None:
@@ -159,10 +178,32 @@ class RunView:
         self._add(words)
         self._echoed.append(words.text)
 
+    def restore(self, words: Iterable[tuple[str, str]]) -> None:
+        """Show what was said in the conversation before the program was started: who, and what."""
+        for label, text in words:
+            self.echo(Words(label, text, said=True))
+
+    def reword(self, old: Words, new: Words) -> None:
+        """An answer that was heard in pieces has come further, or is whole."""
+        self._echoed = [new.text if text == old.text else text for text in self._echoed]
+        old.label, old.text = new.label, new.text
+        self._changed |= {index for index, entry in enumerate(self.entries) if entry is old}
+        self.reworded = True
+
+    @property
+    def last_words(self) -> Words:
+        """What was said last."""
+        return next(entry for entry in reversed(self.entries) if isinstance(entry, Words))
+
     def follow_on(self, other: RunView) -> None:
-        """Begin with what was said before there was a run."""
-        self.entries += other.entries
-        self._echoed += other._echoed
+        """Begin with what was said before; the run that was shown then is a line that opens it."""
+        place = max((index for index, entry in enumerate(other.entries) if not _of_talk(entry)), default=-1)
+        for index, entry in enumerate(other.entries):
+            if _of_talk(entry):
+                self.entries.append(entry)
+            elif index == place and other.run:
+                self.entries.append(Earlier(other.run, str(other.history.goal), other.state))
+        self._echoed += [entry.text for entry in self.entries if isinstance(entry, Words)]
 
     def observe(self, event: Event) -> None:
         """Take one event."""
@@ -175,12 +216,12 @@ class RunView:
     def _converse(self, event: Event) -> None:
         """An event as an entry of the conversation."""
         match event:
-            case Said(text=text) | Replied(text=text) if text in self._echoed:
-                self._echoed.remove(text)
+            case Said(text=text) | Replied(text=text) if (known := self._known(text)) is not None:
+                self._echoed.remove(known)
             case Said(text=text):
-                self._add(Words("you", text))
+                self._add(Words("you", text, said=True))
             case Replied(text=text):
-                self._add(Words("secateur", text))
+                self._add(Words("secateur", text, said=True))
             case Spoke():
                 self._hear(event)
             case Note(text=text):
@@ -193,6 +234,10 @@ class RunView:
                 self._answered(event)
             case _:
                 self._conclude(event)
+
+    def _known(self, text: str) -> str | None:
+        """Words that stand in the conversation already; a thread tells what a journal has as one answer in parts."""
+        return next((said for said in self._echoed if text == said or text.startswith(f"{said}\n")), None)
 
     def _conclude(self, event: Event) -> None:
         """The run ends, for good or not; the model is saved."""

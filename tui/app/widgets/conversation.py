@@ -14,8 +14,8 @@ from textual.reactive import Reactive
 from textual.widget import AwaitMount
 from textual.widgets import Static
 
-from tui.app.panes.pane import OpenCandidate
-from tui.app.view import Card, RunView
+from tui.app.panes.pane import OpenCandidate, Wanted
+from tui.app.view import Card, Earlier, RunView
 from tui.app.widgets.entries import Line, Said, widget_of
 
 WINDOW = 40
@@ -180,6 +180,9 @@ class Conversation(VerticalScroll):
         widget = self._widgets[self._cursor]
         if isinstance(widget.entry, Card):
             self.post_message(OpenCandidate(widget.entry.candidate.id))
+            return
+        if isinstance(widget.entry, Earlier):
+            self.post_message(Wanted("open", [widget.entry.run]))
             return
         widget.toggled = not widget.toggled
         await self._draw(widget)

@@ -17,7 +17,7 @@ from runs.candidate import Candidate
 from runs.fold.summary import describe
 from runs.fold.thoughts import gain_over_parent
 from runs.fold.words import number
-from tui.app.view import Card, Entry, RunView, Speech, ToolLine, Words
+from tui.app.view import Card, Earlier, Entry, RunView, Speech, ToolLine, Words
 
 LABEL = 12
 _LONGEST = 4000
@@ -36,7 +36,7 @@ class Line(Static):
     Line.cursor { background: $accent 20%; }
     """
 
-    def __init__(self, entry: Words | ToolLine | Card) -> None:
+    def __init__(self, entry: Words | ToolLine | Card | Earlier) -> None:
         super().__init__(markup=False)
         self.entry = entry
         self.toggled = False
@@ -67,6 +67,9 @@ class Line(Static):
             case ToolLine() as tool:
                 self.add_class("dim")
                 return _tool(tool, self.toggled)
+            case Earlier(run=run, goal=goal, state=state):
+                self.add_class("dim")
+                return Content.assemble((f"▸ run {run}", "bold"), f"   {goal}, {state}: Enter shows it again")
             case Card() as card:
                 live = view.state == "working" and card.candidate.generation >= view.generation
                 opened = live != self.toggled
@@ -98,6 +101,8 @@ class Line(Static):
                 return text
             case ToolLine(result=result):
                 return result
+            case Earlier(run=run):
+                return run
             case Card(candidate=candidate):
                 return candidate.recipe.metric
 

@@ -60,6 +60,7 @@ class Prompt(Vertical):
     Prompt { height: auto; }
     Prompt #hints { display: none; height: auto; max-height: 9; padding: 0 2; }
     Prompt #hints { color: $text-muted; background: $surface; }
+    Prompt #busy { display: none; height: auto; max-height: 5; padding: 0 1; color: $text-muted; }
     Prompt Horizontal { height: 1; padding: 0 1; background: $surface; }
     Prompt #sign { width: 2; color: $accent; text-style: bold; }
     Prompt PromptLine { width: 1fr; background: $surface; }
@@ -73,7 +74,8 @@ class Prompt(Vertical):
             self.text = text
 
     def compose(self) -> ComposeResult:
-        """Hints above, the line below."""
+        """What is under way and hints above, the line below."""
+        yield Static(id="busy", markup=False)
         yield Static(id="hints")
         with Horizontal():
             yield Static("›", id="sign")
@@ -87,6 +89,16 @@ class Prompt(Vertical):
     def offer(self, text: str) -> None:
         """What Enter on an empty line would do, if anything."""
         self.line.placeholder = text or INVITATION
+
+    def busy(self, sign: str) -> None:
+        """What is under way, and what waits; nothing is drawn where it says the same."""
+        if sign != self._sign:
+            self._sign = sign
+            line = self.query_one("#busy", Static)
+            line.display = bool(sign)
+            line.update(sign)
+
+    _sign: str = ""
 
     @on(Input.Changed)
     def _hint(self, event: Input.Changed) -> None:
