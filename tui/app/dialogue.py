@@ -209,6 +209,10 @@ class Dialogue:
             self._app.tell("secateur", text)
             self._speaking = self._app.view.last_words
 
+    def result(self, name: str) -> str:
+        """A result of a tool of this conversation, by its id; empty where there is none."""
+        return "" if self._made is None else self._made.result(name)
+
     @property
     def sign(self) -> str:
         """What stands above the prompt while an answer is under way: since when, and what waits behind it."""

@@ -70,6 +70,10 @@ class Face(App[None]):
         """One candidate over everything."""
         raise NotImplementedError
 
+    def draw_pane(self) -> None:
+        """Bring the pane that is visible up to date."""
+        raise NotImplementedError
+
     def action_pane(self, number: int) -> None:
         """Show a pane."""
         raise NotImplementedError

@@ -18,11 +18,13 @@ from tui.app.panes.pane import ORDER
 from tui.app.screens import Confirm, Reading
 
 KEYS = """Keys
+  letters      are written into the prompt, wherever the focus is
   Enter        send; on an empty line the example, or yes to a plan
-  Esc          close what lies over the conversation, else stop the run softly
+  Esc          close a pane, stop an answer, clear the line, stop the run softly: the footer says which
+  PgUp PgDn    scroll the conversation       End: follow again
   Ctrl+C       copy what is selected; twice: leave (a run goes on)
-  F2 … F7      panes, also Alt+1 … Alt+6; Tab and Shift+Tab walk through everything
-  ↑ ↓ Enter c  in the conversation: move, open, copy       End: follow again
+  F2 … F7      panes, also Alt+1 … Alt+6; again closes; Tab and Shift+Tab walk through everything
+  ↑ ↓ Enter    in the conversation: move, open; Alt+C copies
   Ctrl+P       palette
 """
 
@@ -157,7 +159,7 @@ class SlashCommands:
     def command_compare(self, *names: str) -> None:
         """Reads the runs in a thread; UsageError for fewer than two."""
         if len(names) < 2:
-            raise UsageError("compare needs at least two runs; /runs marks them with space")
+            raise UsageError("compare needs at least two runs; /runs marks them")
         runs = [self._named(name) for name in names]
         self._aside(lambda: self._compare(runs))
 

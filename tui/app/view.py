@@ -95,6 +95,19 @@ class Card:
 
 
 @dataclass
+class Generation:
+    """All that happens while one generation is designed and measured: one line, or all of it."""
+
+    number: int
+    members: list[Words | ToolLine | Card | Speech] = field(default_factory=list)
+
+    @property
+    def cards(self) -> list[Card]:
+        """Its candidates."""
+        return [member for member in self.members if isinstance(member, Card)]
+
+
+@dataclass
 class Earlier:
     """A run that was shown before the one that is shown now."""
 
@@ -103,7 +116,7 @@ class Earlier:
     state: str
 
 
-Entry = Words | Speech | ToolLine | Card | Earlier
+Entry = Words | Speech | Generation | Earlier
 
 
 def _of_talk(entry: Entry) -> bool:
@@ -122,6 +135,8 @@ class RunView:
     _changed: set[int] = field(default_factory=set)
     _speech: dict[str, int] = field(default_factory=dict)
     _cards: dict[str, int] = field(default_factory=dict)
+    """Candidate -> the entry of its generation."""
+    _open: Generation | None = None
     _echoed: list[str] = field(default_factory=list)
 
     @property
@@ -183,6 +198,12 @@ class RunView:
         for label, text in words:
             self.echo(Words(label, text, said=True))
 
+    def echo_again(self, entries: Iterable[Entry]) -> None:
+        """Show the words among entries of another view."""
+        for entry in entries:
+            if isinstance(entry, Words) and entry.said:
+                self.echo(entry)
+
     def reword(self, old: Words, new: Words) -> None:
         """An answer that was heard in pieces has come further, or is whole."""
         self._echoed = [new.text if text == old.text else text for text in self._echoed]
@@ -225,11 +246,11 @@ class RunView:
             case Spoke():
                 self._hear(event)
             case Note(text=text):
-                self._add(Words("note", text))
+                self._log(Words("note", text))
             case Thought(kind=kind, text=text, id=name):
-                self._add(Words(kind, text, source=name))
+                self._log(Words(kind, text, source=name))
             case ToolUsed(name=name, arguments=arguments, result=result, seconds=seconds):
-                self._add(ToolLine(name, arguments, result, seconds))
+                self._log(ToolLine(name, arguments, result, seconds))
             case Answered():
                 self._answered(event)
             case _:
@@ -260,13 +281,14 @@ class RunView:
         """Candidates come, are measured, fall, live on."""
         match event:
             case CandidateProposed(candidate=candidate):
-                self._cards[candidate.id] = len(self.entries)
-                self._add(Card(candidate))
+                self._log(Card(candidate))
+                self._cards[candidate.id] = next(i for i, entry in enumerate(self.entries) if entry is self._open)
             case CandidateMeasured(candidate_id=name) | CandidateRejected(candidate_id=name) | FinalMeasured(name=name):
                 self._touch(name)
             case Selected(generation=generation, population=population, best=best):
                 alive = ", ".join(population)
-                self._add(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
+                self._log(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
+                self._open = None
             case TasksAnswered(name=name, scores=scores):
                 told = ", ".join(f"{task} {shown(score)}" for task, score in scores.tasks.items())
                 part = " (judging part)" if scores.protocol.plan.part == "judge" else ""
@@ -277,6 +299,24 @@ class RunView:
     def _touch(self, candidate: str) -> None:
         if candidate in self._cards:
             self._changed.add(self._cards[candidate])
+
+    def _log(self, entry: Words | ToolLine | Card) -> None:
+        """Part of a generation, where one is designed or measured; a line of its own before and after the search."""
+        step = self.history.stages.step
+        searching = self.history.candidates or isinstance(entry, ToolLine) or self.history.asking
+        if isinstance(entry, Words) and (not searching or (step is not None and step.name not in ("search", "memory"))):
+            self._add(entry)
+            return
+        if self._open is None:
+            self._open = Generation(self.generation)
+            self._add(self._open)
+        self._open.members.append(entry)
+        self._changed |= {index for index, entry in enumerate(self.entries) if entry is self._open}
+
+    def visible(self, index: int) -> bool:
+        """Whether an entry has a place of its own: speech that is over is part of its generation."""
+        entry = self.entries[index]
+        return not (isinstance(entry, Speech) and entry.done)
 
     def _add(self, entry: Entry) -> None:
         self._changed.add(len(self.entries))
@@ -313,6 +353,11 @@ class RunView:
         if event.text or event.thinking or event.call in self._speech:
             speech = self._said(event.call)
             speech.thinking, speech.text, speech.done = event.thinking, event.text, True
+            if self._open is None:
+                self._open = Generation(self.generation)
+                self._add(self._open)
+            if not any(member is speech for member in self._open.members):
+                self._open.members.append(speech)
 
     def outcome(self, name: str) -> str:
         """What became of a candidate, in a few words."""

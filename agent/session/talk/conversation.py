@@ -148,6 +148,11 @@ class Talk:
                 found.append(("secateur", message.text.removeprefix(WAITS).strip()))
         return found
 
+    def result(self, name: str) -> str:
+        """What a tool found, by its id, as m-7; empty where there is none of that name."""
+        messages = self._graph.get_state(self._config).values["messages"]
+        return next((message.text for message in messages if message.id == name), "")
+
     def say(self, text: str) -> str:
         """Take one line; returns the answer, with the plan that waits below it."""
         self.session.stopped.clear()

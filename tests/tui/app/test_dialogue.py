@@ -109,11 +109,11 @@ def test_one_conversation_goes_on_across_runs(story: Any, new_story: Any, tmp_pa
         await send(app, pilot, "how does it stand?")
         await until(lambda: app.dialogue.exists and not app.dialogue.busy, LONG)
         await send(app, pilot, f"/open {old.id}")
-        await until(lambda: "sqr(W) * X" in said(app))
+        await until(lambda: "best ★ c-2" in said(app))
         await send(app, pilot, f"/open {new.id}")
         await until(lambda: f"run {old.id}" in said(app))
         assert "how does it stand?" in said(app)
-        assert "sqr(W) * X" not in said(app)
+        assert "best ★ c-2" not in said(app)
 
     play(tmp_path, steps)
 
@@ -133,7 +133,7 @@ def test_a_watched_run_gets_nothing_into_its_inbox(story: Any, tmp_path: Path) -
 
 
 def test_calls_are_no_speech() -> None:
-    assert before_calls("I look.\n{\"name\": \"x\"}") == "I look."
+    assert before_calls('I look.\n{"name": "x"}') == "I look."
     assert before_calls("I look.\n```json\n{}") == "I look."
     assert before_calls('<tool_call>{"name"') == ""
     assert before_calls("a set {1, 2} of blocks") == "a set {1, 2} of blocks"

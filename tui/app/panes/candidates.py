@@ -106,10 +106,10 @@ def _references(view: RunView) -> list[Row]:
 
 
 class CandidatesPane(Pane):
-    """`s` sorts by the next column, Enter opens a candidate."""
+    """Alt+S sorts by the next column, Enter opens a candidate."""
 
     NAME = "Candidates"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "sort", "Sort", id="candidates.sort")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("alt+s", "sort", "Sort", id="candidates.sort")]
     DEFAULT_CSS = """
     CandidatesPane DataTable { height: 1fr; }
     CandidatesPane #curve { height: 2; margin: 0 1; }
@@ -143,7 +143,7 @@ class CandidatesPane(Pane):
             self._drawn = len(curve)
             self.query_one("#curve", Sparkline).data = list(curve)
         last = f"best KL {number(curve[0])} → {number(curve[-1])}" if curve else "nothing is measured yet"
-        sort = f"sorted by {COLUMNS[self._column]} (s)"
+        sort = f"sorted by {COLUMNS[self._column]} (Alt+S)"
         self.query_one("#caption", Static).update(
             Content(f"{last}   {sort}, (rough)   rejected {len(view.history.rejected)}")
         )

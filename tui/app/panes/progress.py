@@ -39,7 +39,7 @@ _LIMIT_BAR = 10
 _NARROW = 38
 
 
-class ProgressPane(Pane):
+class ProgressPane(Pane, can_focus=True):
     """Stage, budget, best divergence, quality against size; what does not fit is left out from below."""
 
     NAME = "Progress"

@@ -24,6 +24,7 @@ class PromptLine(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "before(-1)", "Earlier", show=False, id="prompt.earlier"),
         Binding("down", "before(1)", "Later", show=False, id="prompt.later"),
+        Binding("end", "to_end", "To the end", show=False, id="prompt.end"),
         Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
     ]
 
@@ -42,6 +43,13 @@ class PromptLine(Input):
         self._place = min(max(self._place + step, 0), len(self.said))
         self.value = self.said[self._place] if self._place < len(self.said) else ""
         self.cursor_position = len(self.value)
+
+    async def action_to_end(self) -> None:
+        """The end of the line; from there, the end of the conversation."""
+        if self.cursor_at_end:
+            await self.run_action("app.follow")
+        else:
+            self.action_end()
 
     def action_complete(self) -> None:
         """The first command that fits; where nothing does, Tab goes to the next widget."""
