@@ -42,7 +42,7 @@ DRAW, PATIENCE = 5, 25
 anything else, and what is typed comes first."""
 TYPING = 0.5
 """Seconds after a key for which the person counts as typing."""
-NARROW = 100
+NARROW = 110
 """Columns from which the panes stand beside the conversation."""
 
 

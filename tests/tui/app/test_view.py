@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from runs.candidate import Candidate
 from runs.events import (
     Answered,
     Asked,
     CandidateMeasured,
+    CandidateProposed,
     Extended,
     Replied,
     RunInterrupted,
@@ -16,8 +18,9 @@ from runs.events import (
     Thought,
     ToolUsed,
 )
+from tools.recipe import Compensation
 from tui.app.commands import COMMANDS, matching, parse
-from tui.app.panes.candidates import COLUMNS, rows
+from tui.app.panes.candidates import COLUMNS, alike, differing, rows
 from tui.app.screens import candidate_text
 from tui.app.slash import SlashCommands
 from tui.app.view import Generation, RunView, Speech, ToolLine, Words
@@ -45,7 +48,7 @@ def test_a_run_becomes_a_conversation(story: Any) -> None:
     for part in ("★ c-2", "KL 0.900   sqr(W) * X", "rejected: duplicate of c-1", "why a try", "c-2 leads"):
         assert part in whole
     assert view.state == "finished"
-    assert view.history.lowest == [1.0, 0.8, 0.8]
+    assert view.history.curve == [0.9]
     assert view.outcome("c-2") == "KL 0.800 over 2,048 tokens, KL 0.900 over 16,384 tokens, 41.9 on the held-out text"
     assert view.outcome("c-3") == "rejected: duplicate of c-1"
 
@@ -208,3 +211,28 @@ def test_every_command_is_done_and_found_by_its_beginning() -> None:
     assert parse("/c")[0] is None  # candidates, compare or copy
     assert parse("/")[0] is None
     assert matching("prune") == []
+
+
+def test_the_table_shows_in_what_recipes_differ(story: Any) -> None:
+    """And tells once what they have in common."""
+    story.start()
+    for number, kind in enumerate(("none", "obs"), 1):
+        recipe = story.recipe("W * X").model_copy(update={"compensation": Compensation(kind=kind)})
+        candidate = Candidate(id=f"c-{number}", recipe=recipe, operator="seed", why="")
+        story.events.append(CandidateProposed(at=story.at(), candidate=candidate))
+        story.measure(f"c-{number}", 0.5)
+    found = rows(seen(story.events))
+    assert [COLUMNS[column] for column in differing(found)] == ["with"]
+    assert alike(found) == ["W * X", "uniform"]
+    assert differing(found[:1]) == [4, 5, 6]
+
+
+def test_the_winner_is_in_the_table_also_where_it_was_made_at_the_end(story: Any) -> None:
+    story.start().propose("c-1", "W").measure("c-1", 1.0).measure("c-1", 1.2, tokens=16384)
+    measured = story.measurement(40.0, "perplexity")
+    story.events.append(CandidateMeasured(candidate_id="c-1+obs", recipe_id="r", measurement=measured))
+    view = seen(story.final("c-1+obs", 41.9, "W").finish("c-1+obs").events)
+    (row,) = (row for row in rows(view) if row.leads)
+    assert (row.name, row.selection, row.test) == ("c-1+obs", 40.0, 41.9)
+    assert view.history.best == "c-1"
+    assert view.history.curve[-1] == 1.2

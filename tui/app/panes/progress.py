@@ -90,7 +90,7 @@ class ProgressPane(Pane, can_focus=True):
         self.query_one("#stage", Static).update(_stage(self._view, self.size.width))
         spent = budget(self._view.spent, self._view.budget, self.size.width)
         self.query_one("#spent", Static).update(spent)
-        self._draw_best([value for value in self._view.history.lowest if math.isfinite(value)])
+        self._draw_best([value for value in self._view.history.curve if math.isfinite(value)])
         self._draw_plot(_points(self._view, self._others))
 
     def _draw_best(self, best: Sequence[float]) -> None:
@@ -119,7 +119,7 @@ def budget(spent: Spent, allowed: Budget, width: int) -> Content:
     """What was spent of what is allowed, one line each; bars where there is a limit and room for them."""
     rows = [
         ("candidates", float(spent.candidates), f"{spent.candidates:,}", allowed.candidates, "{:,}"),
-        ("minutes", spent.minutes, f"{spent.minutes:.1f}", allowed.minutes, "{:,g}"),
+        ("minutes", spent.minutes, f"{spent.minutes:.1f}", allowed.minutes, "{:,.1f}"),
         ("tokens", float(spent.tokens), f"{spent.tokens:,}", allowed.tokens, "{:,}"),
         ("money", spent.money, f"${spent.money:.2f}", allowed.money, "${:,.2f}"),
     ]
