@@ -31,6 +31,7 @@ from tui.app.widgets.conversation import Conversation
 from tui.app.widgets.prompt import Prompt
 from tui.app.widgets.status import StatusLine
 from tui.app.widgets.welcome import EXAMPLE, Welcome
+from tui.text.ending import meant
 
 if TYPE_CHECKING:
     from agent.session.talk.conversation import Talk
@@ -148,7 +149,7 @@ class SecateurApp(Keys):
         if self.attached is not None and self.attached.watching:
             self.tell("note", f"this run is only watched; /open {self.attached.run.id} lets you talk to it")
             return
-        self.say(text)
+        self.say(text if self.dialogue.asks else meant(text, self.view.next_steps))
 
     @on(Input.Changed)
     def _note_typing(self) -> None:

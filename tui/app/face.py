@@ -46,6 +46,10 @@ class Face(App[None]):
         """Show no run any more."""
         raise NotImplementedError
 
+    def say(self, text: str) -> None:
+        """Say something to the program."""
+        raise NotImplementedError
+
     def ask(self, text: str, question: Callable[[Talk], str]) -> None:
         """Show what the person asked, and what the conversation answers."""
         raise NotImplementedError

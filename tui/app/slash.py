@@ -15,7 +15,7 @@ from tools.io.files import expanded
 from tui.app.commands import COMMANDS, Command, parse
 from tui.app.face import Face
 from tui.app.panes.pane import ORDER
-from tui.app.screens import Confirm, Reading
+from tui.app.screens import Choice, Confirm, Reading
 
 KEYS = """Keys
   letters      are written into the prompt, wherever the focus is
@@ -116,6 +116,15 @@ class SlashCommands:
             raise SecateurError(f"nobody works on run {run.id} now")
         run.stop()
         self._app.tell("note", "it ends after this step and concludes with the best so far")
+
+    def command_next(self) -> None:
+        """A menu, whose entries are said; SecateurError where no run came to its end."""
+        found = self._app.view.next_steps
+        if not found:
+            raise SecateurError("no run that is finished is open: /runs lists them")
+        width = max(len(step.label) for step in found)
+        choices = {step.sentence: f"{step.label:<{width}}   {step.sentence}" for step in found}
+        self._app.push_screen(Choice("what next?", choices), lambda said: None if said is None else self._app.say(said))
 
     def command_new(self) -> None:
         """Leaves the run for the first screen; its engine goes on."""

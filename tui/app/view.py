@@ -26,18 +26,18 @@ from runs.events import (
     RunFinished,
     RunInterrupted,
     Said,
-    Saved,
     Selected,
-    SpeedMeasured,
     Spoke,
     TasksAnswered,
     Thought,
     ToolUsed,
 )
 from runs.fold.history import History
-from runs.fold.stages import Step
+from runs.fold.stages import Step as Stage
+from runs.fold.summary import summary
 from runs.fold.words import number
 from tools.measure.tasks.words import shown
+from tui.text.ending import Step, card, steps
 
 DOING = {"model": "opening", "statistics": "surveying", "times": "timing", "memory": "recalling", "search": "measuring"}
 """What is said of a stage while it runs; the others are called by their names."""
@@ -116,7 +116,16 @@ class Earlier:
     state: str
 
 
-Entry = Words | Speech | Generation | Earlier
+@dataclass
+class Ending:
+    """A run came to its end: what it came to, and what can be done from there."""
+
+    run: str
+    text: str
+    steps: list[Step]
+
+
+Entry = Words | Speech | Generation | Earlier | Ending
 
 
 def _of_talk(entry: Entry) -> bool:
@@ -267,13 +276,10 @@ class RunView:
                 self._add(Words("error", reason))
             case RunInterrupted():
                 self._add(Words("note", f"interrupted; /resume {self.run} goes on where it stopped"))
-            case RunFinished(summary=text):
+            case RunFinished():
                 self._changed |= {*self._cards.values()}
-                self._add(Words("secateur", text))
-            case Saved(folder=folder, verified=verified):
-                self._add(Words("saved", f"{folder}   checked: {verified}"))
-            case SpeedMeasured():
-                self._add(Words("saved", f"{event.speedup:.2f} times as fast as the dense model ({event.request})"))
+                found = summary(self.history)
+                self._add(Ending(self.run, card(found), steps(found)))
             case _:
                 self._judge(event)
 
@@ -313,6 +319,12 @@ class RunView:
         self._open.members.append(entry)
         self._changed |= {index for index, entry in enumerate(self.entries) if entry is self._open}
 
+    @property
+    def next_steps(self) -> list[Step]:
+        """What can be done with the run that came to its end; nothing before."""
+        endings = (entry.steps for entry in reversed(self.entries) if isinstance(entry, Ending))
+        return next(endings, []) if self.state == "finished" else []
+
     def visible(self, index: int) -> bool:
         """Whether an entry has a place of its own: speech that is over is part of its generation."""
         entry = self.entries[index]
@@ -322,7 +334,7 @@ class RunView:
         self._changed.add(len(self.entries))
         self.entries.append(entry)
 
-    def _tell(self, step: Step) -> None:
+    def _tell(self, step: Stage) -> None:
         if step.name not in ("search", "save") and step.text:
             self._add(Words(step.name, f"{step.text}   {step.seconds or 0.0:.1f} s"))
 

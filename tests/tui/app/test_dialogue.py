@@ -16,6 +16,7 @@ from agent.session.talk.session import Session
 from runs.run import create
 from tests.tui.app.test_app import LONG, journalled, play, said, send, until
 from tui.app.app import SecateurApp
+from tui.app.screens import Choice
 from tui.app.spoken import before_calls
 from tui.app.widgets.prompt import Prompt
 
@@ -137,3 +138,20 @@ def test_calls_are_no_speech() -> None:
     assert before_calls("I look.\n```json\n{}") == "I look."
     assert before_calls('<tool_call>{"name"') == ""
     assert before_calls("a set {1, 2} of blocks") == "a set {1, 2} of blocks"
+
+
+def test_the_end_of_a_run_is_a_beginning(slow: Slow, story: Any, tmp_path: Path) -> None:
+    run = journalled(tmp_path, story.whole())
+    slow.go_on.set()
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, f"/open {run.id}")
+        await until(lambda: "zeros alone make nothing faster" in said(app))
+        await send(app, pilot, "/next")
+        await until(lambda: isinstance(app.screen, Choice))
+        await pilot.press("down", "enter")
+        await until(lambda: "The whole answer to evaluate it on hellaswag" in said(app), LONG)
+        await send(app, pilot, "3")
+        await until(lambda: "The whole answer to how fast is it?." in said(app))
+
+    play(tmp_path, steps)

@@ -23,10 +23,11 @@ from tui.app.commands import COMMANDS, matching, parse
 from tui.app.panes.candidates import COLUMNS, alike, differing, rows
 from tui.app.screens import candidate_text
 from tui.app.slash import SlashCommands
-from tui.app.view import Generation, RunView, Speech, ToolLine, Words
+from tui.app.view import Ending, Generation, RunView, Speech, ToolLine, Words
 from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids
 from tui.app.widgets.status import parts
+from tui.text.ending import meant
 
 
 def seen(events: list[Any]) -> RunView:
@@ -41,7 +42,14 @@ def test_a_run_becomes_a_conversation(story: Any) -> None:
     generation, *others = view.entries
     assert isinstance(generation, Generation)
     assert len(generation.cards) == 3
-    assert [entry.label for entry in others if isinstance(entry, Words)] == ["saved", "secateur"]
+    (ending,) = others
+    assert isinstance(ending, Ending)
+    for part in ("50.0 % by c-2", "perplexity 41.9 beside dense 22.8, wanda 50.9 (builtin/test", "/models/out"):
+        assert part in ending.text
+    assert "zeros alone make nothing faster" in ending.text
+    assert view.next_steps == ending.steps
+    assert meant("4.", ending.steps) == "make tiny 1.4 times faster"
+    assert meant("40", ending.steps) == "40"
     line = told_in_a_line(generation, view).plain
     assert line == "▸ generation 0   3 designs   2 measured   1 rejected   best ★ c-2 KL 0.900"
     whole = told_in_full(generation, view, 100).plain

@@ -15,7 +15,7 @@ from textual.widget import AwaitMount
 from textual.widgets import Static
 
 from tui.app.panes.pane import OpenIds, Wanted
-from tui.app.view import Earlier, Generation, RunView
+from tui.app.view import Earlier, Ending, Generation, RunView
 from tui.app.widgets.entries import Line, Said, widget_of
 
 WINDOW = 40
@@ -197,6 +197,8 @@ class Conversation(VerticalScroll):
         widget = self._widgets[self._cursor]
         if isinstance(widget.entry, Earlier):
             self.post_message(Wanted("open", [widget.entry.run]))
+        elif isinstance(widget.entry, Ending):
+            self.post_message(Wanted("next", []))
         elif isinstance(widget, Line) and widget.opens:
             self.post_message(OpenIds(widget.opens))
         else:

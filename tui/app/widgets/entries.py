@@ -12,7 +12,7 @@ from textual.reactive import Reactive
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
-from tui.app.view import Earlier, Entry, Generation, RunView, Speech, Words
+from tui.app.view import Earlier, Ending, Entry, Generation, RunView, Speech, Words
 from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids, linked
 
@@ -26,11 +26,12 @@ class Line(Static):
     Line { height: auto; padding: 0 1 0 2; }
     Line.dim { color: $text-muted; }
     Line.you { background: $boost; margin: 1 0 0 0; }
+    Line.ending { border: round $success; padding: 0 1; margin: 1 1 0 1; }
     Line.error { color: $text-error; }
     Line.cursor { background: $accent 20%; }
     """
 
-    def __init__(self, entry: Words | Generation | Earlier) -> None:
+    def __init__(self, entry: Words | Generation | Earlier | Ending) -> None:
         super().__init__(markup=False)
         self.entry = entry
         self.toggled = False
@@ -60,9 +61,17 @@ class Line(Static):
                 return linked(Content.assemble(_label(words.label), self._hanging(words.text)))
             case Generation() as generation:
                 return told_in_full(generation, view, self._width) if self.toggled else told_in_a_line(generation, view)
+            case Ending() as ending:
+                self.add_class("ending")
+                return self._ending(ending)
             case Earlier(run=run, goal=goal, state=state):
                 self.add_class("dim")
                 return Content.assemble((f"▸ run {run}", "bold"), f"   {goal}, {state}: Enter shows it again")
+
+    def _ending(self, ending: Ending) -> Content:
+        rows = [line[:LABEL] + self._hanging(line[LABEL:], LABEL + 4) for line in ending.text.splitlines()]
+        head = f"run {ending.run} is finished\n"
+        return linked(Content.assemble((head, "bold"), "\n".join(rows), ("\n\nEnter: what next?", "bold")))
 
     def _hanging(self, text: str, indent: int = LABEL) -> str:
         """The text wrapped so that it stands beside its label."""
@@ -81,6 +90,8 @@ class Line(Static):
                 return "\n".join(card.candidate.recipe.metric for card in generation.cards)
             case Earlier(run=run):
                 return run
+            case Ending(text=text):
+                return text
 
     @property
     def opens(self) -> list[str]:
