@@ -310,7 +310,8 @@ class RunView:
         """Part of a generation, where one is designed or measured; a line of its own before and after the search."""
         step = self.history.stages.step
         searching = self.history.candidates or isinstance(entry, ToolLine) or self.history.asking
-        if isinstance(entry, Words) and (not searching or (step is not None and step.name not in ("search", "memory"))):
+        elsewhere = not searching or (step is not None and step.name not in ("search", "memory"))
+        if isinstance(entry, Words) and elsewhere and not entry.source:
             self._add(entry)
             return
         if self._open is None:

@@ -198,7 +198,7 @@ def test_money_and_extended_budgets_are_counted(story: Any) -> None:
 
 def test_thoughts_are_told_with_their_kind() -> None:
     (entry,) = seen([Thought(id="t-1", kind="lesson", text="spare [block] 0")]).entries
-    assert entry == Words("lesson", "spare [block] 0", source="t-1")
+    assert entry == Generation(0, [Words("lesson", "spare [block] 0", source="t-1")])
 
 
 def test_ids_in_text_are_found_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -57,9 +58,15 @@ class Conversation(VerticalScroll):
         self._widgets: dict[int, Line | Said] = {}
         self._cursor: int | None = None
         self._unread = 0
+        self._drawing = asyncio.Lock()
+        """One at a time opens a run or draws what is new: both mount entries, and each once."""
 
     async def open(self, view: RunView) -> None:
         """Show another run from its end."""
+        async with self._drawing:
+            await self._open(view)
+
+    async def _open(self, view: RunView) -> None:
         self._view, self._widgets, self._cursor, self._unread = view, {}, None, 0
         await self.remove_children()
         view.drain()
@@ -70,6 +77,10 @@ class Conversation(VerticalScroll):
 
     async def catch_up(self) -> None:
         """Show what is new or changed."""
+        async with self._drawing:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
         changed = self._view.drain()
         first = min(self._widgets, default=0)
         seen = [index for index in changed if self._view.visible(index)]

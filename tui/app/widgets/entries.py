@@ -69,7 +69,7 @@ class Line(Static):
                 return Content.assemble((f"▸ run {run}", "bold"), f"   {goal}, {state}: Enter shows it again")
 
     def _ending(self, ending: Ending) -> Content:
-        rows = [line[:LABEL] + self._hanging(line[LABEL:], LABEL + 4) for line in ending.text.splitlines()]
+        rows = [line[:LABEL] + self._hanging(line[LABEL:]) for line in ending.text.splitlines()]
         head = f"run {ending.run} is finished\n"
         return linked(Content.assemble((head, "bold"), "\n".join(rows), ("\n\nEnter: what next?", "bold")))
 

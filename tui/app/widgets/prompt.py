@@ -102,9 +102,9 @@ class Prompt(Vertical):
         """What is under way, and what waits; nothing is drawn where it says the same."""
         if sign != self._sign:
             self._sign = sign
-            line = self.query_one("#busy", Static)
-            line.display = bool(sign)
-            line.update(sign)
+            for line in self.query("#busy").results(Static):  # none where the app is being closed
+                line.display = bool(sign)
+                line.update(sign)
 
     _sign: str = ""
 
