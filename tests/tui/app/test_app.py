@@ -134,7 +134,7 @@ def test_a_candidate_opens_from_the_table_and_from_the_conversation(story: Any, 
         app.tell("secateur", "c-2 is better than c-1")
         await until(lambda: "better than" in said(app))
         app.query_one(Conversation).focus()
-        await pilot.press("up", "up", "down", "enter")
+        await pilot.press("end", "up", "enter")
         await until(lambda: isinstance(app.screen, Choice))
         await pilot.press("enter")
         await until(lambda: isinstance(app.screen, Reading))
