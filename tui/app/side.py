@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textual.containers import Vertical
-from textual.css.query import NoMatches
 from textual.widgets import TabbedContent
 
 from agent.session.settings import Settings
@@ -15,19 +14,15 @@ class Side(Vertical):
 
     def __init__(self) -> None:
         super().__init__(id="side")
+        self._tabs: TabbedContent | None = None
 
     async def furnish(self, settings: Settings) -> None:
         """Mount the panes, which takes a moment."""
         from tui.app.panes.all import panes
 
-        await self.mount(panes(settings))
-
-    @property
-    def _tabs(self) -> TabbedContent | None:
-        try:
-            return self.query_one(TabbedContent)
-        except NoMatches:
-            return None
+        made = panes(settings)
+        await self.mount(made)
+        self._tabs = made
 
     @property
     def furnished(self) -> bool:

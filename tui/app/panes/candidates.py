@@ -150,7 +150,8 @@ class CandidatesPane(Pane):
 
     def on_mount(self) -> None:
         """Columns are there before the first row."""
-        self._set_columns(range(len(COLUMNS)))
+        if not self._columns:  # it was not shown before
+            self._set_columns(range(len(COLUMNS)))
 
     def _set_columns(self, columns: Iterable[int]) -> None:
         self._columns = list(columns)

@@ -98,7 +98,8 @@ class ProgressPane(Pane, can_focus=True):
         line.display = shown
         if shown:
             line.data = best
-        text = f"best KL {number(best[0])} → {number(best[-1])} over {len(best)} measurements" if best else ""
+        count = f"{len(best)} measurement{'' if len(best) == 1 else 's'} of as many tokens"
+        text = f"best KL {number(best[0])} → {number(best[-1])} over {count}" if best else ""
         self.query_one("#best", Static).update(text)
         self.query_one("#best").display = bool(best)
 
