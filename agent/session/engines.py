@@ -20,6 +20,10 @@ from tools.io.errors import SecateurError
 
 POLITENESS = 10
 """Added to the niceness of an engine, so that the screen keeps answering where it takes all cores."""
+INTERRUPTED = 130
+"""The exit status of an engine that was asked to stop where it is."""
+ERROR = "secateur: "
+"""How its lines for people begin."""
 
 
 @dataclass
@@ -38,14 +42,23 @@ class Engine:
 
     @property
     def problem(self) -> str:
-        """The one line with which it failed; nothing where it did not."""
-        if not self.process.poll():
+        """The one line with which it failed; nothing where it did not, or was asked to stop."""
+        code = self.process.poll()
+        if not code or code == INTERRUPTED:
             return ""
+        if code < 0:
+            return f"the engine of run {self.run.id} was killed ({_signal(-code)}); /resume goes on where it stopped"
         self.said.seek(0)
-        lines = self.said.read().decode(errors="replace").strip().splitlines()
-        return (
-            lines[-1].removeprefix("secateur: ") if lines else f"the engine ended with code {self.process.returncode}"
-        )
+        lines = self.said.read().decode(errors="replace").splitlines()
+        told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+        return told[-1] if told else f"the engine of run {self.run.id} ended with code {code}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def launch(run: Run, threads: int | None = None) -> Engine:

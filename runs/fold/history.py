@@ -91,8 +91,9 @@ class History:
     """Candidate -> tokens read -> measurement on the search text."""
     measured_at: dict[str, datetime] = field(default_factory=dict)
     """Candidate -> when that over the most tokens was measured."""
-    lowest: list[float] = field(default_factory=list)
-    """Lowest divergence after each measurement of one."""
+    lowest: dict[int, list[float]] = field(default_factory=dict)
+    """Tokens read -> lowest divergence after each measurement over as many: those over fewer are no less true, but are
+    not compared with these."""
     rates: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Candidate -> sparsity of every block."""
     selections: dict[str, Measurement] = field(default_factory=dict)
@@ -287,7 +288,8 @@ class History:
         known[measured.tokens] = measured
         if measured.tokens == max(known):
             self.measured_at[name] = event.at
-        self.lowest.append(min([measured.value, *self.lowest[-1:]]))
+        curve = self.lowest.setdefault(measured.tokens, [])
+        curve.append(min([measured.value, *curve[-1:]]))
         self.rates[name] = event.rates
         self.ledger.charged.add(name)
 
@@ -343,6 +345,11 @@ class History:
     def best(self) -> str | None:
         """The candidate that leads the search: lowest divergence among those measured on the most tokens."""
         return min(self.divergences, key=self.fitness, default=None)
+
+    @property
+    def curve(self) -> list[float]:
+        """Lowest divergence after each measurement over the most tokens; it ends with that of the best."""
+        return self.lowest[max(self.lowest)] if self.lowest else []
 
     def engine_of(self, final: str) -> RunStarted:
         """The engine that measured a final number; one that was resumed may compute with other threads, on another

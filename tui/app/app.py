@@ -7,32 +7,31 @@ folded from their journals (`tui.app.view`). Closing it leaves what runs running
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from textual import on, work
 from textual.app import ComposeResult, SystemCommand
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static, TabbedContent
 
 from agent.session.engines import launch
 from agent.session.settings import Settings
-from agent.session.told import told
 from runs.run import Run, list_runs
 from tui.app.attached import Attached
 from tui.app.commands import COMMANDS, NAMED
-from tui.app.face import Face
-from tui.app.panes.pane import OpenCandidate, Pane, Wanted
-from tui.app.screens import candidate_screen
-from tui.app.slash import SlashCommands
+from tui.app.dialogue import Dialogue
+from tui.app.keys import Keys
+from tui.app.panes.pane import OpenCandidate, OpenIds, Pane, Wanted
+from tui.app.screens import Choice, Reading, candidate_screen
 from tui.app.themes import HIGH_CONTRAST
 from tui.app.view import RunView, Words
 from tui.app.widgets.conversation import Conversation
 from tui.app.widgets.prompt import Prompt
 from tui.app.widgets.status import StatusLine
 from tui.app.widgets.welcome import EXAMPLE, Welcome
+from tui.text.ending import meant
 
 if TYPE_CHECKING:
     from agent.session.talk.conversation import Talk
@@ -44,47 +43,32 @@ DRAW, PATIENCE = 5, 25
 anything else, and what is typed comes first."""
 TYPING = 0.5
 """Seconds after a key for which the person counts as typing."""
-TWICE = 2.0
-"""Seconds within which the second Ctrl+C leaves."""
-NARROW = 100
+NARROW = 110
 """Columns from which the panes stand beside the conversation."""
 
 
-class SecateurApp(Face):
+class SecateurApp(Keys):
     """One conversation, one run at a time."""
 
     TITLE = "secateur"
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW, "-wide")]  # noqa: RUF012 (Textual declares it so)
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "step_back", "Pause", id="app.back"),
-        Binding("f1", "slash('help')", "Help", id="app.help"),
-        *(Binding(f"f{n + 1},alt+{n}", f"pane({n})", f"Pane {n}", show=False, id=f"app.pane{n}") for n in range(1, 7)),
-        Binding("ctrl+c", "leave", "Leave", show=False, priority=True, id="app.leave"),
-        Binding("ctrl+q", "quit", "Quit", show=False, id="app.quit"),
-    ]
 
     def __init__(self, settings: Settings, *, watch: Run | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.attached: Attached | None = None
         self._watch = watch
-        self._talk: Talk | None = None
+        self.dialogue = Dialogue(self, settings, self._begin)
         self._lobby = RunView()
         """What is said before there is a run."""
-        self.slash = SlashCommands(self)
         self._ticks = 0
         self._echoed = False
         self._drawn = 0
         self._typed = 0.0
         self._folded = (0, "")
-        self._left = 0.0
         self._status = StatusLine()
-        self._conversation = Conversation()
-        self._prompt = Prompt()
-        self._side = Vertical(id="side")
-        self._tabs: TabbedContent | None = None
         self._endpoints: list[str] | None = None
 
     @property
@@ -120,14 +104,13 @@ class SecateurApp(Face):
             await self.attach(self._watch, watching=True).wait()
         else:
             await self._conversation.open(self._lobby)
+            if self.dialogue.exists:
+                self.dialogue.restore()
         self.set_interval(TICK, self._tick)
         self.call_after_refresh(self._mount_panes)
 
     async def _mount_panes(self) -> None:
-        from tui.app.panes.all import panes
-
-        self._tabs = panes(self.settings)
-        await self._side.mount(self._tabs)
+        await self._side.furnish(self.settings)
         self._show_all()
         if self.attached is None:
             self._look_for_endpoints()
@@ -149,27 +132,15 @@ class SecateurApp(Face):
 
     # Talking
 
-    @property
-    def talk(self) -> Talk:
-        """The conversation's mind; made when the first word is said, as it takes a moment to import."""
-        if self._talk is None:
-            from agent.session.talk.conversation import Talk
-            from agent.session.talk.speaker import speaker
-
-            self._talk = Talk(self.settings, self._begin)
-            self._talk.speaker = speaker(self.settings, self._talk.session)
-            if self.attached is not None:
-                self._talk.run = self.attached.run
-        return self._talk
-
     @on(Prompt.Sent)
     def _heard(self, event: Prompt.Sent) -> None:
         text = event.text
+        self.action_follow()
         if text.startswith("/"):
             self.slash.read(text)
             return
         if not text:
-            if self._talk is not None and self._talk.asks:
+            if self.dialogue.asks:
                 text = "yes"
             elif self.attached is None and not self._lobby.entries:
                 text = EXAMPLE
@@ -178,7 +149,7 @@ class SecateurApp(Face):
         if self.attached is not None and self.attached.watching:
             self.tell("note", f"this run is only watched; /open {self.attached.run.id} lets you talk to it")
             return
-        self.say(text)
+        self.say(text if self.dialogue.asks else meant(text, self.view.next_steps))
 
     @on(Input.Changed)
     def _note_typing(self) -> None:
@@ -190,58 +161,67 @@ class SecateurApp(Face):
 
     def say(self, text: str) -> None:
         """Say something to the program; it answers when it has thought."""
-        self.ask(text, lambda talk: talk.say(text))
+        self.dialogue.say(text)
 
     def ask(self, text: str, question: Callable[[Talk], str]) -> None:
-        """Show what the person asked, and what the conversation answers to it when it has thought."""
-        self.tell("you", text)
-        self._answer(question)
+        """Show what the person asked, and what the conversation answers, whatever else it is about to answer."""
+        self.dialogue.ask_beside(text, question)
 
-    @work(thread=True, group="talk")
-    def _answer(self, question: Callable[[Talk], str]) -> None:
-        try:
-            reply = question(self.talk)
-        except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
-            self.call_from_thread(self.tell, "error", told(error))
-            return
-        over = self.talk.over
-        if reply:
-            self.call_from_thread(self.tell, "secateur", reply)
-        self.call_from_thread(self._prompt.offer, "Enter starts, no does not" if self.talk.asks else "")
-        if over:
-            self.call_from_thread(self.exit)
+    def offer(self, text: str) -> None:
+        """Say what Enter on an empty line would do."""
+        self._prompt.offer(text)
+
+    def talked_of(self, run: Run | None) -> None:
+        """Show the run that the conversation is about now."""
+        if run is not None and (self.attached is None or self.attached.run.id != run.id):
+            self.attach(run)
 
     def _begin(self, run: Run) -> str:
         """Let an engine work on a run; called by the talk, beside the screen."""
         engine = launch(run, self.settings.values.threads)
-        self.call_from_thread(self.attach, run, engine=engine, keep=self.attached is None)
+        self.call_from_thread(self.attach, run, engine=engine)
         return f"Run {run.id} begins."
+
+    def recall(self, words: Sequence[tuple[str, str]]) -> None:
+        """Show what was said before the program was started."""
+        self.view.restore(words)
+        self._echoed = True
+        self._welcome()
 
     def tell(self, label: str, text: str) -> None:
         """Say something in the conversation that the journal does not hold, or not yet."""
-        self.view.echo(Words(label, text))
+        self.view.echo(Words(label, text, said=True))
         self._echoed = True
         self._welcome()
+
+    def on_unmount(self) -> None:
+        """No call of a model keeps the program from ending."""
+        self.dialogue.close()
 
     # Looking at a run
 
     @work(group="attach")
-    async def attach(self, run: Run, *, engine: Any = None, watching: bool = False, keep: bool = False) -> None:
-        """Show a run from its beginning; `keep`: what was said before it stays above."""
-        attached = Attached(run, watching, engine)
-        if keep:
-            attached.view.follow_on(self._lobby)
+    async def attach(self, run: Run, *, engine: Any = None, watching: bool = False) -> None:
+        """Show a run from its beginning; what was said before stays above."""
+        shown = self.attached
+        if shown is not None and shown.run.id == run.id:  # it is shown already, and only goes on
+            shown.watching, shown.engine, shown.rang = watching, engine or shown.engine, False
+            self.dialogue.about(None if watching else run)
+            return
+        attached, before = Attached(run, watching, engine), self.view
+        attached.view.follow_on(before)
+        count = len(before.entries)
         worker = self.run_worker(attached.read, thread=True, group="read")
         await worker.wait()
+        attached.view.echo_again(before.entries[count:])  # what was said while the journal was read
         attached.rang = attached.view.over
         self.attached = attached
-        if self._talk is not None:
-            self._talk.run = run
+        self.dialogue.about(None if watching else run)
         self.query_one(Welcome).display = False
         self.query_one("#body").remove_class("idle")
         await self._conversation.open(attached.view)
         self._show_all()
-        if self._tabs is not None:
+        if self._side.furnished:
             self._find_others(run)
 
     @work(thread=True, group="others")
@@ -259,24 +239,28 @@ class SecateurApp(Face):
             return
         self._ticks += 1
         before = self.view.state
+        if self._ticks % (DRAW if self._typing else 2) == 0:
+            self.dialogue.hear()
+        self._prompt.busy(self.dialogue.sign)
         if self.attached is not None:
             self.attached.read()
-        if self._echoed or self.view.state != before:
+        if self._echoed or self.view.state != before or self.view.reworded:
             await self._conversation.catch_up()
             self._echoed = False
         if self._ticks - self._drawn >= (PATIENCE if self._typing else DRAW):
             self._drawn = self._ticks
             await self._draw()
         self._ring()
+        self.show_keys()
 
     async def _draw(self) -> None:
         """Everything that may have changed."""
         if self.attached is not None and (problem := self.attached.look()):
             self.view.echo(Words("error", problem))
         await self._conversation.catch_up()
-        if (self.view.generation, self.view.state) != self._folded:  # cards fold when their generation is over
+        if (self.view.generation, self.view.state) != self._folded:  # the lines of generations say what goes on
             self._folded = self.view.generation, self.view.state
-            await self._conversation.redraw_cards()
+            await self._conversation.redraw_generations()
         self._show_all()
 
     def _show_all(self) -> None:
@@ -284,6 +268,10 @@ class SecateurApp(Face):
             self._status.show(None, "● ready")
         else:
             self._status.show(self.view)
+        self.draw_pane()
+
+    def draw_pane(self) -> None:
+        """Bring the pane that is visible up to date."""
         if (pane := self.pane) is not None:
             pane.show(self.view)
 
@@ -297,10 +285,7 @@ class SecateurApp(Face):
     @property
     def pane(self) -> Pane | None:
         """The pane that is visible."""
-        if self._tabs is None or not self._side.display or (shown := self._tabs.active_pane) is None:
-            return None
-        found = shown.children[0]
-        return found if isinstance(found, Pane) else None
+        return self._side.pane
 
     @on(TabbedContent.TabActivated)
     def _turned(self) -> None:
@@ -321,6 +306,34 @@ class SecateurApp(Face):
             pane.choose(name)
         self.push_screen(candidate_screen(self.view, name))
 
+    @on(OpenIds)
+    def _open_ids(self, event: OpenIds) -> None:
+        if len(event.names) == 1:
+            self.action_open_id(event.names[0])
+            return
+        choices = {name: self._named(name) for name in event.names}
+        self.push_screen(Choice("which?", choices), lambda name: None if name is None else self.action_open_id(name))
+
+    def _named(self, name: str) -> str:
+        """An id with what it stands for, in a line."""
+        history = self.view.history
+        if name in history.candidates:
+            return f"{name}   {history.candidates[name].recipe.metric}"
+        return f"{name}   {history.thoughts[name].text[:80]}" if name in history.thoughts else name
+
+    def action_open_id(self, name: str) -> None:
+        """What an id stands for, over everything: a candidate, a thought, a result of a tool."""
+        if name.startswith("c-"):
+            self.show_candidate(name)
+        elif name in self.view.history.thoughts:
+            thought = self.view.history.thoughts[name]
+            about = f"\n\ndrawn from {', '.join(thought.about)}" if thought.about else ""
+            self.push_screen(Reading(f"{name}: {thought.kind}", f"{thought.text}{about}"))
+        elif result := self.dialogue.result(name):
+            self.push_screen(Reading(name, result))
+        else:
+            self.tell("note", f"{name} is nothing that is known here")
+
     @on(Wanted)
     def _wanted(self, event: Wanted) -> None:
         self.slash.do(NAMED[event.command], *event.runs)
@@ -331,54 +344,6 @@ class SecateurApp(Face):
         line.display = event.count > 0
         line.update(f"↓ {event.count} new: End")
 
-    # Keys
-
-    def action_pane(self, number: int) -> None:
-        """Show a pane; again closes it where it lies over the conversation."""
-        body, content = self.query_one("#body"), self._tabs
-        if content is None:
-            return
-        chosen = f"pane-{number}"
-        if self.screen.has_class("-narrow") and body.has_class("open") and content.active == chosen:
-            self.action_step_back()
-            return
-        body.add_class("open")
-        content.active = chosen
-        self._show_all()
-        if (pane := self.pane) is not None:
-            for widget in pane.query("*"):
-                if widget.focusable:
-                    widget.focus()
-                    return
-
-    def action_step_back(self) -> None:
-        """Close what lies over the conversation, else stop the run softly."""
-        body = self.query_one("#body")
-        line = self._prompt.line
-        if body.has_class("open") or self.focused is not line:
-            body.remove_class("open")
-            line.focus()
-        elif line.value:
-            line.value = ""
-        elif self.attached is not None and self.attached.working and not self.attached.watching:
-            self.action_slash("pause")
-
-    def action_leave(self) -> None:
-        """Ctrl+C copies what is selected; twice it leaves."""
-        if self.screen.get_selected_text():
-            self.screen.action_copy_text()
-            return
-        if time.monotonic() - self._left < TWICE:
-            self.exit()
-            return
-        self._left = time.monotonic()
-        going = self.attached is not None and self.attached.working
-        self.notify("Ctrl+C again leaves" + ("; the run goes on" if going else ""), timeout=TWICE)
-
-    def action_slash(self, name: str) -> None:
-        """A key that stands for a slash command."""
-        self.slash.do(NAMED[name])
-
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Textual's own, and the slash commands that need no argument."""
         yield from super().get_system_commands(screen)
@@ -388,7 +353,8 @@ class SecateurApp(Face):
 
     async def leave_run(self) -> None:
         """Back to the first screen; an engine goes on without a watcher."""
-        self.attached, self._lobby, self._talk = None, RunView(), None
+        self.attached, self._lobby = None, RunView()
+        self.dialogue.about(None)
         await self._conversation.open(self._lobby)
         self.query_one("#body").add_class("idle")
         self._welcome()

@@ -25,6 +25,7 @@ COMMANDS = (
     Command("open", "Show a run, live or as it was", "RUN"),
     Command("watch", "Follow a run without touching it", "RUN"),
     Command("stop", "End the search after this step and conclude"),
+    Command("next", "What can be done with a finished run"),
     Command("new", "Back to the first screen; what runs goes on"),
     Command("candidates", "The table of candidates"),
     Command("layers", "Sparsity and statistics by block"),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.app import App
 from textual.worker import Worker
 
 from agent.session.settings import Settings
+from runs.run import Run
 from tui.app.attached import Attached
 from tui.app.panes.pane import Pane
 from tui.app.view import RunView
 
 if TYPE_CHECKING:
     from agent.session.talk.conversation import Talk
+    from tui.app.dialogue import Dialogue
 
 
 class Face(App[None]):
@@ -23,6 +25,8 @@ class Face(App[None]):
     settings: Settings
     attached: Attached | None
     """The run that is shown."""
+    dialogue: Dialogue
+    """The conversation."""
 
     @property
     def view(self) -> RunView:
@@ -42,16 +46,36 @@ class Face(App[None]):
         """Show no run any more."""
         raise NotImplementedError
 
+    def say(self, text: str) -> None:
+        """Say something to the program."""
+        raise NotImplementedError
+
     def ask(self, text: str, question: Callable[[Talk], str]) -> None:
         """Show what the person asked, and what the conversation answers."""
+        raise NotImplementedError
+
+    def offer(self, text: str) -> None:
+        """Say what Enter on an empty line would do."""
+        raise NotImplementedError
+
+    def talked_of(self, run: Run | None) -> None:
+        """Show the run that the conversation is about now."""
         raise NotImplementedError
 
     def tell(self, label: str, text: str) -> None:
         """Say something in the conversation that the journal does not hold."""
         raise NotImplementedError
 
+    def recall(self, words: Sequence[tuple[str, str]]) -> None:
+        """Show what was said before the program was started."""
+        raise NotImplementedError
+
     def show_candidate(self, name: str) -> None:
         """One candidate over everything."""
+        raise NotImplementedError
+
+    def draw_pane(self) -> None:
+        """Bring the pane that is visible up to date."""
         raise NotImplementedError
 
     def action_pane(self, number: int) -> None:

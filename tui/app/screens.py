@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from textual import on
@@ -11,7 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.widgets import Button, OptionList, Static
+from textual.widgets.option_list import Option
 
 from runs.fold.summary import describe
 from runs.fold.words import number
@@ -49,6 +50,33 @@ class Reading(ModalScreen[None]):
         """The text, or what was given to be copied in its place."""
         self.app.copy_to_clipboard(self._copied or str(self._text))
         self.app.notify("copied", timeout=2)
+
+
+class Choice(ModalScreen[str]):
+    """A few things to choose from; Escape chooses none."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", id="choice.close")]
+    DEFAULT_CSS = """
+    Choice { align: center middle; }
+    Choice OptionList { width: auto; min-width: 40; max-width: 95%; height: auto; max-height: 90%;
+                        border: round $primary; background: $surface; padding: 0 1; }
+    """
+
+    def __init__(self, title: str, choices: Mapping[str, str]) -> None:
+        """`choices`: what is said of each, by what is returned for it."""
+        super().__init__()
+        self._title, self._choices = title, choices
+
+    def compose(self) -> ComposeResult:
+        """One line each; the frame says what the keys do."""
+        found = OptionList(*(Option(Content(text), id=name) for name, text in self._choices.items()))
+        found.border_title = Content(self._title)
+        found.border_subtitle = "Enter chooses, Esc closes"
+        yield found
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
 
 
 class Confirm(ModalScreen[bool]):

@@ -15,14 +15,16 @@ from tools.io.files import expanded
 from tui.app.commands import COMMANDS, Command, parse
 from tui.app.face import Face
 from tui.app.panes.pane import ORDER
-from tui.app.screens import Confirm, Reading
+from tui.app.screens import Choice, Confirm, Reading
 
 KEYS = """Keys
+  letters      are written into the prompt, wherever the focus is
   Enter        send; on an empty line the example, or yes to a plan
-  Esc          close what lies over the conversation, else stop the run softly
+  Esc          close a pane, stop an answer, clear the line, stop the run softly: the footer says which
+  PgUp PgDn    scroll the conversation       End: follow again
   Ctrl+C       copy what is selected; twice: leave (a run goes on)
-  F2 … F7      panes, also Alt+1 … Alt+6; Tab and Shift+Tab walk through everything
-  ↑ ↓ Enter c  in the conversation: move, open, copy       End: follow again
+  F2 … F7      panes, also Alt+1 … Alt+6; again closes; Tab and Shift+Tab walk through everything
+  ↑ ↓ Enter    in the conversation: move, open; Alt+C copies
   Ctrl+P       palette
 """
 
@@ -66,9 +68,20 @@ class SlashCommands:
             raise SecateurError("no run is open: /runs lists them")
         return self._app.attached.run
 
+    def _touched(self) -> Run:
+        """The run that is shown, where it may be steered from here.
+
+        Raises:
+            SecateurError: there is none, or it is only watched.
+        """
+        run, attached = self._named(None), self._app.attached
+        if attached is not None and attached.watching:
+            raise SecateurError(f"run {run.id} is only watched: /open {run.id} lets you steer it")
+        return run
+
     def command_pause(self) -> None:
         """Asks the engine of this run to stop where it is; SecateurError where none works."""
-        pause(self._named(None))
+        pause(self._touched())
         self._app.tell("note", "pausing after what is running now")
 
     def command_resume(self, name: str | None = None) -> None:
@@ -91,12 +104,27 @@ class SlashCommands:
         self._app.attach(self._named(name), watching=True)
 
     def command_stop(self) -> None:
-        """The engine concludes with the best so far; SecateurError where none works."""
-        run = self._named(None)
+        """Ends the answer that is under way, and has the engine conclude with the best so far; SecateurError where
+        there is neither."""
+        if self._app.dialogue.busy:
+            self._app.dialogue.stop(quietly=True)
+            if self._app.attached is None or self._app.attached.watching or not self._app.attached.working:
+                self._app.tell("note", "stopped the answer")
+                return
+        run = self._touched()
         if run.engine is None:
             raise SecateurError(f"nobody works on run {run.id} now")
         run.stop()
         self._app.tell("note", "it ends after this step and concludes with the best so far")
+
+    def command_next(self) -> None:
+        """A menu, whose entries are said; SecateurError where no run came to its end."""
+        found = self._app.view.next_steps
+        if not found:
+            raise SecateurError("no run that is finished is open: /runs lists them")
+        width = max(len(step.label) for step in found)
+        choices = {step.sentence: f"{step.label:<{width}}   {step.sentence}" for step in found}
+        self._app.push_screen(Choice("what next?", choices), lambda said: None if said is None else self._app.say(said))
 
     def command_new(self) -> None:
         """Leaves the run for the first screen; its engine goes on."""
@@ -140,7 +168,7 @@ class SlashCommands:
     def command_compare(self, *names: str) -> None:
         """Reads the runs in a thread; UsageError for fewer than two."""
         if len(names) < 2:
-            raise UsageError("compare needs at least two runs; /runs marks them with space")
+            raise UsageError("compare needs at least two runs; /runs marks them")
         runs = [self._named(name) for name in names]
         self._aside(lambda: self._compare(runs))
 

@@ -8,6 +8,7 @@ being measured). `drain` says which entries changed since it was asked last.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runs.budget import Budget, Spent
@@ -25,18 +26,18 @@ from runs.events import (
     RunFinished,
     RunInterrupted,
     Said,
-    Saved,
     Selected,
-    SpeedMeasured,
     Spoke,
     TasksAnswered,
     Thought,
     ToolUsed,
 )
 from runs.fold.history import History
-from runs.fold.stages import Step
+from runs.fold.stages import Step as Stage
+from runs.fold.summary import summary
 from runs.fold.words import number
 from tools.measure.tasks.words import shown
+from tui.text.ending import Step, card, steps
 
 DOING = {"model": "opening", "statistics": "surveying", "times": "timing", "memory": "recalling", "search": "measuring"}
 """What is said of a stage while it runs; the others are called by their names."""
@@ -51,6 +52,8 @@ class Words:
     text: str
     source: str = ""
     """Id of the thought that it tells, if it does."""
+    said: bool = False
+    """Whether it belongs to the conversation, which goes on over all runs, and not to what one run logs."""
 
 
 @dataclass
@@ -91,7 +94,43 @@ class Card:
     candidate: Candidate
 
 
-Entry = Words | Speech | ToolLine | Card
+@dataclass
+class Generation:
+    """All that happens while one generation is designed and measured: one line, or all of it."""
+
+    number: int
+    members: list[Words | ToolLine | Card | Speech] = field(default_factory=list)
+
+    @property
+    def cards(self) -> list[Card]:
+        """Its candidates."""
+        return [member for member in self.members if isinstance(member, Card)]
+
+
+@dataclass
+class Earlier:
+    """A run that was shown before the one that is shown now."""
+
+    run: str
+    goal: str
+    state: str
+
+
+@dataclass
+class Ending:
+    """A run came to its end: what it came to, and what can be done from there."""
+
+    run: str
+    text: str
+    steps: list[Step]
+
+
+Entry = Words | Speech | Generation | Earlier | Ending
+
+
+def _of_talk(entry: Entry) -> bool:
+    """Whether an entry stays in the conversation when another run is shown."""
+    return isinstance(entry, Earlier) or (isinstance(entry, Words) and entry.said)
 
 
 @dataclass
@@ -100,9 +139,13 @@ class RunView:
 
     history: History = field(default_factory=History)
     entries: list[Entry] = field(default_factory=list)
+    reworded: bool = False
+    """Whether an answer came further, which is drawn sooner than what a run does."""
     _changed: set[int] = field(default_factory=set)
     _speech: dict[str, int] = field(default_factory=dict)
     _cards: dict[str, int] = field(default_factory=dict)
+    """Candidate -> the entry of its generation."""
+    _open: Generation | None = None
     _echoed: list[str] = field(default_factory=list)
 
     @property
@@ -151,7 +194,7 @@ class RunView:
 
     def drain(self) -> list[int]:
         """Entries that are new or changed since the last call, in order."""
-        found, self._changed = sorted(self._changed), set()
+        found, self._changed, self.reworded = sorted(self._changed), set(), False
         return found
 
     def echo(self, words: Words) -> None:
@@ -159,10 +202,38 @@ class RunView:
         self._add(words)
         self._echoed.append(words.text)
 
+    def restore(self, words: Iterable[tuple[str, str]]) -> None:
+        """Show what was said in the conversation before the program was started: who, and what."""
+        for label, text in words:
+            self.echo(Words(label, text, said=True))
+
+    def echo_again(self, entries: Iterable[Entry]) -> None:
+        """Show the words among entries of another view."""
+        for entry in entries:
+            if isinstance(entry, Words) and entry.said:
+                self.echo(entry)
+
+    def reword(self, old: Words, new: Words) -> None:
+        """An answer that was heard in pieces has come further, or is whole."""
+        self._echoed = [new.text if text == old.text else text for text in self._echoed]
+        old.label, old.text = new.label, new.text
+        self._changed |= {index for index, entry in enumerate(self.entries) if entry is old}
+        self.reworded = True
+
+    @property
+    def last_words(self) -> Words:
+        """What was said last."""
+        return next(entry for entry in reversed(self.entries) if isinstance(entry, Words))
+
     def follow_on(self, other: RunView) -> None:
-        """Begin with what was said before there was a run."""
-        self.entries += other.entries
-        self._echoed += other._echoed
+        """Begin with what was said before; the run that was shown then is a line that opens it."""
+        place = max((index for index, entry in enumerate(other.entries) if not _of_talk(entry)), default=-1)
+        for index, entry in enumerate(other.entries):
+            if _of_talk(entry):
+                self.entries.append(entry)
+            elif index == place and other.run:
+                self.entries.append(Earlier(other.run, str(other.history.goal), other.state))
+        self._echoed += [entry.text for entry in self.entries if isinstance(entry, Words)]
 
     def observe(self, event: Event) -> None:
         """Take one event."""
@@ -175,24 +246,28 @@ class RunView:
     def _converse(self, event: Event) -> None:
         """An event as an entry of the conversation."""
         match event:
-            case Said(text=text) | Replied(text=text) if text in self._echoed:
-                self._echoed.remove(text)
+            case Said(text=text) | Replied(text=text) if (known := self._known(text)) is not None:
+                self._echoed.remove(known)
             case Said(text=text):
-                self._add(Words("you", text))
+                self._add(Words("you", text, said=True))
             case Replied(text=text):
-                self._add(Words("secateur", text))
+                self._add(Words("secateur", text, said=True))
             case Spoke():
                 self._hear(event)
             case Note(text=text):
-                self._add(Words("note", text))
+                self._log(Words("note", text))
             case Thought(kind=kind, text=text, id=name):
-                self._add(Words(kind, text, source=name))
+                self._log(Words(kind, text, source=name))
             case ToolUsed(name=name, arguments=arguments, result=result, seconds=seconds):
-                self._add(ToolLine(name, arguments, result, seconds))
+                self._log(ToolLine(name, arguments, result, seconds))
             case Answered():
                 self._answered(event)
             case _:
                 self._conclude(event)
+
+    def _known(self, text: str) -> str | None:
+        """Words that stand in the conversation already; a thread tells what a journal has as one answer in parts."""
+        return next((said for said in self._echoed if text == said or text.startswith(f"{said}\n")), None)
 
     def _conclude(self, event: Event) -> None:
         """The run ends, for good or not; the model is saved."""
@@ -201,13 +276,10 @@ class RunView:
                 self._add(Words("error", reason))
             case RunInterrupted():
                 self._add(Words("note", f"interrupted; /resume {self.run} goes on where it stopped"))
-            case RunFinished(summary=text):
+            case RunFinished():
                 self._changed |= {*self._cards.values()}
-                self._add(Words("secateur", text))
-            case Saved(folder=folder, verified=verified):
-                self._add(Words("saved", f"{folder}   checked: {verified}"))
-            case SpeedMeasured():
-                self._add(Words("saved", f"{event.speedup:.2f} times as fast as the dense model ({event.request})"))
+                found = summary(self.history)
+                self._add(Ending(self.run, card(found), steps(found)))
             case _:
                 self._judge(event)
 
@@ -215,13 +287,14 @@ class RunView:
         """Candidates come, are measured, fall, live on."""
         match event:
             case CandidateProposed(candidate=candidate):
-                self._cards[candidate.id] = len(self.entries)
-                self._add(Card(candidate))
+                self._log(Card(candidate))
+                self._cards[candidate.id] = next(i for i, entry in enumerate(self.entries) if entry is self._open)
             case CandidateMeasured(candidate_id=name) | CandidateRejected(candidate_id=name) | FinalMeasured(name=name):
                 self._touch(name)
             case Selected(generation=generation, population=population, best=best):
                 alive = ", ".join(population)
-                self._add(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
+                self._log(Words("selected", f"generation {generation} is over, {best} leads; what lives on: {alive}"))
+                self._open = None
             case TasksAnswered(name=name, scores=scores):
                 told = ", ".join(f"{task} {shown(score)}" for task, score in scores.tasks.items())
                 part = " (judging part)" if scores.protocol.plan.part == "judge" else ""
@@ -233,11 +306,36 @@ class RunView:
         if candidate in self._cards:
             self._changed.add(self._cards[candidate])
 
+    def _log(self, entry: Words | ToolLine | Card) -> None:
+        """Part of a generation, where one is designed or measured; a line of its own before and after the search."""
+        step = self.history.stages.step
+        searching = self.history.candidates or isinstance(entry, ToolLine) or self.history.asking
+        elsewhere = not searching or (step is not None and step.name not in ("search", "memory"))
+        if isinstance(entry, Words) and elsewhere and not entry.source:
+            self._add(entry)
+            return
+        if self._open is None:
+            self._open = Generation(self.generation)
+            self._add(self._open)
+        self._open.members.append(entry)
+        self._changed |= {index for index, entry in enumerate(self.entries) if entry is self._open}
+
+    @property
+    def next_steps(self) -> list[Step]:
+        """What can be done with the run that came to its end; nothing before."""
+        endings = (entry.steps for entry in reversed(self.entries) if isinstance(entry, Ending))
+        return next(endings, []) if self.state == "finished" else []
+
+    def visible(self, index: int) -> bool:
+        """Whether an entry has a place of its own: speech that is over is part of its generation."""
+        entry = self.entries[index]
+        return not (isinstance(entry, Speech) and entry.done)
+
     def _add(self, entry: Entry) -> None:
         self._changed.add(len(self.entries))
         self.entries.append(entry)
 
-    def _tell(self, step: Step) -> None:
+    def _tell(self, step: Stage) -> None:
         if step.name not in ("search", "save") and step.text:
             self._add(Words(step.name, f"{step.text}   {step.seconds or 0.0:.1f} s"))
 
@@ -268,6 +366,11 @@ class RunView:
         if event.text or event.thinking or event.call in self._speech:
             speech = self._said(event.call)
             speech.thinking, speech.text, speech.done = event.thinking, event.text, True
+            if self._open is None:
+                self._open = Generation(self.generation)
+                self._add(self._open)
+            if not any(member is speech for member in self._open.members):
+                self._open.members.append(speech)
 
     def outcome(self, name: str) -> str:
         """What became of a candidate, in a few words."""

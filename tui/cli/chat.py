@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runs.fold.summary import summary
 from runs.plain import plain
 from tui.cli.options import MACHINE, takes
+from tui.text.ending import Step, meant, numbered, steps
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
@@ -44,7 +46,14 @@ def chat(
     print(HELP if run is None else plain(talk.say(f"resume {run}")))
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():
-            print(plain(talk.say(line)))
+            print(plain(talk.say(line if talk.asks else meant(line, _next(talk.run)))))
+
+
+def _next(run: Run | None) -> list[Step]:
+    """What can be done with a run that came to its end."""
+    if run is None or (history := run.history()).state != "finished":
+        return []
+    return steps(summary(history))
 
 
 class _Lines:
@@ -88,4 +97,5 @@ class _Lines:
                     if line.strip():
                         printer.line(plain(talk.say_beside(run, line)))
 
-            return comparison(carry_out(run, listen), run)
+            found = carry_out(run, listen)
+            return "\n".join([comparison(found, run), *([numbered(more)] if (more := _next(run)) else [])])

@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import Speaker, State, Talking, build, done
+from agent.session.talk.graph import WAITS, Speaker, State, Talking, build, done
 from agent.session.talk.session import Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
@@ -144,7 +144,14 @@ class Talk:
                 found.append(("you", message.text))
             elif isinstance(message, AIMessage) and message.text:
                 found.append(("secateur", message.text))
+            elif isinstance(message, ToolMessage) and message.text.startswith(WAITS):
+                found.append(("secateur", message.text.removeprefix(WAITS).strip()))
         return found
+
+    def result(self, name: str) -> str:
+        """What a tool found, by its id, as m-7; empty where there is none of that name."""
+        messages = self._graph.get_state(self._config).values["messages"]
+        return next((message.text for message in messages if message.id == name), "")
 
     def say(self, text: str) -> str:
         """Take one line; returns the answer, with the plan that waits below it."""

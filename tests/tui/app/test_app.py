@@ -14,7 +14,7 @@ from agent.session.settings import load
 from runs.events import Said, Spoke
 from runs.run import Run, Status, create, list_runs
 from tui.app.app import SecateurApp
-from tui.app.screens import Confirm, Reading
+from tui.app.screens import Choice, Confirm, Reading
 from tui.app.slash import SlashCommands
 from tui.app.widgets.conversation import Conversation
 from tui.app.widgets.entries import Line
@@ -98,7 +98,7 @@ def test_a_run_is_shown_in_every_pane(size: tuple[int, int], story: Any, tmp_pat
 
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         await until(lambda: "finished" in status(app))
-        assert "sqr(W) * X" in said(app)
+        assert "best ★ c-2" in said(app)
         for number in range(1, 7):
             await pilot.press(f"f{number + 1}")
             await pilot.pause()
@@ -124,8 +124,20 @@ def test_a_candidate_opens_from_the_table_and_from_the_conversation(story: Any, 
         assert app.clipboard == "sqr(W) * X"
         await pilot.press("escape")
         app.query_one(Conversation).focus()
-        await pilot.press("up", "up", "up", "up", "enter")
-        assert isinstance(app.screen, Reading)
+        await pilot.press("up", "up", "up", "enter")
+        await until(lambda: "sqr(W) * X" in said(app))
+        (generation,) = (line for line in app.query(Line) if "generation 0" in str(line.content))
+        row = next(y for y, text in enumerate(str(generation.content).splitlines()) if "★ c-2" in text)
+        await pilot.click(generation, offset=(5, row))
+        await until(lambda: isinstance(app.screen, Reading))
+        await pilot.press("escape")
+        app.tell("secateur", "c-2 is better than c-1")
+        await until(lambda: "better than" in said(app))
+        app.query_one(Conversation).focus()
+        await pilot.press("end", "up", "enter")
+        await until(lambda: isinstance(app.screen, Choice))
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Reading))
         await pilot.press("escape")
         await send(app, pilot, "/copy c-1 recipe")
         assert "metric: W * X" in app.clipboard
@@ -142,7 +154,7 @@ def test_watching_touches_nothing_and_follows_live(story: Any, tmp_path: Path) -
 
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         with run.lock():  # somebody works on it
-            await until(lambda: "c-1" in said(app))
+            await until(lambda: "1 design" in said(app))
             await send(app, pilot, "prune something else")
             story.measure("c-1", 0.5)
             run.journal.append(story.events[-1])
@@ -246,7 +258,7 @@ def test_an_engine_that_cannot_begin_says_why(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_twice_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.app.app.TWICE", 600.0)
+    monkeypatch.setattr("tui.app.keys.TWICE", 600.0)
 
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         await pilot.press("ctrl+c")

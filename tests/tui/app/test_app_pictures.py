@@ -55,7 +55,7 @@ def run(story: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_a_finished_run(size: str, pane: str, run: Run) -> None:
     async def steps(pilot: Pilot[Any]) -> None:
         app: Any = pilot.app
-        while not (app._tabs is not None and app._tabs.is_mounted and app.view.state == "finished"):
+        while not (app._side.furnished and app.view.state == "finished"):
             await asyncio.sleep(0.05)
         if size != "80x24" or pane != "candidates":
             app.action_slash(pane)

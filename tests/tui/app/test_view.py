@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from runs.candidate import Candidate
 from runs.events import (
     Answered,
     Asked,
     CandidateMeasured,
+    CandidateProposed,
     Extended,
     Replied,
     RunInterrupted,
@@ -16,12 +18,16 @@ from runs.events import (
     Thought,
     ToolUsed,
 )
+from tools.recipe import Compensation
 from tui.app.commands import COMMANDS, matching, parse
-from tui.app.panes.candidates import COLUMNS, rows
+from tui.app.panes.candidates import COLUMNS, alike, differing, rows
 from tui.app.screens import candidate_text
 from tui.app.slash import SlashCommands
-from tui.app.view import Card, RunView, Speech, ToolLine, Words
+from tui.app.view import Ending, Generation, RunView, Speech, ToolLine, Words
+from tui.app.widgets.folded import told_in_a_line, told_in_full
+from tui.app.widgets.links import ids
 from tui.app.widgets.status import parts
+from tui.text.ending import meant
 
 
 def seen(events: list[Any]) -> RunView:
@@ -33,11 +39,24 @@ def seen(events: list[Any]) -> RunView:
 
 def test_a_run_becomes_a_conversation(story: Any) -> None:
     view = seen(story.whole().events)
-    assert [type(entry) for entry in view.entries].count(Card) == 3
-    labels = [entry.label for entry in view.entries if isinstance(entry, Words)]
-    assert labels == ["selected", "saved", "secateur"]
+    generation, *others = view.entries
+    assert isinstance(generation, Generation)
+    assert len(generation.cards) == 3
+    (ending,) = others
+    assert isinstance(ending, Ending)
+    for part in ("50.0 % by c-2", "perplexity 41.9 beside dense 22.8, wanda 50.9 (builtin/test", "/models/out"):
+        assert part in ending.text
+    assert "zeros alone make nothing faster" in ending.text
+    assert view.next_steps == ending.steps
+    assert meant("4.", ending.steps) == "make tiny 1.4 times faster"
+    assert meant("40", ending.steps) == "40"
+    line = told_in_a_line(generation, view).plain
+    assert line == "▸ generation 0   3 designs   2 measured   1 rejected   best ★ c-2 KL 0.900"
+    whole = told_in_full(generation, view, 100).plain
+    for part in ("★ c-2", "KL 0.900   sqr(W) * X", "rejected: duplicate of c-1", "why a try", "c-2 leads"):
+        assert part in whole
     assert view.state == "finished"
-    assert view.history.lowest == [1.0, 0.8, 0.8]
+    assert view.history.curve == [0.9]
     assert view.outcome("c-2") == "KL 0.800 over 2,048 tokens, KL 0.900 over 16,384 tokens, 41.9 on the held-out text"
     assert view.outcome("c-3") == "rejected: duplicate of c-1"
 
@@ -45,11 +64,15 @@ def test_a_run_becomes_a_conversation(story: Any) -> None:
 def test_only_what_changed_is_drawn_again(story: Any) -> None:
     story.start().propose("c-1", "W").propose("c-2", "W * X")
     view = seen(story.events)
-    assert view.drain() == [0, 1]
+    assert view.drain() == [0]
     assert view.drain() == []
     story.measure("c-2", 0.5)
     view.observe(story.events[-1])
-    assert view.drain() == [1]
+    assert view.drain() == [0]
+    story.select("c-2").propose("c-3", "W", generation=1)
+    for event in story.events[-2:]:
+        view.observe(event)
+    assert view.drain() == [0, 1]
 
 
 def test_speech_is_heard_piece_by_piece_and_ends_with_the_whole_answer(story: Any) -> None:
@@ -61,8 +84,11 @@ def test_speech_is_heard_piece_by_piece_and_ends_with_the_whole_answer(story: An
     view.observe(Spoke(call="1/design/1", text="hm", thinking=True))
     (speech,) = view.entries
     assert speech == Speech("1/design/1", thinking="hm", text="Block 0 is skewed")
+    assert view.visible(0)
     view.observe(Answered(call="1/design/1", text="Block 0 is skewed, so spare it.", thinking="hm", tokens_in=5))
     assert speech == Speech("1/design/1", thinking="hm", text="Block 0 is skewed, so spare it.", done=True)
+    assert not view.visible(0)
+    assert view.entries[1] == Generation(0, [speech])
     assert view.doing == "starting"
     assert view.spent.tokens == 5
     # Asked again after a crash, it speaks from the start.
@@ -86,7 +112,9 @@ def test_what_was_echoed_is_not_shown_twice(story: Any) -> None:
 
 def test_a_tool_reads_like_a_call() -> None:
     tool = ToolUsed(name="layer_statistics", arguments='{"name": "skew"}', result="0: 2.2", seconds=0.2, generation=1)
-    (line,) = seen([tool]).entries
+    (generation,) = seen([tool]).entries
+    assert isinstance(generation, Generation)
+    (line,) = generation.members
     assert isinstance(line, ToolLine)
     assert line.call == 'layer_statistics(name="skew")'
 
@@ -170,7 +198,11 @@ def test_money_and_extended_budgets_are_counted(story: Any) -> None:
 
 def test_thoughts_are_told_with_their_kind() -> None:
     (entry,) = seen([Thought(id="t-1", kind="lesson", text="spare [block] 0")]).entries
-    assert entry == Words("lesson", "spare [block] 0", source="t-1")
+    assert entry == Generation(0, [Words("lesson", "spare [block] 0", source="t-1")])
+
+
+def test_ids_in_text_are_found_once() -> None:
+    assert ids("c-12 beats c-3 (t-4, m-7); c-12 again, abc-1, c-") == ["c-12", "c-3", "t-4", "m-7"]
 
 
 def test_every_command_is_done_and_found_by_its_beginning() -> None:
@@ -187,3 +219,28 @@ def test_every_command_is_done_and_found_by_its_beginning() -> None:
     assert parse("/c")[0] is None  # candidates, compare or copy
     assert parse("/")[0] is None
     assert matching("prune") == []
+
+
+def test_the_table_shows_in_what_recipes_differ(story: Any) -> None:
+    """And tells once what they have in common."""
+    story.start()
+    for number, kind in enumerate(("none", "obs"), 1):
+        recipe = story.recipe("W * X").model_copy(update={"compensation": Compensation(kind=kind)})
+        candidate = Candidate(id=f"c-{number}", recipe=recipe, operator="seed", why="")
+        story.events.append(CandidateProposed(at=story.at(), candidate=candidate))
+        story.measure(f"c-{number}", 0.5)
+    found = rows(seen(story.events))
+    assert [COLUMNS[column] for column in differing(found)] == ["with"]
+    assert alike(found) == ["W * X", "uniform"]
+    assert differing(found[:1]) == [4, 5, 6]
+
+
+def test_the_winner_is_in_the_table_also_where_it_was_made_at_the_end(story: Any) -> None:
+    story.start().propose("c-1", "W").measure("c-1", 1.0).measure("c-1", 1.2, tokens=16384)
+    measured = story.measurement(40.0, "perplexity")
+    story.events.append(CandidateMeasured(candidate_id="c-1+obs", recipe_id="r", measurement=measured))
+    view = seen(story.final("c-1+obs", 41.9, "W").finish("c-1+obs").events)
+    (row,) = (row for row in rows(view) if row.leads)
+    assert (row.name, row.selection, row.test) == ("c-1+obs", 40.0, 41.9)
+    assert view.history.best == "c-1"
+    assert view.history.curve[-1] == 1.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,11 +17,12 @@ from runs.fold.words import number
 from tools.recipe import Recipe
 from tui.app.panes.pane import OpenCandidate, Pane
 from tui.app.view import RunView
+from tui.app.widgets.flow import flow
 
 COLUMNS = ("#", "KL", "select", "test", "metric", "allocation", "with")
 """KL on the search text, and perplexities of final forms on two others: a column holds numbers of one text."""
 SORTABLE = 4
-"""The first columns."""
+"""The first columns; the others are shown where rows differ in them."""
 
 
 @dataclass(frozen=True)
@@ -96,30 +98,47 @@ def _references(view: RunView) -> list[Row]:
             divergences[name] = (tokens, measured.value)
     finals = {name: e for name, e in view.history.finals.items() if name not in view.history.candidates}
     found = []
-    for name in dict.fromkeys([*divergences, *finals]):
+    made = [name for name in view.history.selections if name not in view.history.candidates]
+    for name in dict.fromkeys([*divergences, *finals, *made]):
+        selection = view.history.selections[name].value if name in made else None
         tokens, value = divergences.get(name, (0, None))
         recipe = finals[name].recipe if name in finals else None
         test = finals[name].measurement.value if name in finals else None
         kl = 0.0 if name == "dense" else value
-        found.append(Row(name, view.leader == name, kl, tokens or 10**9, True, None, test, recipe))
+        found.append(Row(name, view.leader == name, kl, tokens or 10**9, True, selection, test, recipe))
     return found
 
 
+def differing(found: Sequence[Row]) -> list[int]:
+    """The columns in which recipes of candidates differ; all of them where there is nothing to compare."""
+    own = [row.cells for row in found if row.recipe is not None]
+    columns = range(SORTABLE, len(COLUMNS))
+    return [column for column in columns if len(own) < 2 or len({cells[column] for cells in own}) > 1]
+
+
+def alike(found: Sequence[Row]) -> list[str]:
+    """What all recipes have in common, and no column tells."""
+    shown, own = differing(found), [row.cells for row in found if row.recipe is not None]
+    hidden = [column for column in range(SORTABLE, len(COLUMNS)) if column not in shown]
+    return [own[0][column] for column in hidden if own and own[0][column]]
+
+
 class CandidatesPane(Pane):
-    """`s` sorts by the next column, Enter opens a candidate."""
+    """Alt+S sorts by the next column, Enter opens a candidate."""
 
     NAME = "Candidates"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "sort", "Sort", id="candidates.sort")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("alt+s", "sort", "Sort", id="candidates.sort")]
     DEFAULT_CSS = """
     CandidatesPane DataTable { height: 1fr; }
     CandidatesPane #curve { height: 2; margin: 0 1; }
-    CandidatesPane #caption { height: 1; color: $text-muted; padding: 0 1; }
+    CandidatesPane #caption { height: auto; color: $text-muted; padding: 0 1; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._column = 1
         self._rows: list[Row] = []
+        self._columns: list[int] = []
         self._drawn = 0
         """Points of the curve."""
 
@@ -131,22 +150,30 @@ class CandidatesPane(Pane):
 
     def on_mount(self) -> None:
         """Columns are there before the first row."""
-        self.query_one(DataTable).add_columns(*COLUMNS)
+        if not self._columns:  # it was not shown before
+            self._set_columns(range(len(COLUMNS)))
+
+    def _set_columns(self, columns: Iterable[int]) -> None:
+        self._columns = list(columns)
+        table = self.query_one(DataTable)
+        table.clear(columns=True)
+        table.add_columns(*(COLUMNS[column] for column in self._columns))
 
     def show(self, view: RunView) -> None:
         """Rows are written anew only where one of them changed."""
-        found = sorted(rows(view), key=lambda row: row.key(self._column))
+        found = sorted(rows(view), key=lambda row: (not row.leads, row.key(self._column)))
         if found != self._rows:
             self._fill(found)
-        curve = view.history.lowest
+        curve = view.history.curve
         if len(curve) != self._drawn:
             self._drawn = len(curve)
             self.query_one("#curve", Sparkline).data = list(curve)
         last = f"best KL {number(curve[0])} → {number(curve[-1])}" if curve else "nothing is measured yet"
-        sort = f"sorted by {COLUMNS[self._column]} (s)"
-        self.query_one("#caption", Static).update(
-            Content(f"{last}   {sort}, (rough)   rejected {len(view.history.rejected)}")
-        )
+        sort = f"sorted by {COLUMNS[self._column]} (Alt+S)"
+        parts = [last, f"{sort}, (rough)", f"rejected {len(view.history.rejected)}"]
+        parts += ["select, test: perplexity on two texts"] if any(row.selection or row.test for row in found) else []
+        parts += [f"all: {', '.join(alike(found))}"] if alike(found) else []
+        self.query_one("#caption", Static).update(Content(flow(parts, self.size.width - 2)))
         self._view = view
 
     _view: RunView | None = None
@@ -155,9 +182,11 @@ class CandidatesPane(Pane):
         """Fill the table anew; the cursor stays on its candidate."""
         table = self.query_one(DataTable)
         at = self._rows[table.cursor_row].name if 0 <= table.cursor_row < len(self._rows) else ""
+        if (columns := [*range(SORTABLE), *differing(found)]) != self._columns:
+            self._set_columns(columns)
         table.clear()
         for row in found:
-            table.add_row(*(Text(cell) for cell in row.cells), key=row.name)
+            table.add_row(*(Text(row.cells[column]) for column in columns), key=row.name)
         self._rows = found
         names = [row.name for row in found]
         if at in names:

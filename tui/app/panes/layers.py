@@ -56,7 +56,7 @@ class LayersPane(Pane):
     }
     LayersPane #block { height: auto; max-height: 7; overflow-y: auto; color: $text-muted; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "statistic", "Statistic", id="layers.statistic")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("alt+s", "statistic", "Statistic", id="layers.statistic")]
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,6 +22,14 @@ class OpenCandidate(Message):
         self.candidate = candidate
 
 
+class OpenIds(Message):
+    """The person wants to see what is behind the ids of an answer."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = names
+
+
 class Wanted(Message):
     """The person wants a command carried out on runs."""
 

@@ -39,7 +39,7 @@ _LIMIT_BAR = 10
 _NARROW = 38
 
 
-class ProgressPane(Pane):
+class ProgressPane(Pane, can_focus=True):
     """Stage, budget, best divergence, quality against size; what does not fit is left out from below."""
 
     NAME = "Progress"
@@ -90,7 +90,7 @@ class ProgressPane(Pane):
         self.query_one("#stage", Static).update(_stage(self._view, self.size.width))
         spent = budget(self._view.spent, self._view.budget, self.size.width)
         self.query_one("#spent", Static).update(spent)
-        self._draw_best([value for value in self._view.history.lowest if math.isfinite(value)])
+        self._draw_best([value for value in self._view.history.curve if math.isfinite(value)])
         self._draw_plot(_points(self._view, self._others))
 
     def _draw_best(self, best: Sequence[float]) -> None:
@@ -98,7 +98,8 @@ class ProgressPane(Pane):
         line.display = shown
         if shown:
             line.data = best
-        text = f"best KL {number(best[0])} → {number(best[-1])} over {len(best)} measurements" if best else ""
+        count = f"{len(best)} measurement{'' if len(best) == 1 else 's'} of as many tokens"
+        text = f"best KL {number(best[0])} → {number(best[-1])} over {count}" if best else ""
         self.query_one("#best", Static).update(text)
         self.query_one("#best").display = bool(best)
 
@@ -119,7 +120,7 @@ def budget(spent: Spent, allowed: Budget, width: int) -> Content:
     """What was spent of what is allowed, one line each; bars where there is a limit and room for them."""
     rows = [
         ("candidates", float(spent.candidates), f"{spent.candidates:,}", allowed.candidates, "{:,}"),
-        ("minutes", spent.minutes, f"{spent.minutes:.1f}", allowed.minutes, "{:,g}"),
+        ("minutes", spent.minutes, f"{spent.minutes:.1f}", allowed.minutes, "{:,.1f}"),
         ("tokens", float(spent.tokens), f"{spent.tokens:,}", allowed.tokens, "{:,}"),
         ("money", spent.money, f"${spent.money:.2f}", allowed.money, "${:,.2f}"),
     ]

@@ -17,6 +17,7 @@ from runs.fold.summary import summary
 from runs.fold.words import number
 from runs.run import Run, list_runs
 from tui.app.panes.pane import Pane, Wanted
+from tui.app.screens import Choice
 from tui.app.view import RunView
 
 
@@ -51,15 +52,10 @@ def known(run: Run) -> Known:
 
 
 class RunsPane(Pane):
-    """Space marks runs to compare."""
+    """Enter says what can be done with a run."""
 
     NAME = "Runs"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "ask('resume')", "Resume", id="runs.resume"),
-        Binding("space", "mark", "Mark", id="runs.mark"),
-        Binding("c", "compare", "Compare marked", id="runs.compare"),
-        Binding("delete", "ask('remove')", "Remove", id="runs.remove"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("delete", "ask('remove')", "Remove", id="runs.remove")]
     DEFAULT_CSS = """
     RunsPane DataTable { height: 1fr; }
     RunsPane #told { height: auto; color: $text-muted; padding: 0 1; }
@@ -75,7 +71,7 @@ class RunsPane(Pane):
     def compose(self) -> ComposeResult:
         """The table, and what its keys do."""
         yield DataTable(cursor_type="row", zebra_stripes=True)
-        yield Static("Enter opens, r resumes, space marks, c compares what is marked, Delete removes", id="told")
+        yield Static("Enter: open, resume, compare or remove a run", id="told")
 
     def on_mount(self) -> None:
         """Columns are there before the first row."""
@@ -122,21 +118,25 @@ class RunsPane(Pane):
         return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
 
     @on(DataTable.RowSelected)
-    def _open(self, event: DataTable.RowSelected) -> None:
+    def _choose(self, event: DataTable.RowSelected) -> None:
         event.stop()
-        self.post_message(Wanted("open", [str(event.row_key.value)]))
+        at = str(event.row_key.value)
+        marked = sorted(self._marked | {at})
+        choices = {"open": "Open", "resume": "Resume, where it did not come to its end", "watch": "Watch only"}
+        choices["mark"] = "Take its mark away" if at in self._marked else "Mark it to be compared"
+        choices |= {"compare": f"Compare {', '.join(marked)}"} if len(marked) > 1 else {}
+        choices["remove"] = "Remove"
+
+        def chosen(command: str | None) -> None:
+            if command == "mark":
+                self._marked ^= {at}
+                self._read()
+            elif command is not None:
+                self.post_message(Wanted(command, marked if command == "compare" else [at]))
+
+        self.app.push_screen(Choice(f"run {at}", choices), chosen)
 
     def action_ask(self, command: str) -> None:
         """Ask the app for a command on the run under the cursor."""
         if (at := self._at) is not None:
             self.post_message(Wanted(command, [at]))
-
-    def action_mark(self) -> None:
-        """Mark the run under the cursor, or take its mark away."""
-        if (at := self._at) is not None:
-            self._marked ^= {at}
-            self._read()
-
-    def action_compare(self) -> None:
-        """Ask the app to compare what is marked."""
-        self.post_message(Wanted("compare", sorted(self._marked)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -14,8 +15,8 @@ from textual.reactive import Reactive
 from textual.widget import AwaitMount
 from textual.widgets import Static
 
-from tui.app.panes.pane import OpenCandidate
-from tui.app.view import Card, RunView
+from tui.app.panes.pane import OpenIds, Wanted
+from tui.app.view import Earlier, Ending, Generation, RunView
 from tui.app.widgets.entries import Line, Said, widget_of
 
 WINDOW = 40
@@ -26,13 +27,13 @@ SURPLUS = 20
 
 
 class Conversation(VerticalScroll):
-    """Up and down move a cursor over the entries, Enter opens one, `c` copies it."""
+    """Up and down move a cursor over the entries, Enter opens one, Alt+C copies it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "Up", show=False, id="conversation.up"),
         Binding("down", "move(1)", "Down", show=False, id="conversation.down"),
         Binding("enter", "open", "Open", id="conversation.open"),
-        Binding("c", "copy", "Copy", id="conversation.copy"),
+        Binding("alt+c", "copy", "Copy", id="conversation.copy"),
         Binding("end", "follow", "To the end", show=False, id="conversation.end"),
         Binding("home", "earlier", "Earlier", show=False, id="conversation.earlier"),
     ]
@@ -57,34 +58,47 @@ class Conversation(VerticalScroll):
         self._widgets: dict[int, Line | Said] = {}
         self._cursor: int | None = None
         self._unread = 0
+        self._drawing = asyncio.Lock()
+        """One at a time opens a run or draws what is new: both mount entries, and each once."""
 
     async def open(self, view: RunView) -> None:
         """Show another run from its end."""
+        async with self._drawing:
+            await self._open(view)
+
+    async def _open(self, view: RunView) -> None:
         self._view, self._widgets, self._cursor, self._unread = view, {}, None, 0
         await self.remove_children()
         view.drain()
         rows = max(MINIMUM, self.size.height)  # an entry has a row at least
-        await self._mount(range(max(0, len(view.entries) - rows), len(view.entries)))
+        await self._mount([index for index in range(len(view.entries)) if view.visible(index)][-rows:])
         self.anchor()
         self.scroll_end(animate=False)
 
     async def catch_up(self) -> None:
         """Show what is new or changed."""
+        async with self._drawing:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
         changed = self._view.drain()
         first = min(self._widgets, default=0)
-        fresh = [index for index in changed if index not in self._widgets and index >= first]
+        seen = [index for index in changed if self._view.visible(index)]
+        fresh = [index for index in seen if index not in self._widgets and index >= first]
         for index in changed:
-            if index in self._widgets:
+            if index in self._widgets and index in seen:
                 await self._draw(self._widgets[index])
+            elif index in self._widgets:
+                await self._widgets.pop(index).remove()
         if fresh:
             await self._mount(fresh)
             self._count(len(fresh))
             await self._trim()
 
-    async def redraw_cards(self) -> None:
-        """Cards fold when their generation is over."""
+    async def redraw_generations(self) -> None:
+        """What goes on in a generation, and who leads, stands in its line."""
         for widget in self._widgets.values():
-            if isinstance(widget, Line) and isinstance(widget.entry, Card):
+            if isinstance(widget, Line) and isinstance(widget.entry, Generation):
                 await self._draw(widget)
 
     async def _draw(self, widget: Line | Said) -> None:
@@ -116,7 +130,7 @@ class Conversation(VerticalScroll):
         await self._tell_earlier()
 
     async def _tell_earlier(self) -> None:
-        before = min(self._widgets, default=0)
+        before = len(self._before(min(self._widgets, default=0)))
         line = self.query("#earlier")
         if not before:
             await line.remove()
@@ -124,6 +138,10 @@ class Conversation(VerticalScroll):
             line.first(Static).update(_earlier(before))
         else:
             await self.mount(Static(_earlier(before), id="earlier", markup=False), before=0)
+
+    def _before(self, first: int) -> list[int]:
+        """Entries above one that have a place of their own."""
+        return [index for index in range(first) if self._view.visible(index)]
 
     @property
     def at_end(self) -> bool:
@@ -140,6 +158,16 @@ class Conversation(VerticalScroll):
         if self._unread and self.at_end:
             self._count(0)
 
+    def page(self, step: int) -> None:
+        """A page up or down; at the end it follows again."""
+        self.release_anchor()
+        if step < 0:
+            self.scroll_page_up(animate=False)
+        elif self.scroll_offset.y + self.size.height >= self.max_scroll_y:
+            self.action_follow()
+        else:
+            self.scroll_page_down(animate=False)
+
     def action_follow(self) -> None:
         """Go to the end and stay there, without a cursor."""
         self._point(None)
@@ -150,9 +178,9 @@ class Conversation(VerticalScroll):
     async def action_earlier(self) -> None:
         """What was unmounted comes back, a window at a time."""
         first = min(self._widgets, default=0)
-        if first:
+        if self._before(first):
             oldest = self._widgets[first]
-            await self._mount(range(max(0, first - WINDOW), first), before=oldest)
+            await self._mount(self._before(first)[-WINDOW:], before=oldest)
             oldest.scroll_visible(animate=False, top=True)
         else:
             self.scroll_home(animate=False)
@@ -174,15 +202,19 @@ class Conversation(VerticalScroll):
             self._widgets[index].scroll_visible(animate=False)
 
     async def action_open(self) -> None:
-        """A candidate opens in full, anything else unfolds in place."""
+        """What an answer names opens; an earlier run is shown; anything else unfolds in place."""
         if self._cursor not in self._widgets:
             return
         widget = self._widgets[self._cursor]
-        if isinstance(widget.entry, Card):
-            self.post_message(OpenCandidate(widget.entry.candidate.id))
-            return
-        widget.toggled = not widget.toggled
-        await self._draw(widget)
+        if isinstance(widget.entry, Earlier):
+            self.post_message(Wanted("open", [widget.entry.run]))
+        elif isinstance(widget.entry, Ending):
+            self.post_message(Wanted("next", []))
+        elif isinstance(widget, Line) and widget.opens:
+            self.post_message(OpenIds(widget.opens))
+        else:
+            widget.toggled = not widget.toggled
+            await self._draw(widget)
 
     async def on_click(self, event: Click) -> None:
         """A click is the cursor and Enter at once; a drag selects text."""

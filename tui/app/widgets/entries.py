@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 
 from textual.app import ComposeResult
@@ -13,30 +12,26 @@ from textual.reactive import Reactive
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
-from runs.candidate import Candidate
-from runs.fold.summary import describe
-from runs.fold.thoughts import gain_over_parent
-from runs.fold.words import number
-from tui.app.view import Card, Entry, RunView, Speech, ToolLine, Words
+from tui.app.view import Earlier, Ending, Entry, Generation, RunView, Speech, Words
+from tui.app.widgets.folded import told_in_a_line, told_in_full
+from tui.app.widgets.links import ids, linked
 
 LABEL = 12
-_LONGEST = 4000
-"""Characters of an opened result; the journal has it whole."""
 
 
 class Line(Static):
-    """Words, a tool or a candidate: one line, or opened with all of it."""
+    """Words, a generation or an earlier run: one line, or opened with all of it."""
 
     DEFAULT_CSS = """
     Line { height: auto; padding: 0 1 0 2; }
     Line.dim { color: $text-muted; }
     Line.you { background: $boost; margin: 1 0 0 0; }
+    Line.ending { border: round $success; padding: 0 1; margin: 1 1 0 1; }
     Line.error { color: $text-error; }
-    Line.card { border: round $primary-darken-1; padding: 0 1; margin: 0 1 0 1; }
     Line.cursor { background: $accent 20%; }
     """
 
-    def __init__(self, entry: Words | ToolLine | Card) -> None:
+    def __init__(self, entry: Words | Generation | Earlier | Ending) -> None:
         super().__init__(markup=False)
         self.entry = entry
         self.toggled = False
@@ -63,15 +58,20 @@ class Line(Static):
             case Words() as words:
                 self.add_class(words.label if words.label in ("you", "error") else "other")
                 self.set_class(words.label not in ("you", "secateur", "error"), "dim")
-                return Content.assemble(_label(words.label), self._hanging(words.text))
-            case ToolLine() as tool:
+                return linked(Content.assemble(_label(words.label), self._hanging(words.text)))
+            case Generation() as generation:
+                return told_in_full(generation, view, self._width) if self.toggled else told_in_a_line(generation, view)
+            case Ending() as ending:
+                self.add_class("ending")
+                return self._ending(ending)
+            case Earlier(run=run, goal=goal, state=state):
                 self.add_class("dim")
-                return _tool(tool, self.toggled)
-            case Card() as card:
-                live = view.state == "working" and card.candidate.generation >= view.generation
-                opened = live != self.toggled
-                self.set_class(opened, "card")
-                return _card(card, view) if opened else self._folded(card.candidate, view)
+                return Content.assemble((f"▸ run {run}", "bold"), f"   {goal}, {state}: Enter shows it again")
+
+    def _ending(self, ending: Ending) -> Content:
+        rows = [line[:LABEL] + self._hanging(line[LABEL:]) for line in ending.text.splitlines()]
+        head = f"run {ending.run} is finished\n"
+        return linked(Content.assemble((head, "bold"), "\n".join(rows), ("\n\nEnter: what next?", "bold")))
 
     def _hanging(self, text: str, indent: int = LABEL) -> str:
         """The text wrapped so that it stands beside its label."""
@@ -80,26 +80,23 @@ class Line(Static):
             return text
         return f"\n{' ' * indent}".join(_wrapped(text, width))
 
-    def _folded(self, candidate: Candidate, view: RunView) -> Content:
-        name, found = candidate.id, view.history.divergences.get(candidate.id)
-        what = describe(candidate.recipe)
-        state = f"KL {number(found[max(found)].value)}" if found else "KL -"
-        if name in view.history.rejected:
-            state, what = "rejected", f"{view.history.rejected[name]}: {what}"
-        mark = "★" if view.leader == name else " "
-        what = self._hanging(what, LABEL + 10)
-        return Content.assemble(_label(f"{mark} {name}"), f"{state:<10}{what}")
-
     @property
     def copied(self) -> str:
-        """What copying this entry gives: the formula of a candidate, the words of anything else."""
+        """What copying this entry gives: the formulas of a generation, the words of anything else."""
         match self.entry:
             case Words(text=text):
                 return text
-            case ToolLine(result=result):
-                return result
-            case Card(candidate=candidate):
-                return candidate.recipe.metric
+            case Generation() as generation:
+                return "\n".join(card.candidate.recipe.metric for card in generation.cards)
+            case Earlier(run=run):
+                return run
+            case Ending(text=text):
+                return text
+
+    @property
+    def opens(self) -> list[str]:
+        """The ids that its text names."""
+        return ids(self.entry.text) if isinstance(self.entry, Words) and self.entry.label != "you" else []
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -108,38 +105,6 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _label(text: str) -> tuple[str, str]:
     return f"{text:<{LABEL - 1}} ", "bold"
-
-
-def _tool(tool: ToolLine, opened: bool) -> Content:
-    sign = "▾" if opened else "▸"
-    lines = tool.result.splitlines() or [""]
-    if not opened:
-        more = f" … {len(lines)} lines" if len(lines) > 1 else ""
-        head = f"{sign} {tool.call}"
-        return Content.assemble((head, "bold"), f"   {lines[0][:80]}{more}   {tool.seconds:.1f} s")
-    try:
-        arguments = json.dumps(json.loads(tool.arguments), indent=2, ensure_ascii=False)
-    except ValueError:
-        arguments = tool.arguments
-    return Content.assemble((f"{sign} {tool.name}", "bold"), f"  {arguments}\n{tool.result[:_LONGEST]}")
-
-
-def _saved(card: Card, view: RunView) -> str:
-    """What it saved against its parent: an arrow, so that colour need not say it."""
-    saved = gain_over_parent(card.candidate, view.history.candidates, view.history.divergences)
-    if saved is None:
-        return ""
-    return f"{'▼' if saved >= 0 else '▲'} {abs(saved):.4f} {'less' if saved >= 0 else 'more'} than its parent"
-
-
-def _card(card: Card, view: RunView) -> Content:
-    candidate = card.candidate
-    parents = f"child of {', '.join(candidate.parents)}" if candidate.parents else candidate.operator
-    best = "   ★ leads" if view.leader == candidate.id else ""
-    rows = [f"\n{describe(candidate.recipe)}"]
-    rows += [f"\nwhy  {candidate.why}"] if candidate.why else []
-    rows.append(f"\n{view.outcome(candidate.id)}   {_saved(card, view)}".rstrip())
-    return Content.assemble((candidate.id, "bold"), f"   {parents}{best}", *rows)
 
 
 class Said(Vertical):

@@ -24,6 +24,7 @@ class PromptLine(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "before(-1)", "Earlier", show=False, id="prompt.earlier"),
         Binding("down", "before(1)", "Later", show=False, id="prompt.later"),
+        Binding("end", "to_end", "To the end", show=False, id="prompt.end"),
         Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
     ]
 
@@ -43,6 +44,13 @@ class PromptLine(Input):
         self.value = self.said[self._place] if self._place < len(self.said) else ""
         self.cursor_position = len(self.value)
 
+    async def action_to_end(self) -> None:
+        """The end of the line; from there, the end of the conversation."""
+        if self.cursor_at_end:
+            await self.run_action("app.follow")
+        else:
+            self.action_end()
+
     def action_complete(self) -> None:
         """The first command that fits; where nothing does, Tab goes to the next widget."""
         found = matching(self.value)
@@ -60,6 +68,7 @@ class Prompt(Vertical):
     Prompt { height: auto; }
     Prompt #hints { display: none; height: auto; max-height: 9; padding: 0 2; }
     Prompt #hints { color: $text-muted; background: $surface; }
+    Prompt #busy { display: none; height: auto; max-height: 5; padding: 0 1; color: $text-muted; }
     Prompt Horizontal { height: 1; padding: 0 1; background: $surface; }
     Prompt #sign { width: 2; color: $accent; text-style: bold; }
     Prompt PromptLine { width: 1fr; background: $surface; }
@@ -73,7 +82,8 @@ class Prompt(Vertical):
             self.text = text
 
     def compose(self) -> ComposeResult:
-        """Hints above, the line below."""
+        """What is under way and hints above, the line below."""
+        yield Static(id="busy", markup=False)
         yield Static(id="hints")
         with Horizontal():
             yield Static("›", id="sign")
@@ -87,6 +97,16 @@ class Prompt(Vertical):
     def offer(self, text: str) -> None:
         """What Enter on an empty line would do, if anything."""
         self.line.placeholder = text or INVITATION
+
+    def busy(self, sign: str) -> None:
+        """What is under way, and what waits; nothing is drawn where it says the same."""
+        if sign != self._sign:
+            self._sign = sign
+            for line in self.query("#busy").results(Static):  # none where the app is being closed
+                line.display = bool(sign)
+                line.update(sign)
+
+    _sign: str = ""
 
     @on(Input.Changed)
     def _hint(self, event: Input.Changed) -> None:

@@ -43,7 +43,7 @@ def test_a_survey_without_numbers_is_no_error(story: Any) -> None:
             parameters=1, blocks=2, fingerprint="f", dtype="float32", seconds=1.0, units={"size": (1, 2)}
         )
         pane.show(view_of([*story.start().events, survey]))
-        await pilot.press("s")
+        await pilot.press("alt+s")
         assert pane.query_one(OptionList).option_count == 2
 
     pane = LayersPane()

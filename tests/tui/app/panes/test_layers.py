@@ -82,7 +82,7 @@ def test_layers_change_the_statistic_by_key_and_by_click_and_tell_a_block_in_ful
         pane.show(view_of(layered.events))
         await pilot.pause()
         pane.query_one(OptionList).focus()
-        await pilot.press("s")
+        await pilot.press("alt+s")
         assert "redundancy 0.000 to 0.300" in host.words  # kurtosis and outliers are not in this survey
         await pilot.click(Heading)
         assert "skew 1.30 to 2.20" in host.words
@@ -103,7 +103,7 @@ def test_layers_change_the_statistic_by_key_and_by_click_and_tell_a_block_in_ful
 def test_layers_say_what_is_missing(story: Any) -> None:
     async def drive(host: Host, pilot: Pilot[None]) -> None:
         pane.show(view_of(story.start().events))
-        await pilot.press("s")
+        await pilot.press("alt+s")
         assert "No statistics of the blocks yet" in host.words
         pane.show(view_of(story.survey(skew=(1.0, float("nan"), 3.0)).events))
         await pilot.pause()

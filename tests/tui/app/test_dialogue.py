@@ -1,0 +1,156 @@
+"""The conversation in the app: it is there again, its answers stream, and orders to stop wait for nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from agent.session.talk.session import Session
+from runs.run import create
+from tests.tui.app.test_app import LONG, journalled, play, said, send, until
+from tui.app.app import SecateurApp
+from tui.app.screens import Choice
+from tui.app.spoken import before_calls
+from tui.app.widgets.prompt import Prompt
+
+
+def sign(app: SecateurApp) -> str:
+    line = app.query_one("#busy", Static)
+    return str(line.content) if line.display else ""
+
+
+class Slow:
+    """A speaker that says one piece and goes on when it is let, or was told to stop."""
+
+    def __init__(self) -> None:
+        self.go_on, self.asked, self.was_stopped = threading.Event(), list[str](), False
+
+    def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
+        self.asked.append(messages[-1].text)
+        session.hear("The first layers ")
+        session.hear('matter most.\n{"name": "layer_statistics"}')
+        while not self.go_on.wait(0.02):
+            if session.stopped.is_set():
+                self.was_stopped = True
+                return AIMessage("(stopped)")
+        return AIMessage(f"The whole answer to {self.asked[-1]}.")
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    speaker = Slow()
+    monkeypatch.setattr("agent.session.talk.speaker.speaker", lambda settings, session: speaker)
+    return speaker
+
+
+def test_an_answer_streams_and_others_wait_in_their_order(slow: Slow, tmp_path: Path) -> None:
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "first")
+        await until(lambda: "The first layers matter most." in said(app), LONG)
+        assert "layer_statistics" not in said(app)
+        await send(app, pilot, "second")
+        await send(app, pilot, "third")
+        await until(lambda: "answering" in sign(app) and "waits: second\n  waits: third" in sign(app))
+        assert "second" not in said(app)
+        slow.go_on.set()
+        await until(lambda: "The whole answer to third." in said(app))
+        assert slow.asked == ["first", "second", "third"]
+        assert "matter most" not in said(app)
+        assert said(app).index("The whole answer to first") < said(app).index("second")
+        await until(lambda: not sign(app))
+
+    play(tmp_path, steps)
+
+
+@pytest.mark.parametrize("word", ["stop", "/stop"])
+def test_stop_waits_for_no_model(word: str, slow: Slow, tmp_path: Path) -> None:
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "first")
+        await until(lambda: slow.asked, LONG)
+        await send(app, pilot, word)
+        await until(lambda: slow.was_stopped)
+        await until(lambda: not app.dialogue.busy)
+        assert "stopped the answer" in said(app)
+        assert slow.asked == ["first"]
+
+    play(tmp_path, steps)
+
+
+def test_the_conversation_and_its_open_plan_are_there_again(tmp_path: Path) -> None:
+    async def first(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "prune tiny to 50%")
+        await until(lambda: "Plan:" in said(app), LONG)
+
+    async def second(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await until(lambda: "This still waits" in said(app), LONG)
+        assert said(app).count("Plan:") == 1
+        assert "prune tiny to 50%" in said(app)
+        assert "Enter starts" in app.query_one(Prompt).line.placeholder
+        await send(app, pilot, "no")
+        await until(lambda: "Nothing was started." in said(app), LONG)
+        assert "Enter starts" not in app.query_one(Prompt).line.placeholder
+
+    play(tmp_path, first)
+    play(tmp_path, second)
+
+
+def test_one_conversation_goes_on_across_runs(story: Any, new_story: Any, tmp_path: Path) -> None:
+    old = journalled(tmp_path, story.whole())
+    new = create(tmp_path, new_story().goal)
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "how does it stand?")
+        await until(lambda: app.dialogue.exists and not app.dialogue.busy, LONG)
+        await send(app, pilot, f"/open {old.id}")
+        await until(lambda: "best ★ c-2" in said(app))
+        await send(app, pilot, f"/open {new.id}")
+        await until(lambda: f"run {old.id}" in said(app))
+        assert "how does it stand?" in said(app)
+        assert "best ★ c-2" not in said(app)
+
+    play(tmp_path, steps)
+
+
+def test_a_watched_run_gets_nothing_into_its_inbox(story: Any, tmp_path: Path) -> None:
+    run = journalled(tmp_path, story.start())
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        with run.lock():
+            await send(app, pilot, "/stop")
+            await until(lambda: "is only watched" in said(app))
+            await send(app, pilot, "/pause")
+            await until(lambda: said(app).count("is only watched") == 2)
+        assert not run.inbox.path.exists()
+
+    play(tmp_path, steps, watch=run)
+
+
+def test_calls_are_no_speech() -> None:
+    assert before_calls('I look.\n{"name": "x"}') == "I look."
+    assert before_calls("I look.\n```json\n{}") == "I look."
+    assert before_calls('<tool_call>{"name"') == ""
+    assert before_calls("a set {1, 2} of blocks") == "a set {1, 2} of blocks"
+
+
+def test_the_end_of_a_run_is_a_beginning(slow: Slow, story: Any, tmp_path: Path) -> None:
+    run = journalled(tmp_path, story.whole())
+    slow.go_on.set()
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, f"/open {run.id}")
+        await until(lambda: "zeros alone make nothing faster" in said(app))
+        await send(app, pilot, "/next")
+        await until(lambda: isinstance(app.screen, Choice))
+        await pilot.press("down", "enter")
+        await until(lambda: "The whole answer to evaluate it on hellaswag" in " ".join(said(app).split()), LONG)
+        await send(app, pilot, "3")
+        await until(lambda: "The whole answer to how fast is it?." in said(app))
+
+    play(tmp_path, steps)

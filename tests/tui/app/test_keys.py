@@ -1,0 +1,104 @@
+"""What keys do: letters reach the prompt from everywhere, Escape means what the footer shows."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import DataTable
+
+from agent.session.engines import Engine
+from runs.events import Said
+from runs.run import create
+from tests.tui.app.test_app import journalled, play, said, send, until
+from tui.app.app import SecateurApp
+from tui.app.screens import Choice
+from tui.app.widgets.conversation import Conversation
+from tui.app.widgets.prompt import Prompt
+
+
+def footer(app: SecateurApp) -> dict[str, str]:
+    return {active.binding.key: active.binding.description for active in app.screen.active_bindings.values()}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+def test_letters_reach_the_prompt_from_every_pane_and_escape_closes_it(
+    size: tuple[int, int], story: Any, tmp_path: Path
+) -> None:
+    run = journalled(tmp_path, story.whole())
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await until(lambda: "best ★ c-2" in said(app))
+        for number in range(1, 6):
+            await pilot.press(f"f{number + 1}")
+            await until(lambda: app.focused is not app.query_one(Prompt).line)
+            assert footer(app)["escape"] == "Close"
+            await pilot.press(*"resume c s")
+            assert app.query_one(Prompt).line.value == "resume c s"
+            app.query_one(Prompt).line.value = ""
+            if size[0] > 100:  # it stands beside the prompt, which has the focus
+                await pilot.press(f"f{number + 1}")
+                await until(lambda: app.focused is not app.query_one(Prompt).line)
+            await pilot.press("escape")
+            await until(lambda: app.pane is None)
+            assert app.focused is app.query_one(Prompt).line
+
+    play(tmp_path, steps, size=size, watch=run)
+
+
+def test_a_run_is_chosen_from_a_menu(story: Any, tmp_path: Path) -> None:
+    run = journalled(tmp_path, story.whole())
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await pilot.press("f6")
+        await until(lambda: app.pane is not None and app.pane.query_one(DataTable).row_count)
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Choice))
+        await pilot.press("enter")
+        await until(lambda: app.attached is not None and app.attached.run.id == run.id)
+
+    play(tmp_path, steps)
+
+
+def test_the_conversation_scrolls_from_the_prompt_and_follows_what_is_sent(story: Any, tmp_path: Path) -> None:
+    story.start()
+    story.events += [Said(text=f"line {number}") for number in range(60)]
+    run = journalled(tmp_path, story)
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        conversation = app.query_one(Conversation)
+        await until(lambda: "line 59" in said(app) and conversation.max_scroll_y > 0)
+        await pilot.pause()
+        await pilot.press("pageup")
+        await pilot.pause()
+        assert not conversation.at_end
+        assert app.focused is app.query_one(Prompt).line
+        await pilot.press("end")
+        await pilot.pause()
+        assert conversation.at_end
+        await pilot.press("pageup")
+        await send(app, pilot, "/show c-1")
+        await until(lambda: "c-1 is not a candidate" in said(app))
+        await pilot.pause()
+        assert conversation.at_end
+
+    play(tmp_path, steps, watch=run)
+
+
+def test_a_killed_engine_says_so_and_one_that_was_paused_says_nothing(story: Any, tmp_path: Path) -> None:
+    run = create(tmp_path, story.goal)
+
+    def problem(command: str) -> str:
+        with tempfile.TemporaryFile() as said_there:
+            process = subprocess.Popen(["/bin/sh", "-c", command], stdout=said_there, stderr=said_there)
+            process.wait()
+            return Engine(run, process, said_there).problem
+
+    assert "was killed (SIGKILL)" in problem("echo '  search  candidate 12/24'; kill -9 $$")
+    assert problem("echo 'secateur: interrupted'; exit 130") == ""
+    assert problem("echo 'secateur: no tokenizer'; echo '  search'; exit 1") == "no tokenizer"
+    assert "ended with code 3" in problem("echo '  search  candidate 12/24'; exit 3")

@@ -1,0 +1,237 @@
+"""The conversation as the app holds it: one thread over all runs, spoken to from the screen and answered beside it.
+
+One line is answered at a time; others wait in their order and are shown. An order to stop waits for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.session.settings import Settings
+from agent.session.talk.session import Carry
+from agent.session.told import told
+from runs.run import Run
+from tui.app.face import Face
+from tui.app.spoken import before_calls
+from tui.app.view import Words
+
+if TYPE_CHECKING:
+    from agent.session.talk.conversation import Talk
+
+Question = Callable[["Talk"], str]
+OFFER = "Enter starts, no does not"
+SHORT = 0.3
+"""Seconds that an answer may take before a sign says that one is under way."""
+KEPT = 400
+"""Words of the thread that are shown again."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was said, and how it is answered."""
+
+    text: str
+    question: Question
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a turn, read in the thread that answered."""
+
+    label: str
+    text: str
+    asks: bool = False
+    over: bool = False
+    run: Run | None = None
+    """The run that is talked about now."""
+
+
+class Dialogue:
+    """Lines that wait, the one that is answered, and what is heard of its answer; all but the answering in the thread
+    of the screen."""
+
+    def __init__(self, app: Face, settings: Settings, carry: Carry) -> None:
+        self._app, self._settings, self._carry = app, settings, carry
+        self._made: Talk | None = None
+        self._making = threading.Lock()
+        self._waiting: deque[Turn] = deque()
+        self._turn: Turn | None = None
+        self._since = 0.0
+        self._pieces: deque[str] = deque()
+        self._heard = ""
+        self._speaking: Words | None = None
+        self.asks = False
+        """Whether a plan waited for a yes when the last answer ended."""
+
+    @property
+    def talk(self) -> Talk:
+        """The conversation's mind; made when it is needed, in the thread that needs it, as its import takes a while."""
+        with self._making:
+            if self._made is None:
+                from agent.session.talk.conversation import Talk
+                from agent.session.talk.speaker import speaker
+
+                made = Talk(self._settings, self._carry)
+                made.session.hear = self._pieces.append
+                made.speaker = speaker(self._settings, made.session)
+                self._made = made
+            return self._made
+
+    def about(self, run: Run | None) -> None:
+        """Talk of another run from now on."""
+        if self._made is not None:
+            self._made.run = run
+
+    @property
+    def exists(self) -> bool:
+        """Whether something was said in this home before."""
+        return (self._settings.home / "conversations.sqlite").exists()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way."""
+        return self._turn is not None
+
+    def say(self, text: str) -> None:
+        """Take a line of the person: an order to stop is done at once, yes and no go before all that waits."""
+        if self.busy and self._stops(text):
+            self._app.tell("you", text)
+            self.stop()
+            return
+        turn = Turn(text, lambda talk: talk.say(text))
+        if self.busy and self.asks and _decides(text):
+            self.stop(quietly=True)
+            self._waiting.appendleft(turn)
+        else:
+            self._waiting.append(turn)
+        self._next()
+
+    def ask_beside(self, text: str, question: Question) -> None:
+        """Show what the person asked and answer it, whatever else is under way."""
+        self._app.tell("you", text)
+        self._app.run_worker(lambda: self._answer_beside(question), thread=True, group="beside")
+
+    def stop(self, *, quietly: bool = False) -> None:
+        """End the answer that is under way, now; those that wait are dropped, too, unless the person only decides."""
+        if self._made is not None:
+            self._made.stop()
+        if quietly:
+            return
+        dropped = f", and {len(self._waiting)} that waited" if self._waiting else ""
+        self._waiting.clear()
+        run = self._app.attached
+        more = '; the run goes on: "stop" again ends its search' if run is not None and run.working else ""
+        self._app.tell("note", f"stopped the answer{dropped}{more}")
+
+    def close(self) -> None:
+        """Nobody waits for an answer any more; the thread of words is safe in its file."""
+        if self._made is not None:
+            self._made.stop()
+
+    def restore(self) -> None:
+        """Show the words of the thread again, in a worker: whoever types meanwhile waits for them."""
+        self._turn, self._since = Turn("", lambda talk: ""), time.monotonic()
+        self._app.run_worker(self._restore, thread=True, group="talk")
+
+    def _restore(self) -> None:
+        try:
+            talk = self.talk
+            words, plan = talk.words[-KEPT:], talk.plan
+            answer = Answer("secateur", "", asks=bool(plan), run=talk.run)
+        except Exception as error:  # the app is of use without it
+            words, plan, answer = [], "", Answer("error", told(error))
+        self._app.call_from_thread(self._restored, words, plan, answer)
+
+    def _restored(self, words: Sequence[tuple[str, str]], plan: str, answer: Answer) -> None:
+        self._app.recall(words)
+        if plan:
+            waits = "" if words and words[-1] == ("secateur", plan) else f"{plan}\n"
+            self._app.tell("secateur", f"{waits}This still waits: start? yes or no")
+        self._ended(answer)
+
+    # One turn after the other
+
+    def _next(self) -> None:
+        if self.busy or not self._waiting:
+            return
+        self._turn = turn = self._waiting.popleft()
+        self._since = time.monotonic()
+        self._pieces.clear()
+        self._heard, self._speaking = "", None
+        self._app.tell("you", turn.text)
+        self._app.run_worker(lambda: self._answer(turn.question), thread=True, group="talk")
+
+    def _answer(self, question: Question) -> None:
+        try:
+            talk = self.talk
+            answer = Answer("secateur", question(talk), talk.asks, talk.over, talk.run)
+        except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
+            answer = Answer("error", told(error), self.asks)
+        self._app.call_from_thread(self._ended, answer)
+
+    def _answer_beside(self, question: Question) -> None:
+        try:
+            label, reply = "secateur", question(self.talk)
+        except Exception as error:
+            label, reply = "error", told(error)
+        self._app.call_from_thread(self._app.tell, label, reply)
+
+    def _ended(self, answer: Answer) -> None:
+        """The whole answer takes the place of its pieces."""
+        self._turn, self.asks = None, answer.asks
+        self._app.offer(OFFER if answer.asks else "")
+        if self._speaking is not None:
+            self._app.view.reword(self._speaking, Words(answer.label, answer.text, said=True))
+            self._speaking = None
+        elif answer.text:
+            self._app.tell(answer.label, answer.text)
+        if answer.over:
+            self._app.exit()
+            return
+        self._app.talked_of(answer.run)
+        self._next()
+
+    def hear(self) -> None:
+        """Show what came of the answer since the last time; calls of tools are no speech."""
+        if not self._pieces or self._turn is None:
+            return
+        while self._pieces:
+            self._heard += self._pieces.popleft()
+        text = before_calls(self._heard)
+        if self._speaking is not None:
+            self._app.view.reword(self._speaking, Words("secateur", text, said=True))
+        elif text:
+            self._app.tell("secateur", text)
+            self._speaking = self._app.view.last_words
+
+    def result(self, name: str) -> str:
+        """A result of a tool of this conversation, by its id; empty where there is none."""
+        return "" if self._made is None else self._made.result(name)
+
+    @property
+    def sign(self) -> str:
+        """What stands above the prompt while an answer is under way: since when, and what waits behind it."""
+        seconds = time.monotonic() - self._since
+        if not self.busy or (seconds < SHORT and not self._waiting):
+            return ""
+        doing = "answering" if self._speaking is not None else "thinking"
+        lines = [f"● {doing}   {seconds:.0f} s   Esc stops it", *(f"  waits: {turn.text}" for turn in self._waiting)]
+        return "\n".join(lines)
+
+    def _stops(self, text: str) -> bool:
+        from agent.session.talk.grammar import quick
+        from agent.session.talk.tools.run import Stop
+
+        return isinstance(quick(text), Stop)
+
+
+def _decides(text: str) -> bool:
+    """Whether a line says yes or no to a plan."""
+    from agent.session.talk.graph import ALWAYS, NO, YES
+
+    return text.lower().rstrip(".! ") in YES | NO | ALWAYS
