@@ -281,6 +281,7 @@ class SecateurApp(Keys):
         if attached is not None and not attached.rang and attached.view.over:
             attached.rang = True
             self.bell()
+            self.dialogue.go_on()
 
     @property
     def pane(self) -> Pane | None:

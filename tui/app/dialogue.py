@@ -111,6 +111,12 @@ class Dialogue:
             self._waiting.append(turn)
         self._next()
 
+    def go_on(self) -> None:
+        """Do what was to follow the run that has just ended."""
+        if self._made is not None and self._made.later:
+            self._waiting.append(Turn("", lambda talk: talk.go_on()))
+            self._next()
+
     def ask_beside(self, text: str, question: Question) -> None:
         """Show what the person asked and answer it, whatever else is under way."""
         self._app.tell("you", text)
@@ -163,7 +169,8 @@ class Dialogue:
         self._since = time.monotonic()
         self._pieces.clear()
         self._heard, self._speaking = "", None
-        self._app.tell("you", turn.text)
+        if turn.text:
+            self._app.tell("you", turn.text)
         self._app.run_worker(lambda: self._answer(turn.question), thread=True, group="talk")
 
     def _answer(self, question: Question) -> None:

@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import WAITS, Speaker, State, Talking, build, done
+from agent.session.talk.graph import WAITS, Speaker, State, Talking, build, done, resumed, shown
 from agent.session.talk.session import Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
@@ -64,7 +64,13 @@ class Talk:
         state = self._graph.get_state(self._config)
         if not state.values:
             start = State(
-                messages=[], waiting=[], found=0, run="", model=self.session.model, designer=self.session.designer
+                messages=[],
+                waiting=[],
+                later=[],
+                found=0,
+                run="",
+                model=self.session.model,
+                designer=self.session.designer,
             )
             self._graph.invoke(start, self._config, context=self._context, durability="sync")
             return
@@ -163,6 +169,22 @@ class Talk:
         self._remember(text, reply)
         return reply
 
+    @property
+    def later(self) -> bool:
+        """Whether something was asked for that follows the end of a run."""
+        return bool(self._graph.get_state(self._config).values["later"])
+
+    def go_on(self) -> str:
+        """Do what was to follow the run, now that it has ended; a plan that waits is first to be answered."""
+        state = self._graph.get_state(self._config)
+        if state.next != ("listen",) or not state.values["later"] or self.session.unfinished_run:
+            return ""
+        before = len(state.values["messages"])
+        change = resumed(state.values["later"], state.values["found"])
+        self._graph.update_state(self._config, change, as_node="converse")
+        self._graph.invoke(None, self._config, context=self._context, durability="sync")
+        return self._said_since(before)
+
     def stop(self) -> None:
         """End what is under way in this conversation: a call of a model, a child process. For another thread."""
         self.session.stopped.set()
@@ -178,13 +200,16 @@ class Talk:
     def _turn(self, text: str) -> str:
         before = len(self._graph.get_state(self._config).values["messages"])
         self._graph.invoke(Command(resume=text), self._config, context=self._context, durability="sync")
+        return self._said_since(before)
+
+    def _said_since(self, before: int) -> str:
         messages = self._graph.get_state(self._config).values["messages"][before:]
         said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
         return "\n".join([*said, *([f"{plan}\n{START}"] if (plan := self._plan()) else [])])
 
     def _plan(self) -> str:
         state = self._graph.get_state(self._config)
-        return "\n".join(call["plan"] for call in state.values["waiting"]) if state.next == ("approve",) else ""
+        return shown(state.values["waiting"]) if state.next == ("approve",) else ""
 
     def say_beside(self, run: Run, text: str) -> str:
         """Take one line while this process works on a run: the grammar reads it, so that nothing waits for a server."""
@@ -195,7 +220,7 @@ class Talk:
                 if text.rstrip().endswith("?") or not found.startswith(grammar.STRANGE):
                     return found
                 found = [Steer(words=text)]
-            return "\n".join(done(tool, self.session) if _brief(tool, self.session) else LATER for tool in found)
+            return "\n".join(done(tool, self.session)[0] if _brief(tool, self.session) else LATER for tool in found)
         except Exception as error:  # what is said beside the work does not end it
             return told(error)
         finally:
@@ -203,7 +228,7 @@ class Talk:
 
     def export(self, folder: str) -> str:
         """Copy the pruned model to a folder, and keep that with the run as if it had been said."""
-        reply = done(Export(folder=folder), self.session)
+        reply = done(Export(folder=folder), self.session)[0]
         self._remember(f"export it to {folder}", reply)
         return reply
 

@@ -1,7 +1,8 @@
 """The conversation as a state machine, with a thread of its own.
 
     listen -> converse -+-> tools -> converse ...
-      ^                 +-> approve -+-> work -> converse
+      ^                 +-> approve -+-> work -+-> converse
+      |                              |         +-> use_tools (what was asked for behind it)
       +-----------------+------------+   (a question comes in between: converse, and back to approve)
 
 `listen` and `approve` are interrupts: the process may end there and another one goes on. What a person approves waits
@@ -36,6 +37,7 @@ LONGEST = 6000
 ENDLESS = f"I used tools {MOST_CALLS} times without coming to an answer; ask for less at once."
 NOTHING = "Nothing was started."
 REFUSED = "refused:"
+AFTER = "it comes after what was asked for before it"
 WAITS = "It waits for a yes of the person, who is shown this plan now:"
 YES = frozenset(
     {"y", "yes", "ok", "okay", "go", "sure", "do it", "yes please", "ja", "jawohl", "klar", "gerne", "oui", "d'accord"}
@@ -79,6 +81,7 @@ class Call(TypedDict):
     name: str
     args: dict[str, Any]
     plan: str
+    """Empty where it comes after another one, which may change what it does."""
 
 
 class State(TypedDict):
@@ -86,6 +89,8 @@ class State(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     waiting: list[Call]
+    later: list[Call]
+    """What follows when the run that works now has ended."""
     found: Annotated[int, operator.add]
     """Results so far; they are m-1, m-2 and so on."""
     run: str
@@ -114,7 +119,7 @@ def build(checkpoints: BaseCheckpointSaver[str]) -> CompiledStateGraph[State, Ta
     graph.add_conditional_edges("converse", _after_answer, ["use_tools", "approve", "listen"])
     graph.add_edge("use_tools", "converse")
     graph.add_conditional_edges("approve", _after_word, ["work", "converse", "listen"])
-    graph.add_edge("work", "converse")
+    graph.add_conditional_edges("work", _after_work, ["use_tools", "converse"])
     return graph.compile(checkpointer=checkpoints)
 
 
@@ -132,34 +137,61 @@ def converse(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
 
 
 def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
-    """Do what costs nothing; what costs waits for a yes."""
+    """Do what costs nothing; what costs waits for a yes, and what was asked for behind it waits for that."""
     context, last = runtime.context, state["messages"][-1]
     assert isinstance(last, AIMessage)
     results: list[ToolMessage] = []
-    waiting, count = list(state["waiting"]), state["found"]
+    waiting, fresh, count = list(state["waiting"]), False, state["found"]
+    later: list[Call] = list(state["later"])
     for call in last.tool_calls:
-        tool, plan = read(context.tools, call["name"], call["args"]), ""
-        if isinstance(tool, SessionTool):
-            tool, plan = _planned(tool, context.session)
+        if count > state["found"] and _underway(context.session, last):
+            later.append(Call(name=call["name"], args=call["args"], plan=""))
+            results.append(_result(call, f"When the run has ended: {_words(later[-1])}."))
+            continue
+        waits = Call(name=call["name"], args=call["args"], plan="")
+        tool: SessionTool | str = read(context.tools, call["name"], call["args"])
+        if isinstance(tool, SessionTool) and not fresh:
+            tool, waits["plan"] = _planned(tool, context.session)
         if isinstance(tool, str):
             results.append(_result(call, tool))
-        elif plan and not context.session.trusts(tool.called()):
-            waiting = [other for other in waiting if other["name"] != call["name"]]
-            waiting.append(Call(name=call["name"], args=call["args"], plan=plan))
-            results.append(_result(call, f"{WAITS}\n{plan}"))
+        elif fresh or (waits["plan"] and not context.session.trusts(call["name"])):
+            if not fresh:
+                waiting = [other for other in waiting if other["plan"] and other["name"] != call["name"]]
+            waiting, fresh = [*waiting, waits], True
+            results.append(_result(call, f"{WAITS}\n{waits['plan'] or AFTER}"))
         else:
             count += 1
-            answer = "\n".join(part for part in (plan, done(tool, context.session)) if part)
+            answer = "\n".join(part for part in (waits["plan"], done(tool, context.session)[0]) if part)
             results.append(_result(call, answer, f"m-{count}"))
     for bad in last.invalid_tool_calls:
         said = f"{REFUSED} the arguments were no JSON object"
         results.append(ToolMessage(said, name=bad["name"], tool_call_id=bad["id"] or ""))
-    return {"messages": results, "waiting": waiting, "found": count - state["found"], **_about(context.session)}
+    found = count - state["found"]
+    return {"messages": results, "waiting": waiting, "later": later, "found": found, **_about(context.session)}
+
+
+def _underway(session: Session, last: AIMessage) -> bool:
+    """Whether these calls began a run that is not over, so that what follows them has to wait for it."""
+    begins = {call["name"] for call in last.tool_calls} & {"prune", "go_on", "resume"}
+    return bool(begins) and session.unfinished_run
+
+
+def shown(waiting: Sequence[Call]) -> str:
+    """The plans that wait, and what comes after them."""
+    after = [_words(call) for call in waiting if not call["plan"]]
+    plans = [call["plan"] for call in waiting if call["plan"]]
+    return "\n".join([*plans, *([f"Then: {', '.join(after)}."] if after else [])])
+
+
+def _words(call: Call) -> str:
+    """A call as a person would write it."""
+    given = ", ".join(f"{name} {value}" for name, value in call["args"].items())
+    return call["name"].replace("_", " ") + (f" ({given})" if given else "")
 
 
 def approve(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     """Show the plan and wait; a question in between leaves it waiting."""
-    said = str(interrupt("\n".join(call["plan"] for call in state["waiting"]))).strip()
+    said = str(interrupt(shown(state["waiting"]))).strip()
     low = said.lower().rstrip(".!。！ ")
     if low in YES or low in ALWAYS:
         if low in ALWAYS:
@@ -171,16 +203,35 @@ def approve(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
 
 
 def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
-    """Do what was approved."""
-    context, count = runtime.context, state["found"]
-    results: list[AnyMessage] = []
-    for call in state["waiting"]:
-        tool, count = read(context.tools, call["name"], call["args"]), count + 1
-        answer = tool if isinstance(tool, str) else done(tool, context.session)
-        name = f"approved/{count}"
-        results.append(AIMessage("", tool_calls=[{"name": call["name"], "args": call["args"], "id": name}]))
-        results.append(ToolMessage(answer, name=call["name"], tool_call_id=name, id=f"m-{count}"))
-    return {"messages": results, "waiting": [], "found": count - state["found"], **_about(context.session)}
+    """Do what was approved; then comes what was asked for behind it, unless that failed or a run works now."""
+    session, count, good = runtime.context.session, state["found"], True
+    made: list[AnyMessage] = []
+    after = [call for call in state["waiting"] if not call["plan"]]
+    later: list[Call] = list(state["later"])
+    for call in (call for call in state["waiting"] if call["plan"]):
+        tool, count = read(runtime.context.tools, call["name"], call["args"]), count + 1
+        answer, good = (tool, False) if isinstance(tool, str) else done(tool, session)
+        if after and not good:
+            answer += f"\nSo nothing of the rest was done: {', '.join(map(_words, after))}."
+            after = []
+        elif after and session.unfinished_run:
+            answer += f"\nWhen the run has ended: {', '.join(map(_words, after))}."
+            later, after = [*later, *after], []
+        made.append(_calling([call], f"approved/{count}"))
+        made.append(ToolMessage(answer, name=call["name"], tool_call_id=f"approved/{count}/0", id=f"m-{count}"))
+    if after:
+        made.append(_calling(after, f"after/{count}"))
+    return {"messages": made, "waiting": [], "later": later, "found": count - state["found"], **_about(session)}
+
+
+def _calling(calls: Sequence[Call], name: str) -> AIMessage:
+    made = [{"name": call["name"], "args": call["args"], "id": f"{name}/{i}"} for i, call in enumerate(calls)]
+    return AIMessage("", tool_calls=made)
+
+
+def resumed(later: Sequence[Call], count: int) -> dict[str, Any]:
+    """The change of the state by which what waited for the end of a run is called."""
+    return {"messages": [_calling(later, f"later/{count}")], "later": []}
 
 
 def read(tools: dict[str, type[SessionTool]], name: str, args: Any) -> SessionTool | str:
@@ -194,15 +245,16 @@ def read(tools: dict[str, type[SessionTool]], name: str, args: Any) -> SessionTo
         return f"{REFUSED} {first_problem(error)}"
 
 
-def done(tool: SessionTool, session: Session) -> str:
-    """What a tool says, or the one line that it failed with."""
+def done(tool: SessionTool, session: Session) -> tuple[str, bool]:
+    """What a tool says, or the one line that it failed with; and whether it succeeded."""
+    good = False
     try:
-        answer = tool.work(session)
+        answer, good = tool.work(session), True
     except KeyboardInterrupt:
         answer = "Interrupted. What is done is kept: the same words go on from there."
     except Exception as error:  # one tool fails, the conversation goes on
         answer = told(error)
-    return answer if len(answer) <= LONGEST else answer[: LONGEST - 1] + "…"
+    return (answer if len(answer) <= LONGEST else answer[: LONGEST - 1] + "…"), good
 
 
 def calls_since(messages: Sequence[BaseMessage]) -> int:
@@ -237,6 +289,11 @@ def _after_answer(state: State) -> Literal["use_tools", "approve", "listen"]:
     if isinstance(last, AIMessage) and (last.tool_calls or last.invalid_tool_calls):
         return "use_tools"
     return "approve" if state["waiting"] else "listen"
+
+
+def _after_work(state: State) -> Literal["use_tools", "converse"]:
+    last = state["messages"][-1]
+    return "use_tools" if isinstance(last, AIMessage) and last.tool_calls else "converse"
 
 
 def _after_word(state: State) -> Literal["work", "converse", "listen"]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.session.settings import Settings
 from runs.fold.history import History
-from runs.run import Run
+from runs.run import Run, Status
 from tools.io.errors import SecateurError
 
 Carry = Callable[[Run], str]
@@ -86,6 +86,11 @@ class Session:
     def working(self) -> bool:
         """Whether an engine works on the run that is talked about."""
         return self.run is not None and (self.beside or self.run.engine is not None)
+
+    @property
+    def unfinished_run(self) -> bool:
+        """Whether there is a run that has not come to its end, be it that its engine only begins."""
+        return self.run is not None and self.run.status() is not Status.FINISHED
 
     def history(self) -> History:
         """What the run has come to; empty without a run."""

@@ -17,8 +17,10 @@ from agent.session.talk.evidence import MARK
 from agent.session.talk.graph import ENDLESS, NOTHING
 from agent.session.talk.speaker import speaker
 from agent.session.talk.tools.help import HELP
+from runs.events import RunFinished, RunStarted
 from runs.run import Run, list_runs
 from tests.agent.loopback import Reply, Script, call, say, serving
+from tools.io.errors import SecateurError
 
 SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
 ORDER = {"model": "tiny", "sparsity": 0.5}
@@ -84,7 +86,7 @@ def test_a_plan_survives_questions_and_the_process(opened: Callable[..., Talk], 
     second = opened()
     assert second.asks
     assert second.plan.startswith("Plan: tiny → 50 % unstructured")
-    assert [who for who, _ in second.words] == ["you", "you", "secateur"]
+    assert [who for who, _ in second.words][:3] == ["you", "secateur", "you"]  # the plan is told, too
     assert "begins" in second.say("yes")
     (run,) = list_runs(home)
     assert not second.asks
@@ -228,3 +230,31 @@ def test_calls_in_the_conversation_are_plain_json(opened: Callable[..., Talk]) -
     talk.say("prune tiny to 50 %")
     (waiting,) = talk._graph.get_state(talk._config).values["waiting"]
     assert json.loads(json.dumps(waiting)) == waiting
+
+
+def test_what_comes_behind_an_order_waits_for_it(home: Path, opened: Callable[..., Talk], tmp_path: Path) -> None:
+    """With an engine of its own, until the run has ended; where the order fails, nothing of the rest is done."""
+    talk = opened()
+    place = tmp_path / "out"
+    plan = talk.say(f"prune tiny to 50 % and then export it to {place}")
+    assert f"\nThen: export (folder {place})." in plan
+    said = talk.say("yes")
+    assert "begins" in said
+    assert f"When the run has ended: export (folder {place})." in said
+    assert talk.go_on() == ""  # it has not ended
+    (run,) = list_runs(home)
+    run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
+    run.journal.append(RunFinished(best="c-1", summary="done"))
+    talk.close()
+    later = opened()
+    assert later.later
+    assert "no pruned model" in later.go_on().lower()
+    assert not later.later
+    assert not place.exists()
+
+    def failing(run: Run) -> str:
+        raise SecateurError("no room")
+
+    later.session.carry = failing
+    later.say(f"prune tiny to 60 % and then export it to {place}")
+    assert f"no room\nSo nothing of the rest was done: export (folder {place})." in later.say("yes")
