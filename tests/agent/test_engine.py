@@ -13,7 +13,7 @@ from agent.context import Context
 from agent.designers.builtin import Builtin
 from agent.engine import work
 from agent.recorder import Recorder
-from runs.events import (
+from runs.events import RunStarted, (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
@@ -222,6 +222,7 @@ def test_a_run_counts_with_the_times_that_it_began_with(tmp_path: Path) -> None:
 
 def test_a_stop_holds_until_more_is_asked_for(tmp_path: Path) -> None:
     run = create(tmp_path, goal())
+    run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
     for said, stopped in ((Said(text="stop using OBS"), False), (Said(text=STOP), True), (Extended(minutes=1), False)):
         run.journal.append(said)
         assert Recorder(run).said_stop is stopped

@@ -35,6 +35,7 @@ from runs.goal import Budget, Goal
 ROOT = Path(__file__).parents[2]
 KINDS = {name for name, of in vars(kinds).items() if isinstance(of, type) and issubclass(of, Happened)}
 WRITES_OUT = {
+    "agent/session/talk/speaker.py": "pieces of an answer go to the screen as they come",
     "runs/journal.py": "loses a line of progress rather than wait for the disk",
     "runs/report/transcript.py": "questions and answers, one after another",
     "runs/run.py": "the inbox is no journal",
