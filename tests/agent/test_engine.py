@@ -13,7 +13,7 @@ from agent.context import Context
 from agent.designers.builtin import Builtin
 from agent.engine import work
 from agent.recorder import Recorder
-from runs.events import RunStarted, (
+from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
@@ -23,6 +23,7 @@ from runs.events import RunStarted, (
     Note,
     Recalled,
     RunFailed,
+    RunStarted,
     Said,
     Saved,
     SpeedMeasured,
