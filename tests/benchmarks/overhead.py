@@ -7,6 +7,7 @@ Counted from the first candidate's design to the choice of finalists, on one thr
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -27,6 +28,10 @@ from tools.recipe import Calibration, Structured, Unstructured
 EVALUATION = Evaluation(
     search=Size(windows=4, length=256), selection=Size(windows=2, length=256), test=Size(windows=2, length=256)
 )
+
+
+class Searched(Exception):
+    """The search is over; what follows is not looked at."""
 
 
 class Watch:
@@ -52,6 +57,7 @@ class Watch:
             self.began, self.inside = time.perf_counter(), 0.0
         if isinstance(event, Stage) and event.name == "finalists" and self.began is not None:
             self.whole, self.spent = time.perf_counter() - self.began, self.inside
+            raise Searched
 
 
 def measure(model: str, pattern: Unstructured | Structured, candidates: int) -> tuple[float, float]:
@@ -71,7 +77,8 @@ def measure(model: str, pattern: Unstructured | Structured, candidates: int) -> 
                 budget=Budget(candidates=candidates),
                 recall=False,
             )
-            work(create(Path(home), goal), listen=watch.listen)
+            with contextlib.suppress(Searched):
+                work(create(Path(home), goal), listen=watch.listen)
     finally:
         bench.divergence, bench.remember_dense, kind.search_form = kept  # type: ignore[attr-defined]
     return watch.whole, watch.whole - watch.spent
