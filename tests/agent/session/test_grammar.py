@@ -12,7 +12,7 @@ from agent.session.settings import load
 from agent.session.talk import grammar
 from agent.session.talk.session import Session
 from agent.session.talk.tools.deliver import Export
-from agent.session.talk.tools.help import Help, Leave
+from agent.session.talk.tools.help import HELP, Help, Leave
 from agent.session.talk.tools.look import Candidates, Compare, Lessons, PastRuns, Pattern, Standing
 from agent.session.talk.tools.measure import EvaluateTasks
 from agent.session.talk.tools.run import GoOn, Prune, Resume, Stop
@@ -171,3 +171,10 @@ def test_a_bare_word_answers_the_question_for_the_model() -> None:
 
 def test_a_small_model_is_offered_the_nearest_tools() -> None:
     assert EvaluateTasks in grammar.nearest("how good is the model on tasks such as HellaSwag?", 4)
+
+
+def test_every_sentence_of_the_help_is_understood() -> None:
+    sentences = [part for line in HELP.splitlines()[1:] for part in line.strip().split("  ") if part.strip()]
+    assert len(sentences) > 15
+    for sentence in sentences:
+        assert isinstance(grammar.read(sentence, session()), list), sentence

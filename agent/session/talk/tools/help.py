@@ -14,10 +14,13 @@ OWN = "OPENAI_BASE_URL"
 """Names a server of the person's own, which nobody is paid for."""
 HELP = """You can say, for example:
   prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
-  why not 2:4?      explain c-12        what did you learn?
+  what is smollm2-135m?                 which layers matter most?
+  why not 2:4?      explain c-12        compare c-1 and c-4      what did you learn?
   go on for ten more minutes            continue what we did on smollm2 yesterday
+  no OBS please     spare block 0       only depth      stop after this one
   how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
-  export it to ./pruned                 stop      bye"""
+  export it to ./pruned                 export it as gguf to x.gguf
+  use openai:qwen   which runs are there?               stop      bye"""
 
 
 class Help(SessionTool):
