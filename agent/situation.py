@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from agent.breeding.genes import Child, Parent, Pool
-from runs.events import PastCandidate
+from runs.candidate import PastCandidate
 from runs.goal import Goal
 from tools.expression import METRIC
 from tools.recipe import Recipe

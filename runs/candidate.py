@@ -34,3 +34,16 @@ class Candidate(Frozen):
     """Who proposed it, where it was not the run's first generation."""
     template: str = ""
     """The prompt template that it answers, if any."""
+
+
+class PastCandidate(Frozen):
+    """A candidate of an earlier run, as memory handed it over."""
+
+    id: str
+    """`run/candidate`."""
+    model: str
+    recipe: Recipe
+    similarity: float
+    """0 to 1: how near its model, pattern and sparsity are to this run's."""
+    relative: float | None
+    """Its divergence over that of the best reference of its run: below 1 it won."""

@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from runs.candidate import Candidate, Text
+from runs.candidate import Candidate, PastCandidate, Text
 from runs.goal import Goal
 from runs.messages import Message, ToolCall
 from runs.plain import plain
-from tools.io.frozen import Frozen
 from tools.measure.continuation import Continuation
 from tools.measure.tasks.scores import TaskScores
 from tools.prune.reach import Reach
@@ -101,19 +100,6 @@ class Timed(Happened):
     """Neurons -> seconds."""
     whole: float
     """Seconds of the dense model."""
-
-
-class PastCandidate(Frozen):
-    """A candidate of an earlier run, as memory handed it over."""
-
-    id: str
-    """`run/candidate`."""
-    model: str
-    recipe: Recipe
-    similarity: float
-    """0 to 1: how near its model, pattern and sparsity are to this run's."""
-    relative: float | None
-    """Its divergence over that of the best reference of its run: below 1 it won."""
 
 
 class Recalled(Happened):

@@ -11,8 +11,7 @@ from agent.breeding.shapes import GONE, SHAPES, allocation_of, levelled, mostly_
 from agent.breeding.trees import random_tree
 from agent.kinds import Contest, Kind
 from agent.situation import Situation, published, remembered
-from runs.candidate import Candidate
-from runs.events import PastCandidate
+from runs.candidate import Candidate, PastCandidate
 from tools.expression import METRIC, format_expression, simplify
 from tools.model.units import Granularity, units
 from tools.prune.bench import Bench

@@ -9,8 +9,7 @@ from agent.breeding.genes import ALLOCATION_TERMINALS, GRANULARITIES, OPERATORS,
 from agent.breeding.trees import random_tree
 from agent.kinds import Contest, Kind
 from agent.situation import Situation, published, remembered
-from runs.candidate import Candidate
-from runs.events import PastCandidate
+from runs.candidate import Candidate, PastCandidate
 from tools.expression import ALLOCATION, METRIC, format_expression, simplify
 from tools.model.units import units
 from tools.prune.bench import Bench

@@ -5,7 +5,8 @@ from __future__ import annotations
 from langgraph.runtime import Runtime
 
 from agent.context import Context, State
-from runs.events import Note, PastCandidate, Recalled
+from runs.candidate import PastCandidate
+from runs.events import Note, Recalled
 from tools.io.errors import SecateurError
 
 RECALLED = 3

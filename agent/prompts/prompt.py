@@ -13,8 +13,7 @@ from agent.designer_tools.looks.compare import divergences
 from agent.prompts.chain import Chain, chain
 from agent.prompts.templates import draw_template
 from agent.situation import Situation
-from runs.candidate import Candidate
-from runs.events import PastCandidate
+from runs.candidate import Candidate, PastCandidate
 from runs.fold.history import History
 from runs.fold.thoughts import ThoughtGraph, gain_over_parent, thought_graph
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS

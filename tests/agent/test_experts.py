@@ -11,8 +11,7 @@ from agent.kinds import parent_of
 from agent.recorder import Recorder
 from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
-from runs.candidate import Candidate
-from runs.events import PastCandidate
+from runs.candidate import Candidate, PastCandidate
 from runs.fold.history import History
 from runs.goal import Goal
 from runs.run import create

@@ -358,8 +358,7 @@ class Experts(Pattern):
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Read `unstructured`, `unstructured/matrix` (row, matrix, block), `2:4`, `experts`, `width`, `depth`,
-    `width+depth` or one of the last three with `/free`.
+    """Read `unstructured` (also with /row, /matrix, /block), `2:4`, `experts`, or `width`, `depth`, `width+depth` (/free).
 
     Raises:
         UsageError: no kind takes it.
@@ -367,8 +366,7 @@ def parse_pattern(text: str) -> Pattern:
     for kind in dict.fromkeys(map(class_of, WAYS)):
         if (found := kind.parse(text.strip())) is not None:
             return found
-    forms = ("unstructured/matrix", "unstructured/block", "width/free")
-    *known, last = (*forms, *("N:M" if kind == "n:m" else kind for kind in WAYS))
+    *known, last = ("unstructured/matrix", "unstructured/block", "width/free", *WAYS)
     raise UsageError(f'pattern "{text}" is not known: use {", ".join(known)} or {last}')
 
 

@@ -23,8 +23,8 @@ from agent.kinds import parent_of
 from agent.kinds.structures import KIND, allows, drawn, structured_seeds
 from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
-from runs.candidate import Candidate
-from runs.events import PastCandidate, Stage
+from runs.candidate import Candidate, PastCandidate
+from runs.events import Stage
 from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.goal import Budget, Evaluation, Goal, Size
