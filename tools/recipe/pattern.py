@@ -358,7 +358,7 @@ class Experts(Pattern):
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Read `unstructured` (also with /row, /matrix, /block), `2:4`, `experts`, or `width`, `depth`, `width+depth` (/free).
+    """Read `unstructured` (/row, /matrix, /block), `2:4`, `experts`, or `width`, `depth`, `width+depth` (/free).
 
     Raises:
         UsageError: no kind takes it.
