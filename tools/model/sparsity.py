@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def sparsities(model: Model) -> dict[str, float]:
     """Share of exact zeros in each projection, by name."""
-    return {p.name: float((weight(model.network, p) == 0).sum()) / p.size for p in model.architecture.projections}
+    held = {p: weight(model.network, p) for p in model.architecture.projections}
+    return {p.name: (p.size - int(w.count_nonzero())) / p.size for p, w in held.items()}
 
 
 def overall(model: Model, shares: Mapping[str, float]) -> float:
