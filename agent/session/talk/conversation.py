@@ -161,11 +161,12 @@ class Talk:
 
     def say(self, text: str) -> str:
         """Take one line; returns the answer, with the plan that waits below it."""
-        self.session.stopped.clear()
         try:
             reply = self._turn(text)
         except Exception as error:  # a conversation goes on, and no traceback shows what is in memory
             reply = told(error)
+        finally:
+            self.session.stopped.clear()  # not before: a stop may come with the first millisecond
         self._remember(text, reply)
         return reply
 
