@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -22,6 +23,7 @@ from runs.goal import Goal
 PATIENCE = 20.0
 """Seconds for one answer of a model in conversation."""
 ATTEMPTS = 2
+_FEW_WEIGHTS = re.compile(r"(?<![\w.])(?:\d{2,3}m|[0-3](?:\.\d+)?b)(?![a-z])", re.I)
 TOKENS = 2048
 """Tokens of one answer, thinking included."""
 
@@ -63,6 +65,11 @@ class Announced(Rules):
         return AIMessage(f'{found.text}\n({THERE}{more}: "use openai:{name}" has it design and talk.)')
 
 
+def _small(name: str) -> bool:
+    """Whether a model can choose among few tools only: those on this machine, and those whose name says up to 4 B."""
+    return name.startswith(("local:", "self")) or bool(_FEW_WEIGHTS.search(name))
+
+
 def speaker(settings: Settings, session: Session) -> Speaker:
     """Who answers: whom the person named here, else whom the settings name.
 
@@ -88,4 +95,4 @@ def speaker(settings: Settings, session: Session) -> Speaker:
         attempts=ATTEMPTS,
         stopped=session.stopped.is_set,
     )
-    return Model(connection, small=name.startswith("local:"))
+    return Model(connection, small=_small(name))
