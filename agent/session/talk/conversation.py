@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import WAITS, Speaker, State, Talking, build, done, resumed, shown
+from agent.session.talk.graph import AFTER, WAITS, Speaker, State, Talking, build, done, resumed, shown
 from agent.session.talk.session import Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
@@ -151,7 +151,8 @@ class Talk:
             elif isinstance(message, AIMessage) and message.text:
                 found.append(("secateur", message.text))
             elif isinstance(message, ToolMessage) and message.text.startswith(WAITS):
-                found.append(("secateur", message.text.removeprefix(WAITS).strip()))
+                plan = message.text.removeprefix(WAITS).strip()
+                found += [("secateur", plan)] if plan != AFTER else []
         return found
 
     def result(self, name: str) -> str:

@@ -238,6 +238,7 @@ def test_what_comes_behind_an_order_waits_for_it(home: Path, opened: Callable[..
     place = tmp_path / "out"
     plan = talk.say(f"prune tiny to 50 % and then export it to {place}")
     assert f"\nThen: export (folder {place})." in plan
+    assert not any("it comes after" in text for _, text in talk.words)
     said = talk.say("yes")
     assert "begins" in said
     assert f"When the run has ended: export (folder {place})." in said
