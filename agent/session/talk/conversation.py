@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from langgraph.types import Command
 from agent.session.settings import Settings
 from agent.session.talk import grammar
 from agent.session.talk.graph import AFTER, WAITS, Speaker, State, Talking, build, done, resumed, shown
-from agent.session.talk.session import Carry, Session
+from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.deliver import Export
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 THREAD = "home"
+LETS_GO = 30.0
+"""Seconds in which an engine that has concluded ends."""
 START = "Start? yes or no"
 BROKEN_OFF = "this was broken off when the program ended; nothing is known of it"
 
@@ -179,7 +182,12 @@ class Talk:
     def go_on(self) -> str:
         """Do what was to follow the run, now that it has ended; a plan that waits is first to be answered."""
         state = self._graph.get_state(self._config)
-        if state.next != ("listen",) or not state.values["later"] or self.session.unfinished_run:
+        if state.next != ("listen",) or not state.values["later"]:
+            return ""
+        end = time.monotonic() + LETS_GO
+        while self.session.working and time.monotonic() < end:  # an engine lets go of its run after its last event
+            time.sleep(POLL)
+        if self.session.unfinished_run:
             return ""
         before = len(state.values["messages"])
         change = resumed(state.values["later"], state.values["found"])
