@@ -110,10 +110,10 @@ def _recent(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def _results(messages: Sequence[BaseMessage]) -> list[str]:
-    """What the tools said since the person spoke last, in order."""
+    """What the tools said since the person spoke last, or since that was told, in order."""
     found: list[str] = []
     for message in reversed(messages):
-        if isinstance(message, HumanMessage):
+        if isinstance(message, HumanMessage) or (isinstance(message, AIMessage) and message.text):
             break
         if isinstance(message, ToolMessage):
             found.insert(0, message.text)
