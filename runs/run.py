@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runs import names, reproduction
-from runs.events import Event, RunStarted, Said
+from runs.events import Event, RunStarted, Said, Unreadable
 from runs.fold.history import History
 from runs.goal import Goal
 from runs.journal import Journal
@@ -155,7 +155,8 @@ class Run:
             SecateurError: the journal cannot be read, or is lost.
         """
         events = self.journal.read()
-        if events and not any(isinstance(event, RunStarted) for event in events):
+        kinds = {type(event) for event in events}
+        if Unreadable in kinds and RunStarted not in kinds:
             raise SecateurError(
                 f"run {self.id}: the beginning of its journal is damaged, so what it measured cannot be told. Put "
                 f"{self.journal.path.name} back, or start a new run; `secateur runs remove {self.id}` takes it away."

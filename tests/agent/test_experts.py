@@ -11,6 +11,7 @@ from agent.kinds import parent_of
 from agent.recorder import Recorder
 from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
+from agent.steering.obedience import obedience
 from runs.candidate import Candidate, PastCandidate
 from runs.fold.history import History
 from runs.goal import Goal
@@ -26,7 +27,18 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     windows = random_windows(4, 32)
     bench = Bench(mixture("qwen3_moe"), windows, windows)
     goal = Goal(model="qwen3_moe", sparsity=0.5, pattern=Experts())
-    here = Situation(goal, 0, History(), bench, [], [], pool_of(goal), Random(0), Signatures(bench))
+    here = Situation(
+        goal,
+        0,
+        History(),
+        bench,
+        [],
+        [],
+        pool_of(goal),
+        Random(0),
+        Signatures(bench),
+        obedience(bench, goal, History()),
+    )
     seeds = [child.recipe for child in Builtin().seeds(here)]
     assert seeds == [method("frequency", 0.5), method("reap", 0.5)]
     screen = Signatures(bench).screen([Candidate(id="c-1", recipe=seeds[0], operator="seed")])
@@ -37,7 +49,18 @@ def test_seeds_are_the_methods_and_nothing_is_bred_from_them() -> None:
     wrong = Recipe(pattern=Experts(), sparsity=0.7, metric="reap")
     assert "every token goes through 3 of 6 experts" in (screen.objection(wrong) or "")
     parents = [parent_of(Candidate(id="c-1", recipe=seeds[0], operator="seed"), bench, seeds[0].pattern)]
-    later = Situation(goal, 1, History(), bench, parents, [], pool_of(goal), Random(0), Signatures(bench))
+    later = Situation(
+        goal,
+        1,
+        History(),
+        bench,
+        parents,
+        [],
+        pool_of(goal),
+        Random(0),
+        Signatures(bench),
+        obedience(bench, goal, History()),
+    )
     assert Builtin().propose(later, lambda child: True, 4) == []
 
 
@@ -52,7 +75,18 @@ def test_what_is_remembered_of_structures_is_no_seed_for_weights() -> None:
     )
     of = {name: past.model_copy(update={"recipe": r}) for name, r in (("width", width), ("ria", method("ria", 0.5)))}
     for recalled in ([], [past], [of["width"]], [of["width"], of["ria"]]):
-        here = Situation(goal, 0, History(), bench, [], recalled, pool_of(goal), Random(0), Signatures(bench))
+        here = Situation(
+            goal,
+            0,
+            History(),
+            bench,
+            [],
+            recalled,
+            pool_of(goal),
+            Random(0),
+            Signatures(bench),
+            obedience(bench, goal, History()),
+        )
         kinds.append([child.operator for child in Builtin().seeds(here)].count("recall"))
     assert kinds == [0, 0, 0, 1]
 

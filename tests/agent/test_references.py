@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from agent.nodes.measure import _control
 from agent.recorder import Recorder
 from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
+from agent.steering.obedience import obedience
 from runs.candidate import Candidate
 from runs.fold.history import History
 from runs.goal import Goal
@@ -24,7 +26,9 @@ ROW, MATRIX, BLOCK = (Unstructured(group=group) for group in ("row", "matrix", "
 
 
 def seeds_of(goal: Goal) -> list[Candidate]:
-    situation = Situation(goal, 0, History(), None, [], [], pool_of(goal), Random(0), Signatures(None))  # type: ignore[arg-type]
+    bench: Any = None
+    obeyed = obedience(bench, goal, History())
+    situation = Situation(goal, 0, History(), bench, [], [], pool_of(goal), Random(0), Signatures(bench), obeyed)
     children = Builtin().seeds(situation)
     return [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator, why=c.why) for i, c in enumerate(children, 1)]
 

@@ -127,7 +127,7 @@ def test_it_tells_how_the_run_stands(long: Any) -> None:
     assert (history.winner, history.leading, history.best) == ("c-2", "c-2", "c-2")
     assert (history.run, history.goal, len(history.starts)) == (long.run, long.goal, 2)
     assert (history.said, history.words(), history.notes) == (["stop"], ["stop"], ["resumed"])
-    assert history.lowest == [0.9, 0.7]
+    assert history.lowest == {2048: [0.9, 0.7]}
     assert (len(history.dialogue), history.asking) == (2, False)
     assert history.ledger.settled.tokens == 11
     for event, state in ((RunFailed(reason="disk full"), "failed"), (RunInterrupted(), "interrupted")):

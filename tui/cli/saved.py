@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.session.options import Wish
-from tools.io.errors import UsageError
+from tools.io.errors import SecateurError
 from tools.io.files import expanded
 from tui.cli.options import MACHINE, Json, takes
 from tui.cli.shell import be_interruptible, print_json
@@ -72,7 +72,7 @@ def recover(
     recovery.check_peft()
     folder = expanded(folder).resolve()
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not there: recover takes the folder of a pruned model")
+        raise SecateurError(f"{folder} does not exist: recover takes the folder of a pruned model")
     model = settings.opened(str(folder))
     place = folder.with_name(f"{folder.name}-recovered") if output is None else expanded(output).resolve()
     recovery.check(model, place)

@@ -15,6 +15,7 @@ from agent.designers.builtin import Builtin
 from agent.designers.random import RandomSearch
 from agent.signatures import Signatures
 from agent.situation import Situation
+from agent.steering.obedience import obedience
 from runs.fold.history import History
 from runs.goal import Goal
 from tools.expression import ALLOCATION, METRIC, parse, used_terminals
@@ -80,7 +81,9 @@ def situation(pattern: str, compensation: bool) -> Situation:
     goal = Goal.of(model="tiny", sparsity=0.5, pattern=parse_pattern(pattern), compensation_allowed=compensation)
     bench: Any = None  # the builtin operators look at no model
     pool = Pool(POOL.metric_terminals, compensation)
-    return Situation(goal, 0, History(), bench, (), (), pool, Random(0), Signatures(bench))
+    return Situation(
+        goal, 0, History(), bench, (), (), pool, Random(0), Signatures(bench), obedience(bench, goal, History())
+    )
 
 
 def test_seeds_hold_the_references_and_respect_what_is_allowed() -> None:

@@ -23,6 +23,7 @@ from agent.kinds import parent_of
 from agent.kinds.structures import KIND, allows, drawn, structured_seeds
 from agent.signatures import Signatures
 from agent.situation import Situation, pool_of
+from agent.steering.obedience import obedience
 from runs.candidate import Candidate, PastCandidate
 from runs.events import Stage
 from runs.fold.history import History
@@ -200,11 +201,34 @@ def situation(bench: Bench, pattern: Structured, generation: int = 0, seed: int 
     goal = Goal(model="tiny", sparsity=0.4, pattern=pattern)
     history = History()
     seeds = structured_seeds(
-        Situation(goal, 0, history, bench, [], [], pool_of(goal), Random(seed), Signatures(bench)), pattern
+        Situation(
+            goal,
+            0,
+            history,
+            bench,
+            [],
+            [],
+            pool_of(goal),
+            Random(seed),
+            Signatures(bench),
+            obedience(bench, goal, history),
+        ),
+        pattern,
     )
     candidates = [Candidate(id=f"c-{i}", recipe=c.recipe, operator=c.operator) for i, c in enumerate(seeds, 1)]
     population = [parent_of(candidate, bench, pattern) for candidate in candidates]
-    return Situation(goal, generation, history, bench, population, [], pool_of(goal), Random(seed), Signatures(bench))
+    return Situation(
+        goal,
+        generation,
+        history,
+        bench,
+        population,
+        [],
+        pool_of(goal),
+        Random(seed),
+        Signatures(bench),
+        obedience(bench, goal, history),
+    )
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)

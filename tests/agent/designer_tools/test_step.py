@@ -19,6 +19,8 @@ from tools.recipe import Recipe
 class Picky:
     """Refuses what it was told of, as the screen does."""
 
+    obedience = None
+
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
 
