@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runs.fold.summary import summary
 from runs.plain import plain
 from tui.cli.options import MACHINE, takes
-from tui.text.ending import Step, meant, numbered, steps
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
     from agent.session.talk.conversation import Talk
     from runs.events import Event
     from runs.run import Run
+    from tui.text.ending import Step
 
 PROMPT = "› "
 
@@ -38,6 +37,7 @@ def chat(
     from agent.session.talk.conversation import Talk
     from agent.session.talk.speaker import speaker
     from agent.session.talk.tools.help import HELP
+    from tui.text.ending import meant
 
     settings.use_threads()
     lines = _Lines()
@@ -53,6 +53,9 @@ def _next(run: Run | None) -> list[Step]:
     """What can be done with a run that came to its end."""
     if run is None or (history := run.history()).state != "finished":
         return []
+    from runs.fold.summary import summary
+    from tui.text.ending import steps
+
     return steps(summary(history))
 
 
@@ -82,6 +85,7 @@ class _Lines:
         """Work on a run, shown as it goes; a terminal's lines are answered beside it. Returns its table."""
         from agent.session.start import carry_out
         from tui.text.comparison import comparison
+        from tui.text.ending import numbered
         from tui.text.plain import Plain
 
         with Plain() as printer:
