@@ -16,7 +16,7 @@ from runs.fold.history import History
 from runs.goal import Goal
 from tools.io.errors import SecateurError
 from tools.model.units import Unit, units
-from tools.recipe import Allocation, Compensation, Recipe, Structured
+from tools.recipe import Allocation, Compensation, Recipe
 
 if TYPE_CHECKING:
     from tools.prune.bench import Bench
@@ -48,9 +48,9 @@ class Obedience:
 
     def asked(self, goal: Goal) -> Goal:
         """The goal with the kind of structures that may still fall."""
-        if not self.rules.kind or not isinstance(goal.pattern, Structured):
+        if not self.rules.kind:
             return goal
-        return goal.model_copy(update={"pattern": goal.pattern.model_copy(update={"kind": self.rules.kind})})
+        return goal.model_copy(update={"pattern": goal.pattern.only(self.rules.kind)})
 
     def pool(self, pool: Pool, goal: Goal) -> Pool:
         """What may still be drawn from."""
@@ -72,8 +72,8 @@ class Obedience:
         rules, changes = self.rules, dict[str, object]()
         if recipe.compensation.kind in rules.barred:
             changes["compensation"] = Compensation()
-        if rules.kind and isinstance(recipe.pattern, Structured) and recipe.pattern.kind != rules.kind:
-            changes["pattern"] = recipe.pattern.model_copy(update={"kind": rules.kind, "group": "layer"})
+        if rules.kind and recipe.pattern.only(rules.kind) != recipe.pattern:
+            changes["pattern"] = recipe.pattern.only(rules.kind)
         if names_in(recipe.metric) & rules.avoided:
             changes["metric"] = next((m for m in PLAIN if not names_in(m) & rules.avoided), recipe.metric)
         if rules.uniform:
@@ -90,7 +90,7 @@ class Obedience:
             prepared = self.bench.prepare(recipe).sparsity
         except SecateurError:
             return recipe  # the screen says why it cannot be used
-        own = "layer" if isinstance(pattern, Structured) else recipe.allocation.granularity
+        own = "layer" if pattern.by_layer else recipe.allocation.granularity
         members = units(self.bench.model.architecture, own)
         rates = [prepared[unit.projections[0].name] for unit in members]
         if not any(rate > WHOLE for rate, unit in zip(rates, members, strict=True) if unit.block in rules.spared):
@@ -116,13 +116,13 @@ def spread(rates: Sequence[float], members: Sequence[Unit], spared: frozenset[in
 
     Where structures fall, what was gone of a spared block goes of the nearest other one instead.
     """
-    found, structured = list(rates), isinstance(recipe.pattern, Structured)
+    found, structured = list(rates), recipe.pattern.by_layer
     for place in [i for i, unit in enumerate(members) if unit.block in spared]:
         if structured and found[place] >= NEARLY:
             others = [i for i in _alike(members, place) if members[i].block not in spared and found[i] < NEARLY]
             found[min(others, key=lambda i: abs(i - place), default=place)] = GONE
         found[place] = 0.0
-    if recipe.pattern.kind == "depth":
+    if structured and recipe.pattern.only("depth") == recipe.pattern:
         return found
     rest = [i for i, unit in enumerate(members) if unit.block not in spared and not (structured and found[i] >= NEARLY)]
     gone = sum(found[i] * unit.size for i, unit in enumerate(members) if i not in rest)

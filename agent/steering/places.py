@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from agent.steering.rules import Ground, blocks
-from tools.recipe import Structured
 
 MOST = 0.95
 """The largest share that the blocks which are not spared may have to give."""
@@ -64,9 +63,9 @@ def _beyond(numbers: frozenset[int], ground: Ground) -> str:
     pattern, sizes, sparsity = ground.goal.pattern, ground.sizes, ground.goal.sparsity
     if not pattern.allocates:
         return f"{pattern} takes the same share of every block: none can be spared"
-    if isinstance(pattern, Structured) and pattern.width and pattern.shapes == "uniform":
+    if pattern.even:
         return f"{pattern} makes all blocks alike: {pattern.kind}/free can spare some, in a run of its own"
-    if isinstance(pattern, Structured) and pattern.timed is not None:
+    if pattern.timed is not None:
         return "a target of time is spread by what was timed: no block can be spared"
     if not sizes:
         return ""

@@ -58,7 +58,7 @@ class Steering:
         """Which word of the person a recipe breaks, as far as the recipe alone tells: blocks need the model."""
         if recipe.compensation.kind in self.barred:
             return said(f"no {recipe.compensation}")
-        if self.kind and recipe.pattern.kind != self.kind:
+        if self.kind and recipe.pattern.only(self.kind) != recipe.pattern:
             return said(f"only {self.kind}")
         if used := sorted(names_in(recipe.metric) & self.avoided):
             return said(f"no {', '.join(used)} in metrics")

@@ -10,7 +10,6 @@ from agent.kinds import KINDS
 from agent.steering.places import places
 from agent.steering.rules import Ground, Limit, Steering, blocks, spelled
 from tools.expression import METRIC
-from tools.recipe import Structured
 
 CAN = 'no OBS, only depth or width, no gradients, "spare block 0", uniform only, "at most 20 candidates", stop'
 """What is obeyed without a language model, as people are told."""
@@ -205,7 +204,6 @@ def _pattern(clause: str, how: str, now: Steering, ground: Ground) -> Heard | No
         return _another(now, ground)
     if left == own:
         return Heard(replace(now, kind=""), (f"{pattern} it is anyhow",))
-    assert isinstance(pattern, Structured), "no other kind has two sides"
     (kind,) = left
     return Heard(replace(now, kind=kind), (f"only {kind} from here on",))
 

@@ -5,12 +5,12 @@ from tools.recipe.pattern import (
     NM,
     Experts,
     Pattern,
-    Request,
     Structured,
     Unstructured,
-    parse_pattern,
 )
 from tools.recipe.recipe import Calibration, Compensation, Recipe, check_sparsity
+from tools.recipe.request import Request
+from tools.recipe.written import parse_pattern
 
 __all__ = [
     "NM",

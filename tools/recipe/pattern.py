@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from tools.expression.operators import EXPERTS, METRIC, Group, Language
 from tools.io.errors import UsageError
 from tools.io.frozen import Frozen, first_problem
+from tools.recipe.request import Request
 
 Kind = TypeVar("Kind", bound="Pattern")
 
@@ -33,19 +34,6 @@ WAYS: Mapping[str, str] = {
 one of those below."""
 
 
-class Request(Frozen):
-    """What a model is asked to do when its speed counts."""
-
-    batch: int = Field(default=1, ge=1)
-    prompt: int = Field(default=512, ge=1)
-    """Tokens that are read."""
-    new: int = Field(default=128, ge=0)
-    """Tokens that are written."""
-
-    def __str__(self) -> str:
-        return f"batch {self.batch}, {self.prompt} tokens in, {self.new} out"
-
-
 class Pattern(Frozen):
     """What falls together. As the type of a field it stands for every kind, told apart by `kind`."""
 
@@ -59,6 +47,8 @@ class Pattern(Frozen):
     """Whether the result computes less."""
     allocates: ClassVar[bool] = True
     """Whether some layers may give more than others."""
+    by_layer: ClassVar[bool] = False
+    """Whether rates are dealt to layers, attention and MLP, which may fall whole."""
     compensations: ClassVar[tuple[str, ...]] = ()
     """How what stays may make up for what falls; finalists get the last one."""
     statistics: ClassVar[frozenset[str]] = frozenset()
@@ -70,6 +60,15 @@ class Pattern(Frozen):
     def whole_blocks(self) -> bool:
         """Whether whole blocks may fall."""
         return False
+
+    @property
+    def even(self) -> bool:
+        """Whether all blocks stay alike, so that none can be spared."""
+        return False
+
+    def only(self, side: str) -> Pattern:
+        """The pattern of which only one side falls; itself where it has no such sides."""
+        return self
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -269,6 +268,7 @@ class Structured(Pattern):
     fells: ClassVar[str] = "structures"
     zeros: ClassVar[bool] = False
     faster: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = True
     compensations: ClassVar[tuple[str, ...]] = ("bias", "least_squares")
 
     @model_validator(mode="after")
@@ -316,6 +316,13 @@ class Structured(Pattern):
             return self.model_copy(update={"multiple": asked.multiple, "request": asked.request})
         return super().adopted(asked)
 
+    @property
+    def even(self) -> bool:
+        return self.width and self.shapes == "uniform"
+
+    def only(self, side: str) -> Pattern:
+        return self if side == self.kind else self.model_copy(update={"kind": side, "group": "layer"})
+
     def in_multiples(self, multiple: int) -> Pattern:
         if not self.width:
             return super().in_multiples(multiple)
@@ -355,19 +362,6 @@ class Experts(Pattern):
     def adopted(self, asked: Pattern) -> Pattern | None:
         """Itself where experts, or the default pattern, are asked for."""
         return self if asked in (self, Unstructured()) else None
-
-
-def parse_pattern(text: str) -> Pattern:
-    """Read `unstructured` (/row, /matrix, /block), `2:4`, `experts`, or `width`, `depth`, `width+depth` (/free).
-
-    Raises:
-        UsageError: no kind takes it.
-    """
-    for kind in dict.fromkeys(map(class_of, WAYS)):
-        if (found := kind.parse(text.strip())) is not None:
-            return found
-    *known, last = ("unstructured/matrix", "unstructured/block", "width/free", *WAYS)
-    raise UsageError(f'pattern "{text}" is not known: use {", ".join(known)} or {last}')
 
 
 def class_of(kind: str) -> type[Pattern]:
