@@ -224,6 +224,7 @@ def test_a_run_is_started_steered_paused_resumed_and_asked(tmp_path: Path) -> No
         (run,) = list_runs(tmp_path)
         await send(app, pilot, "spare the first block")
         await until(lambda: run.inbox.path.exists())
+        await until(lambda: not app.dialogue.busy, LONG)  # while one is under way, Esc ends the answer
         await pilot.press("escape")
         await until(lambda: run.status() is Status.INTERRUPTED, LONG)
         await until(lambda: "interrupted" in status(app))

@@ -77,7 +77,7 @@ def test_stop_waits_for_no_model(word: str, slow: Slow, tmp_path: Path) -> None:
         await send(app, pilot, word)
         await until(lambda: slow.was_stopped)
         await until(lambda: not app.dialogue.busy)
-        assert "stopped the answer" in said(app)
+        await until(lambda: "stopped the answer" in said(app))
         assert slow.asked == ["first"]
 
     play(tmp_path, steps)
