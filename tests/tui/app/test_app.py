@@ -214,7 +214,6 @@ def test_a_long_journal_keeps_few_widgets_and_gives_the_earlier_ones_back(story:
     play(tmp_path, steps, watch=run)
 
 
-@pytest.mark.skip(reason="Esc right after words that steer does not always reach the run; open in issue 19")
 def test_a_run_is_started_steered_paused_resumed_and_asked(tmp_path: Path) -> None:
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         await send(app, pilot, "prune tiny to 50%")
