@@ -87,7 +87,7 @@ def replayed(goal: Goal) -> dict[str, Answered]:
 
 
 def _connection(goal: Goal, record: Recorder, home: Path) -> Connection:
-    from agent.llm.connection import CallFormat, Connection
+    from agent.llm.connection import Connection, formats_of
     from agent.llm.prices import price_of
 
     name = goal.designer
@@ -99,9 +99,7 @@ def _connection(goal: Goal, record: Recorder, home: Path) -> Connection:
         raise UsageError(f"the price of {name} is not known, so money cannot be capped: name it in {home}/prices.toml")
     if price is None and name.startswith("openai:") and not os.environ.get("OPENAI_BASE_URL"):
         record(Note(text=f"the price of {name} is not known: money is not counted. Name it in {home}/prices.toml"))
-    formats = [CallFormat.NATIVE, CallFormat.TEXT]
-    if name.startswith("openai:"):
-        formats.insert(1, CallFormat.SCHEMA)
+    formats = formats_of(name)
     return Connection(name, chat_model(goal, home), record, price, formats=formats, stopped=record.stopping)
 
 

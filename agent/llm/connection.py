@@ -14,6 +14,12 @@ from agent.recorder import Records
 from runs.events import Answered, Note
 
 
+def formats_of(name: str) -> list[CallFormat]:
+    """The formats to try with a model of that name, in order: servers of the OpenAI protocol hold to a schema, too."""
+    schema = [CallFormat.SCHEMA] if name.startswith("openai:") else []
+    return [CallFormat.NATIVE, *schema, CallFormat.TEXT]
+
+
 def never() -> bool:
     """Nobody leaves."""
     return False

@@ -33,6 +33,7 @@ from tools.io.shelf import set_aside
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.types import StateSnapshot
 
 THREAD = "home"
 LETS_GO = 30.0
@@ -142,7 +143,7 @@ class Talk:
     @property
     def plan(self) -> str:
         """What waits for a yes; empty where nothing does."""
-        return self._plan()
+        return _plan(self._graph.get_state(self._config))
 
     @property
     def words(self) -> list[tuple[str, str]]:
@@ -213,13 +214,10 @@ class Talk:
         return self._said_since(before)
 
     def _said_since(self, before: int) -> str:
-        messages = self._graph.get_state(self._config).values["messages"][before:]
-        said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
-        return "\n".join([*said, *([f"{plan}\n{START}"] if (plan := self._plan()) else [])])
-
-    def _plan(self) -> str:
         state = self._graph.get_state(self._config)
-        return shown(state.values["waiting"]) if state.next == ("approve",) else ""
+        messages = state.values["messages"][before:]
+        said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
+        return "\n".join([*said, *([f"{plan}\n{START}"] if (plan := _plan(state)) else [])])
 
     def say_beside(self, run: Run, text: str) -> str:
         """Take one line while this process works on a run: the grammar reads it, so that nothing waits for a server."""
@@ -251,6 +249,11 @@ class Talk:
         for said in run.unheard(History.of(run.journal.read())):
             run.journal.append(said)
         run.journal.append(Replied(text=reply))
+
+
+def _plan(state: StateSnapshot) -> str:
+    """What waits for a yes in a state; empty where nothing does."""
+    return shown(state.values["waiting"]) if state.next == ("approve",) else ""
 
 
 LATER = "That is measured when the run is over: two at a time would take each other's cores."

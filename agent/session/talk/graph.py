@@ -192,14 +192,17 @@ def _words(call: Call) -> str:
 def approve(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     """Show the plan and wait; a question in between leaves it waiting."""
     said = str(interrupt(shown(state["waiting"]))).strip()
-    low = said.lower().rstrip(".!。！ ")
-    if low in YES or low in ALWAYS:
-        if low in ALWAYS:
-            runtime.context.session.allowed |= {call["name"] for call in state["waiting"]}
-        return {"messages": [HumanMessage(said)]}
-    if low in NO:
+    word = _word(said)
+    if word in NO:
         return {"messages": [HumanMessage(said), AIMessage(NOTHING)], "waiting": []}
+    if word in ALWAYS:
+        runtime.context.session.allowed |= {call["name"] for call in state["waiting"]}
     return {"messages": [HumanMessage(said)]}
+
+
+def _word(said: str) -> str:
+    """What is looked up among the words that decide."""
+    return said.lower().rstrip(".!。！ ")
 
 
 def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
@@ -217,21 +220,22 @@ def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         elif after and session.unfinished_run:
             answer += f"\nWhen the run has ended: {', '.join(map(_words, after))}."
             later, after = [*later, *after], []
-        made.append(_calling([call], f"approved/{count}"))
+        made.append(calling([call], f"approved/{count}"))
         made.append(ToolMessage(answer, name=call["name"], tool_call_id=f"approved/{count}/0", id=f"m-{count}"))
     if after:
-        made.append(_calling(after, f"after/{count}"))
+        made.append(calling(after, f"after/{count}"))
     return {"messages": made, "waiting": [], "later": later, "found": count - state["found"], **_about(session)}
 
 
-def _calling(calls: Sequence[Call], name: str) -> AIMessage:
+def calling(calls: Sequence[Call], name: str) -> AIMessage:
+    """A message that calls tools; the ids of the calls begin with the name."""
     made = [{"name": call["name"], "args": call["args"], "id": f"{name}/{i}"} for i, call in enumerate(calls)]
     return AIMessage("", tool_calls=made)
 
 
 def resumed(later: Sequence[Call], count: int) -> dict[str, Any]:
     """The change of the state by which what waited for the end of a run is called."""
-    return {"messages": [_calling(later, f"later/{count}")], "later": []}
+    return {"messages": [calling(later, f"later/{count}")], "later": []}
 
 
 def read(tools: dict[str, type[SessionTool]], name: str, args: Any) -> SessionTool | str:
@@ -300,5 +304,4 @@ def _after_word(state: State) -> Literal["work", "converse", "listen"]:
     last = state["messages"][-1]
     if not state["waiting"]:
         return "listen"
-    low = last.text.lower().rstrip(".!。！ ")
-    return "work" if low in YES or low in ALWAYS else "converse"
+    return "work" if _word(last.text) in YES | ALWAYS else "converse"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, BaseMessage
 
 from agent.designers.choose import chat_model, check
-from agent.llm.connection import CallFormat, Connection
+from agent.llm.connection import Connection, formats_of
 from agent.llm.prices import price_of
 from agent.session.endpoints import served
 from agent.session.settings import Settings
@@ -82,15 +82,12 @@ def speaker(settings: Settings, session: Session) -> Speaker:
         return Announced(base) if base and not chosen else Rules()
     check(name)
     model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home, TOKENS)
-    formats = [CallFormat.NATIVE, CallFormat.TEXT]
-    if name.startswith("openai:"):
-        formats.insert(1, CallFormat.SCHEMA)
     connection = Connection(
         name,
         model,
         Ears(session),
         price_of(name, settings.home),
-        formats=formats,
+        formats=formats_of(name),
         patience=PATIENCE,
         attempts=ATTEMPTS,
         stopped=session.stopped.is_set,

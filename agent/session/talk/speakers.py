@@ -12,7 +12,7 @@ from agent.llm.journalled import JournalledModel, Unusable
 from agent.llm.leaving import Stopped
 from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
-from agent.session.talk.graph import MOST_CALLS, WAITS, calls_since
+from agent.session.talk.graph import MOST_CALLS, WAITS, Call, calling, calls_since
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.tool import SessionTool
@@ -121,8 +121,5 @@ def _results(messages: Sequence[BaseMessage]) -> list[str]:
 
 
 def _calling(tools: Sequence[SessionTool], turn: int) -> AIMessage:
-    calls = [
-        {"name": tool.called(), "args": tool.model_dump(mode="json", exclude_defaults=True), "id": f"said/{turn}/{i}"}
-        for i, tool in enumerate(tools)
-    ]
-    return AIMessage("", tool_calls=calls)
+    said = [(tool.called(), tool.model_dump(mode="json", exclude_defaults=True)) for tool in tools]
+    return calling([Call(name=name, args=args, plan="") for name, args in said], f"said/{turn}")

@@ -11,7 +11,8 @@ from agent.nodes.design import design
 from agent.nodes.reason import reason
 from agent.nodes.screen import screen
 from runs.events import CandidateProposed
-from runs.goal import Budget, Evaluation, Goal, Size
+from runs.goal import Goal
+from tests.agent import searches
 from tests.agent.loopback import Reply, Script, call
 from tools.recipe import Calibration
 
@@ -38,16 +39,8 @@ TOOLS = {
 
 
 def goal(**changes: object) -> Goal:
-    part = Size(windows=4, length=64)
-    fields: dict[str, object] = {
-        "model": "tiny",
-        "sparsity": 0.5,
-        "calibration": Calibration(windows=4, length=64),
-        "evaluation": Evaluation(search=part, selection=part, test=part),
-        "budget": Budget(candidates=10),
-        "designer": "openai:test",
-    }
-    return Goal.of(**(fields | changes))
+    own: dict[str, object] = {"calibration": Calibration(windows=4, length=64), "designer": "openai:test"}
+    return searches.goal(**(own | changes))
 
 
 def generation(context: Context) -> list[CandidateProposed]:

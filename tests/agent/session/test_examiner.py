@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import pytest
 from agent.session.settings import load
 from agent.session.start import carry_out
 from agent.session.talk.conversation import Talk
-from agent.session.talk.session import Session
 from runs.run import Run, Status, list_runs
 from tests.tools.asking import InProcess
 from tui.cli import run as cli
@@ -21,21 +18,10 @@ from tui.text.comparison import comparison
 SMALL = {"windows": 2, "length": 64, "search_windows": 2, "search_length": 64, "test_windows": 2, "test_length": 64}
 
 
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What child processes would be started; they work in this one."""
-    started: list[list[str]] = []
-
-    def here(self: Session, arguments: list[str]) -> tuple[int, str, str]:
-        started.append(arguments)
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli(arguments)
-        return code, out.getvalue(), err.getvalue()
-
-    monkeypatch.setattr(Session, "_child", here)
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are asked in this process, too."""
     monkeypatch.setattr("agent.session.measures.Harness", InProcess)
-    return started
 
 
 @pytest.fixture

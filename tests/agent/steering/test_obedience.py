@@ -16,20 +16,19 @@ from agent.steering.rules import Steering
 from runs.events import CandidateMeasured, CandidateProposed, Event, Heeded, Note, RunFinished
 from runs.goal import Budget, Evaluation, Goal, Size
 from runs.run import Run, Status, create
+from tests.agent import searches
 from tools.recipe import Allocation, Calibration, Compensation, Recipe, Structured, parse_pattern
 
 
 def goal(**changes: object) -> Goal:
     part = Size(windows=4, length=64)
-    fields: dict[str, object] = {
-        "model": "tiny",
-        "sparsity": 0.5,
+    own: dict[str, object] = {
         "calibration": Calibration(windows=4, length=64),
         "evaluation": Evaluation(search=part, selection=part, test=part, finalists=1),
         "budget": Budget(candidates=14),
         "recall": False,
     }
-    return Goal.of(**(fields | changes))
+    return searches.goal(**(own | changes))
 
 
 def steered(home: Path, after: dict[int, tuple[str, ...]], **changes: object) -> Run:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,6 @@ from runs.events import RunStarted
 from runs.goal import Goal
 from runs.run import Run, create
 from tools.model.sample import TINY
-from tui.cli import run as cli
 
 SMALL = {"windows": 2, "length": 64, "search_windows": 2, "search_length": 64, "test_windows": 2, "test_length": 64}
 
@@ -52,19 +49,3 @@ def pruned(told: Callable[..., Run], story: Any, tmp_path: Path) -> Run:
     shutil.copytree(TINY, run.model_folder)
     story.recipe("W * X").save(run.model_folder / "recipe.yaml")
     return run
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What child processes would be started; they work in this one."""
-    started: list[list[str]] = []
-
-    def here(self: Session, arguments: list[str]) -> tuple[int, str, str]:
-        started.append(arguments)
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli(arguments)
-        return code, out.getvalue(), err.getvalue()
-
-    monkeypatch.setattr(Session, "_child", here)
-    return started
