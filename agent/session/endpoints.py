@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 from runs.plain import plain
 
@@ -21,10 +22,27 @@ def found() -> list[str]:
 def served(base: str) -> list[str] | None:
     """The names of the models that a server has; None where nothing answers, or nothing of the kind."""
     try:
-        with urllib.request.urlopen(f"{base.rstrip('/')}/models", timeout=_PATIENCE) as reply:
-            return [plain(str(model["id"])) for model in json.load(reply)["data"]]
+        return [plain(str(model["id"])) for model in _models(base)]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+def weights(base: str, name: str) -> int | None:
+    """How many parameters a server says that its model has, as llama.cpp does; None where it does not say.
+
+    llama.cpp serves one model whatever it is called.
+    """
+    try:
+        models = _models(base)
+        told = next((model for model in models if model["id"] == name), models[0])
+        return int(told["meta"]["n_params"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _models(base: str) -> Any:
+    with urllib.request.urlopen(f"{base.rstrip('/')}/models", timeout=_PATIENCE) as reply:
+        return json.load(reply)["data"]
 
 
 def _answering() -> Iterator[str]:

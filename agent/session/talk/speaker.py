@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from agent.designers.choose import chat_model, check
-from agent.llm.connection import Connection, formats_of
+from agent.llm.connection import CallFormat, Connection, formats_of
 from agent.llm.prices import price_of
-from agent.session.endpoints import served
+from agent.session.endpoints import served, weights
 from agent.session.settings import Settings
 from agent.session.talk.graph import Speaker
 from agent.session.talk.session import Session
+from agent.session.talk.small import Small
 from agent.session.talk.speakers import Model, Rules
 from runs.events import Event, Note, Spoke
 from runs.fold.history import History
@@ -23,7 +25,9 @@ from runs.goal import Goal
 PATIENCE = 20.0
 """Seconds for one answer of a model in conversation."""
 ATTEMPTS = 2
-_FEW_WEIGHTS = re.compile(r"(?<![\w.])(?:\d{2,3}m|[0-3](?:\.\d+)?b)(?![a-z])", re.I)
+_SIZES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)([bm])(?![a-z])", re.I)
+_FEW = 4.0
+"""Billions of weights."""
 TOKENS = 2048
 """Tokens of one answer, thinking included."""
 
@@ -48,6 +52,15 @@ class Ears:
                 self._session.hear(f"({event.text})\n")
 
 
+class Notes(Ears):
+    """Hears notes alone: what is said are calls."""
+
+    def __call__(self, event: Event) -> None:
+        """Only what a person has to know."""
+        if isinstance(event, Note):
+            super().__call__(event)
+
+
 class Announced(Rules):
     """The rules, and once in a conversation the word that a language model is there and was not chosen."""
 
@@ -66,8 +79,15 @@ class Announced(Rules):
 
 
 def _small(name: str) -> bool:
-    """Whether a model can choose among few tools only: those on this machine, and those whose name says up to 4 B."""
-    return name.startswith(("local:", "self")) or bool(_FEW_WEIGHTS.search(name))
+    """Whether a model can choose among few tools only: those on this machine, and those of up to 4 B by what their
+    server says, or else by their name."""
+    if name.startswith(("local:", "self")):
+        return True
+    kind, _, model = name.partition(":")
+    base = os.environ.get("OPENAI_BASE_URL")
+    told = weights(base, model) if kind == "openai" and base else None
+    named = [float(size) / (1000 if unit in "mM" else 1) for size, unit in _SIZES.findall(model)]
+    return max(named, default=99.0) <= _FEW if told is None else told <= _FEW * 1e9
 
 
 def speaker(settings: Settings, session: Session) -> Speaker:
@@ -92,4 +112,7 @@ def speaker(settings: Settings, session: Session) -> Speaker:
         attempts=ATTEMPTS,
         stopped=session.stopped.is_set,
     )
-    return Model(connection, small=_small(name))
+    if not _small(name):
+        return Model(connection)
+    held = [kind for kind in formats_of(name) if kind is not CallFormat.NATIVE or not name.startswith("openai:")]
+    return Small(replace(connection, record=Notes(session), formats=held), connection)

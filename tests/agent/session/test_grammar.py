@@ -169,10 +169,6 @@ def test_a_bare_word_answers_the_question_for_the_model() -> None:
     assert isinstance(grammar.read("tiny", about), str)
 
 
-def test_a_small_model_is_offered_the_nearest_tools() -> None:
-    assert EvaluateTasks in grammar.nearest("how good is the model on tasks such as HellaSwag?", 4)
-
-
 def test_every_sentence_of_the_help_is_understood() -> None:
     sentences = [part for line in HELP.splitlines()[1:] for part in line.strip().split("  ") if part.strip()]
     assert len(sentences) > 15

@@ -10,7 +10,8 @@ What it cannot read it says so, with the three nearest things that can be done; 
 something else, and never does half of what was said.
 """
 
-from agent.session.talk.grammar.offers import EXAMPLES, STRANGE, nearest
+from agent.session.talk.grammar.meanings import meanings, numbers
+from agent.session.talk.grammar.offers import EXAMPLES, STRANGE
 from agent.session.talk.grammar.requests import quick, read
 
-__all__ = ["EXAMPLES", "STRANGE", "nearest", "quick", "read"]
+__all__ = ["EXAMPLES", "STRANGE", "meanings", "numbers", "quick", "read"]

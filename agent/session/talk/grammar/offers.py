@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cache
 
 from agent.session.talk.grammar.acts import FREE
 from agent.session.talk.grammar.tokens import Token, tokens
-from agent.session.talk.tools import TOOLS
-from agent.session.talk.tools.tool import SessionTool
 
 EXAMPLES = (
     "prune smollm2-135m to 50 %",
@@ -64,13 +61,3 @@ def _shared(kinds: set[str], others: frozenset[str]) -> float:
 @cache
 def _kinds(example: str) -> frozenset[str]:
     return frozenset(token.kind for token in tokens(example, "en")) - FREE
-
-
-def nearest(line: str, count: int) -> list[type[SessionTool]]:
-    """The tools whose descriptions and examples share most words with a line, for a model that can choose among few."""
-    words = set(re.findall(r"[a-z]{3,}", line.lower()))
-
-    def shared(tool: type[SessionTool]) -> int:
-        return len(words & set(re.findall(r"[a-z]{3,}", f"{tool.called()} {tool.__doc__}".lower())))
-
-    return sorted(TOOLS.values(), key=lambda tool: -shared(tool))[:count]

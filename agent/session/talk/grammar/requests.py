@@ -80,6 +80,12 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         return f"{NEVER}{first_problem(error)}."
 
 
+def calls_of(text: str) -> list[Call]:
+    """What a line asks for in a conversation that has just begun; empty where it is not understood."""
+    calls = _calls(_pieces(amounts(heard(written(text))[1])), unfinished=False)
+    return [] if isinstance(calls, str) else calls
+
+
 @lru_cache(maxsize=8)
 def quick(text: str) -> SessionTool | None:
     """Orders that never wait for a language model: stop, pause and goodbye."""

@@ -1,0 +1,164 @@
+"""A small language model in conversation: it chooses among tools by name, then fills in one at a time.
+
+What the grammar reads needs no model. A model of 0.5 to 3 B is asked two short things, each held to a schema: which
+tools a line asks for, and what the line says of the arguments of one of them. What the line does not say is left out:
+such models fill in what nobody said. Results are told as the tools say them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from math import isclose
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import StructuredTool
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from agent.llm.connection import Connection
+from agent.llm.journalled import JournalledModel, Unusable
+from agent.llm.leaving import Stopped
+from agent.session.talk import grammar
+from agent.session.talk.evidence import marked
+from agent.session.talk.graph import Call, calling
+from agent.session.talk.session import Session
+from agent.session.talk.speakers import Rules, described, fallen_back
+from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.tool import SessionTool
+
+WORDS = "words"
+"""Chosen where no tool is meant: a question of knowledge, or small talk."""
+MOST = 3
+"""Tools that one line may ask for."""
+CHOICE = """A person types a line into a program that prunes language models. Which of its tools does the line ask for?
+Name them in the order of the line; most lines ask for one. Name `words` where none of them does what is asked.
+"""
+ARGUMENTS = """A person types a line into a program that prunes language models. Fill in the arguments of the tool
+from the line. Leave out every argument that the line does not name. 50 % is 0.5, half is 0.5."""
+ANSWER = """You help a person prune language models (remove weights, layers or heads so that they become smaller or
+faster). Answer in their language in two or three sentences. Say no number that they did not say. You cannot do anything
+yourself: say so where something is to be done that is not pruning, measuring or exporting a model."""
+
+
+class Small:
+    """The grammar where it reads a line, else a small model: first which tools, then their arguments."""
+
+    def __init__(self, quiet: Connection, aloud: Connection) -> None:
+        """`quiet` is asked for calls, which nobody needs to see; `aloud` for words."""
+        self._quiet, self._aloud = quiet, aloud
+        self.alone = False
+        """Without the grammar: for those who measure the model."""
+        self._rules = Rules()
+        self._turn = 0
+        self._unusable = ""
+
+    def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
+        """Calls for what was said, the results of those that were made, or words without a number of its own."""
+        last = messages[-1]
+        if isinstance(last, ToolMessage) or grammar.quick(last.text) is not None:
+            return self._rules.answer(messages, session)
+        read = self._rules.answer(messages, session)
+        if not self.alone and (read.tool_calls or not read.text.startswith(grammar.STRANGE)):
+            return read
+        try:
+            calls = self._calls(last.text)
+            if calls:
+                return calling(calls, f"said/{len(messages)}")
+            said = self._ask(self._aloud, [SystemMessage(ANSWER), HumanMessage(last.text)]).text.strip()
+        except Stopped:
+            return AIMessage("Stopped.")
+        except Unusable as problem:
+            news, self._unusable = str(problem) != self._unusable, str(problem)
+            return fallen_back(read, problem) if news else read
+        sources = [message.text for message in messages if isinstance(message, HumanMessage)]
+        return AIMessage(marked(said, sources)) if said else read
+
+    def _calls(self, line: str) -> list[Call]:
+        """The calls that a line asks for; empty where none does, or where one of them cannot be filled in."""
+        chosen = self._ask(self._quiet, [SystemMessage(_menu()), HumanMessage(line)], _choice())
+        names = [name for call in chosen.tool_calls for name in call["args"].get("tools", [])]
+        calls: list[Call] = []
+        for name in dict.fromkeys(name for name in names if name in TOOLS):
+            tool = self._filled(TOOLS[name], line)
+            if tool is None:
+                return []
+            args = tool.model_dump(mode="json", exclude_defaults=True)
+            calls.append(Call(name=name, args=args, plan=""))
+        return calls
+
+    def _filled(self, kind: type[SessionTool], line: str) -> SessionTool | None:
+        """A tool with what the line says of it; None where what it needs is not said."""
+        args: dict[str, Any] = {}
+        if kind.model_fields:
+            said = self._ask(self._quiet, [SystemMessage(ARGUMENTS), HumanMessage(line)], described(kind))
+            args = said_of(kind, next((call["args"] for call in said.tool_calls), {}), line)
+        try:
+            return kind.model_validate(args)
+        except ValidationError:
+            return None
+
+    def _ask(self, connection: Connection, messages: list[BaseMessage], *tools: Any) -> AIMessage:
+        self._turn += 1
+        model: Any = JournalledModel(connection=connection, topic=f"talk/{self._turn}")
+        said: AIMessage = (model.bind_tools(list(tools)) if tools else model).invoke(messages)
+        return said
+
+
+def said_of(kind: type[SessionTool], args: dict[str, Any], line: str) -> dict[str, Any]:
+    """The arguments whose values the line says; words that a tool takes whole are the line itself."""
+    kept = {name: value for name, value in args.items() if name in kind.model_fields and _is_said(value, line)}
+    needs = [name for name, field in kind.model_fields.items() if field.is_required()]
+    return {**kept, **({"words": line} if needs == ["words"] else {})}
+
+
+def _is_said(value: Any, line: str) -> bool:
+    match value:
+        case bool() | None:
+            return False  # a switch keeps its default
+        case int() | float():
+            return any(isclose(value, number, rel_tol=0.015) for number in _numbers(line))  # a third is 0.33
+        case str():
+            return bool(_letters(value)) and _letters(value) in _letters(line)
+        case list() | tuple():
+            return bool(value) and all(_is_said(one, line) for one in value)
+        case _:
+            return False
+
+
+def _letters(text: str) -> str:
+    """For a comparison: without what is written in several ways, `arc_easy` and `ARC easy`."""
+    return re.sub(r"[\s_\-'\"]+", "", text.casefold())
+
+
+def _numbers(line: str) -> set[float]:
+    """The numbers of a line, in words too, and as shares."""
+    found = {float(text.replace(",", ".")) for text in re.findall(r"\d+(?:[.,]\d+)?", line)}
+    found |= grammar.numbers(line)
+    return found | {number / 100 for number in found}
+
+
+@cache
+def _choice() -> StructuredTool:
+    """Which tools, as a tool of its own: so every format of calls can ask for it."""
+    names = Literal[(*TOOLS, WORDS)]  # type: ignore[valid-type]  # the table is what is offered
+    asked: type[BaseModel] = create_model("Choice", tools=(list[names], Field(min_length=1, max_length=MOST)))
+    return StructuredTool.from_function(
+        lambda **arguments: None, name="choose", description="The tools that the line asks for.", args_schema=asked
+    )
+
+
+@cache
+def _menu() -> str:
+    """Every tool in a line: what it is for, and what people say; the same each time, so that servers keep it read."""
+    examples: dict[str, list[str]] = {}
+    for example, name in grammar.meanings():
+        examples.setdefault(name, []).append(f'"{example}"')
+    lines = [f"{name}: {_short(tool)} {', '.join(examples.get(name, []))}".strip() for name, tool in TOOLS.items()]
+    return "\n".join([CHOICE, *lines, f'{WORDS}: nothing of these. "what is sparsity?", "write an e-mail"'])
+
+
+def _short(tool: type[SessionTool]) -> str:
+    """The beginning of what a tool is for."""
+    return re.split(r"[:;.,]\s", " ".join((tool.__doc__ or "").split()))[0].rstrip(".") + "."
