@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, model, objects, some
+from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, Unclear, model, objects, share, some
+from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS, Language, parse
+from tools.io.errors import UsageError
 
 _RUN = "run past candidate result best going status done"
 
@@ -47,22 +49,36 @@ def _statistics(heard: Heard) -> Call | None:
     return Call("layer_statistics", some(model=model(heard), statistic=said))
 
 
-def _metric(heard: Heard) -> Call:
-    return Call("try_metric", some(expression=_expression(heard)))
+def _tried(heard: Heard) -> Call | None:
+    """A metric or an allocation on the layers of a model, whichever was named or the formula is."""
+    said = str(heard.one("expression", "quoted", "method"))
+    more = some(model=heard.one("model", "name", "path"), sparsity=share(heard.one("share")))
+    if heard.has("allocation") or (not heard.has("metric") and _allocates(said)):
+        if heard.has("block_id"):
+            raise Unclear("an allocation is of all blocks, so of no layer alone")
+        return Call("try_allocation", {"expression": said, **more})
+    layer = heard.one("block_id")
+    return Call("try_metric", {"expression": said, **more} | ({} if layer is None else {"layer": layer}))
 
 
-def _allocation(heard: Heard) -> Call:
-    return Call("try_allocation", some(expression=_expression(heard)))
+def _allocates(said: str) -> bool:
+    """Whether it is a published allocation, or a formula of that language alone."""
+    return said.lower() in NAMED_ALLOCATIONS or (_is_formula(said, ALLOCATION) and not _is_formula(said, METRIC))
 
 
-def _expression(heard: Heard) -> str:
-    return str(heard.one("expression", "quoted", "method"))
+def _is_formula(text: str, language: Language) -> bool:
+    try:
+        parse(text, language)
+    except UsageError:
+        return False
+    return True
 
 
 def _standing(heard: Heard) -> Call | None:
     return None if objects(heard) else Call("standing")
 
 
+_TRIAL = "what how ask aux good share block_id model name path"
 _LAYER = "statistics matter redundant statistic outlier"
 
 LOOKS = (
@@ -82,9 +98,10 @@ LOOKS = (
         _statistics,
     ),
     Act(("statistic|outlier",), f"{ASKS} block model name path all statistics by", _statistics),
-    Act(("expression|quoted|method", "try", "metric"), "what how ask good", _metric),
-    Act(("expression", "try|metric|evaluate"), "what how ask good", _metric),
-    Act(("allocation", "expression|quoted|method", "try|evaluate|show"), "what how ask good", _allocation),
+    Act(("expression|quoted|method", "try", "metric|allocation|block_id"), _TRIAL, _tried),
+    Act(("expression", "try|metric|evaluate|allocation"), _TRIAL, _tried),
+    Act(("allocation", "expression|quoted|method", "evaluate|show"), _TRIAL, _tried),
+    Act(("what_would", "expression|quoted|method"), f"{_TRIAL} allocation metric block all show", _tried),
     Act(
         ("facts|big|count|block|weight",),
         f"{ASKS} model name path many head experts block weight dense pruned result",

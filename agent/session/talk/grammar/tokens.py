@@ -9,12 +9,17 @@ from typing import Any
 
 from agent.session.talk.grammar.words import CODES, LATIN, Language, folded, language, plain
 from runs.names import ADJECTIVES, NOUNS
+from tools.expression import ALLOCATION
 from tools.model.sample import SAMPLES
 
 FAR = "\u3040-\u30ff\u4e00-\u9fff\uff00-\uffef"
 _PATH = rf"[^\s\"'<>|,;?!{FAR}]"
 _ENDING = r"gguf|safetensors|jsonl|json|txt|ya?ml|html|md"
-_OPERAND = r"(?:[A-Za-z_]\w*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?|\d+(?:\.\d+)?|\([^()]*(?:\([^()]*\)[^()]*)*\))"
+_OPERAND = (
+    r"(?:\|\s?[Ww]\s?\||[A-Za-z_]\w*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?|\d+(?:\.\d+)?|\([^()]*(?:\([^()]*\)[^()]*)*\))"
+)
+_SIGN = r"\s*(?:\*\*|\*|\+|\^|·|\s-\s|\s/\s|(?<=[)|])/)\s*"
+"""What stands between operands; a stroke without spaces only behind a bracket, as elsewhere it may be a path's."""
 _SHAPES: tuple[tuple[str, str], ...] = (
     ("quoted", r'"[^"]*"|(?<![^\s(])\'[^\']+\'(?![^\s,.;:?!)])'),
     ("url", r"https?://\S+"),
@@ -23,7 +28,8 @@ _SHAPES: tuple[tuple[str, str], ...] = (
     ("other_id", rf"(?<![{LATIN}/.-])[tm]-\d+(?![{LATIN}/]|[.:-]\d)"),
     ("run_id", rf"(?:{'|'.join(ADJECTIVES)})-(?:{'|'.join(NOUNS)})-\d+(?![{LATIN}])"),
     ("nm", rf"(?<![{LATIN}.,:])\d+:\d+(?![{LATIN}:])"),
-    ("expression", rf"{_OPERAND}(?:\s*(?:\*\*|\*|\+|\s-\s|\s/\s)\s*{_OPERAND})+|[a-z_]+\([a-z_0-9(), .*+-]+\)"),
+    ("expression", rf"{_OPERAND}(?:{_SIGN}{_OPERAND})(?:(?:{_SIGN}|/){_OPERAND})*|[a-z_]+\([a-z_0-9(), .*+-]+\)"),
+    ("expression", rf"(?<![{LATIN}])-(?:{'|'.join(ALLOCATION.terminals)})(?![{LATIN}])"),
     ("path", rf"(?:\.{{1,2}}|~[\w-]*)?/{_PATH}*|\.{{1,2}}(?![{LATIN}.])"),
     ("path", rf"[{LATIN}.-]+(?:/[{LATIN}.-]+)+/?|[{LATIN}.-]+\.(?:{_ENDING})(?![{LATIN}])"),
     ("times", rf"(?<![{LATIN}.,])[-]?\d+(?:[.,]\d+)?\s*[x×](?![{LATIN}])"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.session.talk.tools.deliver import Export, Recover, Upload
+from agent.session.talk.tools.formulas import TryAllocation, TryMetric
 from agent.session.talk.tools.help import Help, Leave, UseDesigner
 from agent.session.talk.tools.look import (
     Candidates,
@@ -16,7 +17,7 @@ from agent.session.talk.tools.look import (
     Thoughts,
 )
 from agent.session.talk.tools.measure import EvaluateTasks, Generations, Perplexity, Speed
-from agent.session.talk.tools.model import LayerStatistics, ModelFacts, TryAllocation, TryMetric
+from agent.session.talk.tools.model import LayerStatistics, ModelFacts
 from agent.session.talk.tools.run import GoOn, Pause, Prune, Resume, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 

@@ -16,6 +16,7 @@ HELP = """You can say, for example:
   prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
   what is smollm2-135m?                 which layers matter most?
   why not 2:4?      explain c-12        compare c-1 and c-4      what did you learn?
+  try |W| * X^0.5 on layer 3            what would owl do?
   go on for ten more minutes            continue what we did on smollm2 yesterday
   no OBS please     spare block 0       only depth      stop after this one
   how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples

@@ -1,4 +1,4 @@
-"""What a model is like, layer by layer, and what a formula would read of it."""
+"""What a model is like, as a whole and layer by layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from agent.session.talk.session import Session
-from agent.session.talk.tools.formulas import allocated, read_metric
 from agent.session.talk.tools.subjects import priced, subject, surveying, to_do_first
 from agent.session.talk.tools.tool import Group, SessionTool
 from tools.io.errors import SecateurError, reason
@@ -174,30 +173,3 @@ def _by_block(rows: Iterable[dict[str, Any]], statistic: str) -> list[float]:
 
 def _listed(blocks: Iterable[int]) -> str:
     return ", ".join(map(str, blocks))
-
-
-class TryMetric(SessionTool):
-    """Check the formula of a metric before it is tried: whether it is valid, what it reads, which known metric it is
-    like, and what was measured with it."""
-
-    group: ClassVar[Group] = "look"
-
-    expression: str = Field(min_length=1, max_length=2000, description="As W * X or sqr(W) / D.")
-
-    def work(self, session: Session) -> str:
-        """Read it; nothing is measured."""
-        return read_metric(session.history(), self.expression)
-
-
-class TryAllocation(SessionTool):
-    """Check the formula of an allocation and, from the run's survey, show the sparsity that every block would get."""
-
-    group: ClassVar[Group] = "look"
-
-    expression: str = Field(min_length=1, max_length=2000, description="As minmax(outliers(5)) or -depth.")
-    width: float = Field(default=0.08, ge=0, le=0.5, description="How far rates lie apart; OWL's is 0.08.")
-    sparsity: float | None = Field(default=None, gt=0, lt=1, description="Where another than the run's is meant.")
-
-    def work(self, session: Session) -> str:
-        """Rates by block, where the survey holds what the formula reads."""
-        return allocated(session.history(), self.expression, self.width, self.sparsity)
