@@ -80,15 +80,13 @@ def _opened(
         text=text.text,
         sha256=text.sha256,
         tokens=text.tokens,
-        note=_unreached(architecture),
+        note=unreached(architecture),
     ), bench
 
 
-def _unreached(architecture: Architecture) -> str:
+def unreached(architecture: Architecture) -> str:
     """What of a mixture no metric of single weights is tried on; empty where there are no experts."""
     if architecture.family is None or architecture.family.experts is None:
         return ""
-    return (
-        f"experts and routers fall whole and are not tried; the other linear maps hold {100 * architecture.reach:.1f} % "
-        "of the blocks' weights"
-    )
+    rest = f"{100 * architecture.reach:.1f} % of the blocks' weights"
+    return f"experts and routers fall whole and are not tried; the other linear maps hold {rest}"

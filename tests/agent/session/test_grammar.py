@@ -12,6 +12,7 @@ from agent.session.settings import load
 from agent.session.talk import grammar
 from agent.session.talk.session import Session
 from agent.session.talk.tools.deliver import Export
+from agent.session.talk.tools.formulas import TryAllocation, TryMetric
 from agent.session.talk.tools.help import HELP, Help, Leave
 from agent.session.talk.tools.look import Candidates, Compare, Lessons, PastRuns, Pattern, Standing
 from agent.session.talk.tools.measure import EvaluateTasks
@@ -53,6 +54,16 @@ def session() -> Session:
         ("what did you learn?", Lessons()),
         ("which runs are there?", PastRuns()),
         ("compare c-1 and c-4", Compare(one="c-1", other="c-4")),
+        ("try |W|*X^0.5 on layer 3", TryMetric(expression="W*X**0.5", layer=3)),
+        ("try the metric sqr(W)/D on the last layer of tiny", TryMetric(expression="sqr(W)/D", layer=-1, model="tiny")),
+        ("how would ria do on block 0 at 60 %?", TryMetric(expression="ria", layer=0, sparsity=0.6)),
+        ("what would owl do?", TryAllocation(expression="owl")),
+        (
+            "try softmax(z(skew)) at 60 % on tiny",
+            TryAllocation(expression="softmax(z(skew))", model="tiny", sparsity=0.6),
+        ),
+        ("try the allocation -depth", TryAllocation(expression="-depth")),
+        ("que ferait owl ?", TryAllocation(expression="owl")),
         ("how good is it on HellaSwag?", EvaluateTasks(tasks=("hellaswag",))),
         ("and how good on ARC-easy and PIQA?", EvaluateTasks(tasks=("arc_easy", "piqa"))),
         (

@@ -137,6 +137,38 @@ def test_stats_has_an_entry_per_linear(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(name in shown for name in ("skew", *names))
 
 
+def test_stats_tries_metrics_and_allocations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["stats", "tiny", "--windows", "2", "--length", "32", "--threads", "1", "--home", str(tmp_path)]
+    assert run([*arguments, "--metric", "W * X ** 0.5", "--layer", "-1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["block"], found["n_blocks"], found["sparsity"]) == (4, 5, 0.5)
+    assert list(found["mean"]) == ["W * X ** 0.5", "wanda", "magnitude"]
+    assert len(found["projections"]) == 7
+    assert run([*arguments, "--allocation", "owl", "--sparsity", "0.6"]) == 0
+    shown = capsys.readouterr().out
+    assert "owl (minmax(outliers(5)) ±0.08 per block) at 60 % with the metric wanda" in shown
+    assert "64 tokens of builtin/calibration" in shown
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--metric", "W * Q"], "Q is not known. Terminals are W, X"),
+        (["--metric", "shortgpt"], "shortgpt removes structures"),
+        (["--metric", "wanda", "--layer", "5"], "layers are the blocks 0 to 4"),
+        (["--metric", "wanda", "--sparsity", "1.5"], "sparsity 1.5"),
+        (["--allocation", "owl", "--layer", "1"], "--layer is for --metric alone"),
+        (["--layer", "1"], "add --metric or --allocation"),
+        (["--metric", "wanda", "--width", "0.1"], "--width is for --allocation"),
+    ],
+)
+def test_trials_that_cannot_be_meant(
+    more: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["stats", "tiny", *more, "--home", str(tmp_path)]) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_doctor_never_shows_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

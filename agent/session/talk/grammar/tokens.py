@@ -15,9 +15,8 @@ from tools.model.sample import SAMPLES
 FAR = "\u3040-\u30ff\u4e00-\u9fff\uff00-\uffef"
 _PATH = rf"[^\s\"'<>|,;?!{FAR}]"
 _ENDING = r"gguf|safetensors|jsonl|json|txt|ya?ml|html|md"
-_OPERAND = (
-    r"(?:\|\s?[Ww]\s?\||[A-Za-z_]\w*(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?|\d+(?:\.\d+)?|\([^()]*(?:\([^()]*\)[^()]*)*\))"
-)
+_BRACKETS = r"\([^()]*(?:\([^()]*\)[^()]*)*\)"
+_OPERAND = rf"(?:\|\s?W\s?\||[A-Za-z_]\w*(?:{_BRACKETS})?|\d+(?:\.\d+)?|{_BRACKETS})"
 _SIGN = r"\s*(?:\*\*|\*|\+|\^|·|\s-\s|\s/\s|(?<=[)|])/)\s*"
 """What stands between operands; a stroke without spaces only behind a bracket, as elsewhere it may be a path's."""
 _SHAPES: tuple[tuple[str, str], ...] = (

@@ -1,4 +1,4 @@
-"""Facts of models and formulas, from configurations, headers and surveys."""
+"""Facts of models, from configurations, headers and surveys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.session.talk.session import Session
-from agent.session.talk.tools.model import LayerStatistics, ModelFacts, TryAllocation, TryMetric
+from agent.session.talk.tools.model import LayerStatistics, ModelFacts
 from runs.run import Run
 from tools.io.errors import SecateurError, UsageError
 
@@ -55,26 +55,3 @@ def test_what_no_survey_holds_is_measured(session: Session, commands: list[list[
     assert commands[0][:2] == ["stats", "tiny"]
     assert "score_mean of tiny by block" in said
     assert "128 tokens of builtin/calibration" in said
-
-
-def test_a_metric_is_read_and_known_ones_are_told(session: Session, told: Callable[..., Run], story: Any) -> None:
-    said = TryMetric(expression="X * W").work(session)
-    assert "It reads W (|weight|); X (norm of the input channel" in said
-    assert "the published metric wanda" in said
-    assert "was not measured" in said
-    told(story.whole())
-    assert "c-2 has KL 0.900 over 16,384 tokens" in TryMetric(expression="sqr(W) * X").work(session)
-    with pytest.raises(UsageError, match="Q is not known"):
-        TryMetric(expression="W * Q").work(session)
-
-
-def test_an_allocation_gives_rates_of_the_survey(session: Session, told: Callable[..., Run], story: Any) -> None:
-    assert "No run that is open surveyed" in TryAllocation(expression="-depth").work(session)
-    told(story.start().survey())
-    said = TryAllocation(expression="-depth", width=0.15, sparsity=0.4).work(session)
-    assert "Sparsity by block at 40 % with width 0.15" in said
-    assert said.endswith("0: 25.0 %, 1: 35.0 %, 2: 45.0 %, 3: 55.0 %.")
-    assert "loss is not in the survey" in TryAllocation(expression="loss").work(session)
-    assert "outliers(5) is not in the survey" in TryAllocation(expression="owl").work(session)
-    with pytest.raises(UsageError):
-        TryAllocation(expression="depth +").work(session)
