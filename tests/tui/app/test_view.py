@@ -20,7 +20,7 @@ from runs.events import (
 )
 from tools.recipe import Compensation
 from tui.app.commands import COMMANDS, matching, parse
-from tui.app.panes.candidates import COLUMNS, alike, differing, rows
+from tui.app.panes.candidates import COLUMNS, RECIPE, alike, arranged, differing, rows, told
 from tui.app.screens import candidate_text
 from tui.app.slash import SlashCommands
 from tui.app.view import Ending, Generation, RunView, Speech, ToolLine, Words
@@ -149,7 +149,7 @@ def test_a_column_of_the_table_holds_numbers_of_one_text_and_the_winner_has_a_ro
     view = seen(story.events)
     found = {row.name: row for row in rows(view)}
     cells = {name: [cell.strip() for cell in row.cells[:4]] for name, row in found.items()}
-    assert COLUMNS[:4] == ("#", "KL", "select", "test")
+    assert COLUMNS[:4] == ("#", "KL search", "ppl select", "ppl test")
     assert cells == {
         "c-1": ["c-1", "1.00", "·", "·"],
         "c-2": ["c-2", "0.800", "10.6", "·"],
@@ -233,6 +233,17 @@ def test_the_table_shows_in_what_recipes_differ(story: Any) -> None:
     assert [COLUMNS[column] for column in differing(found)] == ["with"]
     assert alike(found) == ["W * X", "uniform"]
     assert differing(found[:1]) == [4, 5, 6]
+
+
+def test_a_narrow_table_cuts_nothing_of_a_recipe(story: Any) -> None:
+    """Columns that do not fit become one, whose lines are broken."""
+    story.start().propose("c-1", "W * X").measure("c-1", 1.0).propose("c-2", "sqr(W) * X_var / D").measure("c-2", 0.8)
+    found = rows(seen(story.events))
+    assert arranged(found, 100) == [(0, None), (1, None), (2, None), (3, None), (4, None)]
+    columns = arranged(found, 50)
+    assert [column for column, _ in columns] == [0, 1, 2, 3, RECIPE]
+    assert sum(width or 0 for _, width in columns) < 20
+    assert [told(row, RECIPE, differing(found)) for row in found][:2] == ["W * X", "sqr(W) * X_var / D"]
 
 
 def test_the_winner_is_in_the_table_also_where_it_was_made_at_the_end(story: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -19,10 +20,17 @@ from tui.app.panes.pane import OpenCandidate, Pane
 from tui.app.view import RunView
 from tui.app.widgets.flow import flow
 
-COLUMNS = ("#", "KL", "select", "test", "metric", "allocation", "with")
-"""KL on the search text, and perplexities of final forms on two others: a column holds numbers of one text."""
+COLUMNS = ("#", "KL search", "ppl select", "ppl test", "metric", "allocation", "with")
+"""A column holds numbers of one text and says of which: KL on the search text, and perplexities of final forms on the
+text that selects and on the one of the final table."""
 SORTABLE = 4
 """The first columns; the others are shown where rows differ in them."""
+RECIPE = len(COLUMNS)
+"""Where the others do not fit beside each other, the column that tells of all of them, in as many lines as it takes."""
+LEAST = 12
+"""Characters that it has at the least."""
+BAR = 2
+"""Columns that the scroll bar may take."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,9 @@ class Row:
         recipe = self.recipe
         return (
             f"{'★' if self.leads else ' '} {self.name}",
-            _shown(self.divergence, rough=not self.most),
-            _shown(self.selection),
-            _shown(self.test),
+            f"{_shown(self.divergence, rough=not self.most):>7}",
+            f"{_shown(self.selection):>6}",
+            f"{_shown(self.test):>6}",
             "" if recipe is None else recipe.metric,
             "" if recipe is None else _allocation(recipe),
             "" if recipe is None or recipe.compensation.kind == "none" else str(recipe.compensation),
@@ -65,13 +73,15 @@ class Row:
         return False, -self.tokens if column == 1 else 0, value
 
 
-def _shown(value: float | None, rough: bool = False) -> str:
+def _shown(value: float | None, rough: bool | None = None) -> str:
+    """A number, in brackets where it is rough; a column that may hold rough ones leaves room for the bracket."""
     text = "·" if value is None else number(value)
-    return f"{f'({text})' if rough else f'{text} ':>7}"
+    return text if rough is None else f"({text})" if rough else f"{text} "
 
 
 def _allocation(recipe: Recipe) -> str:
-    return "uniform" if recipe.allocation.uniform else str(recipe.allocation)
+    """By block is what allocations usually are, so it is not said."""
+    return "uniform" if recipe.allocation.uniform else str(recipe.allocation).removesuffix(" per block")
 
 
 def rows(view: RunView) -> list[Row]:
@@ -123,6 +133,28 @@ def alike(found: Sequence[Row]) -> list[str]:
     return [own[0][column] for column in hidden if own and own[0][column]]
 
 
+def arranged(found: Sequence[Row], width: int) -> list[tuple[int, int | None]]:
+    """The columns for a table of that width, and how wide each is; None is as wide as what it holds."""
+    telling = differing(found)
+    wide = [*range(SORTABLE), *telling]
+    if not telling or sum(_taken(found, column) for column in wide) <= width:
+        return [(column, None) for column in wide]
+    rest = width - sum(_taken(found, column) for column in range(SORTABLE)) - 2
+    return [*((column, None) for column in range(SORTABLE)), (RECIPE, max(LEAST, rest))]
+
+
+def _taken(found: Sequence[Row], column: int) -> int:
+    """The width of a column with a space at either side."""
+    return 2 + max(*map(len, COLUMNS[column].split()), *(cell_len(row.cells[column]) for row in found), 0)
+
+
+def told(row: Row, column: int, telling: Sequence[int]) -> str:
+    """What a row says in a column."""
+    if column != RECIPE:
+        return row.cells[column]
+    return ", ".join(cell for cell in (row.cells[of] for of in telling) if cell)
+
+
 class CandidatesPane(Pane):
     """Alt+S sorts by the next column, Enter opens a candidate."""
 
@@ -138,40 +170,51 @@ class CandidatesPane(Pane):
         super().__init__()
         self._column = 1
         self._rows: list[Row] = []
-        self._columns: list[int] = []
+        self._columns: list[tuple[int, int | None]] = []
+        self._width = 0
         self._drawn = 0
         """Points of the curve."""
 
     def compose(self) -> ComposeResult:
         """The table, how it is sorted, the curve of the best."""
-        yield DataTable(cursor_type="row", zebra_stripes=True, fixed_columns=1)
+        yield DataTable(cursor_type="row", zebra_stripes=True, fixed_columns=1, header_height=2)
         yield Static(id="caption", markup=False)
         yield Sparkline([], summary_function=min, id="curve")
 
     def on_mount(self) -> None:
         """Columns are there before the first row."""
         if not self._columns:  # it was not shown before
-            self._set_columns(range(len(COLUMNS)))
+            self._set_columns(arranged([], self.size.width))
 
-    def _set_columns(self, columns: Iterable[int]) -> None:
-        self._columns = list(columns)
+    def on_resize(self) -> None:
+        """As many columns as fit."""
+        if self._view is not None:
+            self.show(self._view)
+
+    def _set_columns(self, columns: list[tuple[int, int | None]]) -> None:
+        self._columns = columns
         table = self.query_one(DataTable)
         table.clear(columns=True)
-        table.add_columns(*(COLUMNS[column] for column in self._columns))
+        for column, width in columns:
+            words = ["recipe"] if column == RECIPE else COLUMNS[column].split()
+            lines = (f"{word:>6}" if 0 < column < SORTABLE else word for word in words)
+            table.add_column(Text("\n".join(lines)), width=width)
 
     def show(self, view: RunView) -> None:
         """Rows are written anew only where one of them changed."""
         found = sorted(rows(view), key=lambda row: (not row.leads, row.key(self._column)))
-        if found != self._rows:
+        if found != self._rows or self.size.width != self._width:
+            self._width = self.size.width
             self._fill(found)
         curve = view.history.curve
         if len(curve) != self._drawn:
             self._drawn = len(curve)
             self.query_one("#curve", Sparkline).data = list(curve)
         last = f"best KL {number(curve[0])} → {number(curve[-1])}" if curve else "nothing is measured yet"
-        sort = f"sorted by {COLUMNS[self._column]} (Alt+S)"
-        parts = [last, f"{sort}, (rough)", f"rejected {len(view.history.rejected)}"]
-        parts += ["select, test: perplexity on two texts"] if any(row.selection or row.test for row in found) else []
+        parts = [last, f"sorted by {COLUMNS[self._column]} (Alt+S)", f"rejected {len(view.history.rejected)}"]
+        parts += ["(in brackets): over fewer tokens"] if any(not row.most for row in found) else []
+        if any(row.selection or row.test for row in found):
+            parts += ["ppl: perplexity, on the text that selects and on the test text"]
         parts += [f"all: {', '.join(alike(found))}"] if alike(found) else []
         self.query_one("#caption", Static).update(Content(flow(parts, self.size.width - 2)))
         self._view = view
@@ -182,11 +225,12 @@ class CandidatesPane(Pane):
         """Fill the table anew; the cursor stays on its candidate."""
         table = self.query_one(DataTable)
         at = self._rows[table.cursor_row].name if 0 <= table.cursor_row < len(self._rows) else ""
-        if (columns := [*range(SORTABLE), *differing(found)]) != self._columns:
+        if (columns := arranged(found, self._width - BAR)) != self._columns:
             self._set_columns(columns)
         table.clear()
+        telling = differing(found)
         for row in found:
-            table.add_row(*(Text(row.cells[column]) for column in columns), key=row.name)
+            table.add_row(*(Text(told(row, column, telling)) for column, _ in columns), key=row.name, height=None)
         self._rows = found
         names = [row.name for row in found]
         if at in names:
