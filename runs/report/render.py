@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from runs.fold.tasks import TaskTable
 
-_BEST = 12
 _MARKS = re.compile(r"([\\`*_\[\]<>|#&!~$])")
 _ADDRESS = re.compile(r"://|@|www\.|\b(mailto|xmpp|javascript|data|file|tel):", re.IGNORECASE)
 
@@ -81,7 +80,7 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
         .get_template(template)
         .render(
             summary=found,
-            best=sorted(found.trials, key=_standing)[:_BEST],
+            best=sorted(found.trials, key=_standing),
             values={trial.candidate.id: trial.value for trial in found.trials},
             divergences=plots.divergences(found.trials, found.references),
             pareto=plots.pareto(found.table),

@@ -352,3 +352,14 @@ def test_thoughts_are_in_the_page_and_cannot_act(story: Any) -> None:
     assert "&lt;script&gt;X" in page
     assert "helps (t-1, generation 1)" in render_markdown(summary(History.of(story.events)), graph)
     assert "<h2>Thoughts" not in render_html(summary(History.of(story.events)))
+
+
+def test_the_search_lists_all_that_was_measured_and_stars_the_winner(story: Any) -> None:
+    story.start()
+    for place in range(1, 21):
+        story.propose(f"c-{place}", "W * X").measure(f"c-{place}", 1.0 + place / 100)
+    story.select("c-2").final("dense", 22.8, None, 0.0).final("c-2", 41.9, "W * X").finish("c-2")
+    search = render_markdown(summary(History.of(story.events))).split("## The search")[1].split("##")[0]
+    assert [line.split(" | ")[0] for line in search.splitlines() if line.startswith("| c-")] == [
+        f"| c-{place}{' ★' if place == 2 else ''}" for place in range(1, 21)
+    ]

@@ -228,4 +228,4 @@ def _protocol(found: dict[str, Any]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
+    return f"{number(100 * value)} %"
