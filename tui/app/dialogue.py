@@ -58,6 +58,8 @@ class Dialogue:
     def __init__(self, app: Face, settings: Settings, carry: Carry) -> None:
         self._app, self._settings, self._carry = app, settings, carry
         self._made: Talk | None = None
+        self._about: list[Run | None] = []
+        """The run that it is about once it is made, where one was opened before anything was said."""
         self._making = threading.Lock()
         self._waiting: deque[Turn] = deque()
         self._turn: Turn | None = None
@@ -80,10 +82,13 @@ class Dialogue:
                 made.session.hear = self._pieces.append
                 made.speaker = speaker(self._settings, made.session)
                 self._made = made
+                for run in self._about:
+                    made.run = run
             return self._made
 
     def about(self, run: Run | None) -> None:
         """Talk of another run from now on."""
+        self._about = [run]
         if self._made is not None:
             self._made.run = run
 

@@ -118,6 +118,20 @@ def test_one_conversation_goes_on_across_runs(story: Any, new_story: Any, tmp_pa
     play(tmp_path, steps)
 
 
+def test_a_run_that_was_opened_before_the_first_word_is_what_is_talked_about(story: Any, tmp_path: Path) -> None:
+    run = journalled(tmp_path, story.whole())
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, f"/open {run.id}")
+        await until(lambda: app.attached is not None, LONG)
+        await send(app, pilot, "how does it stand?")
+        await until(lambda: app.dialogue.exists and not app.dialogue.busy, LONG)
+        assert app.dialogue.talk.run is not None
+        assert app.dialogue.talk.run.id == run.id
+
+    play(tmp_path, steps)
+
+
 def test_a_watched_run_gets_nothing_into_its_inbox(story: Any, tmp_path: Path) -> None:
     run = journalled(tmp_path, story.start())
 

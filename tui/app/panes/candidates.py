@@ -29,8 +29,10 @@ RECIPE = len(COLUMNS)
 """Where the others do not fit beside each other, the column that tells of all of them, in as many lines as it takes."""
 LEAST = 12
 """Characters that it has at the least."""
+PAD = 2
+"""The spaces at both sides of a column."""
 BAR = 2
-"""Columns that the scroll bar may take."""
+"""What the scroll bar may take."""
 
 
 @dataclass(frozen=True)
@@ -133,19 +135,20 @@ def alike(found: Sequence[Row]) -> list[str]:
     return [own[0][column] for column in hidden if own and own[0][column]]
 
 
-def arranged(found: Sequence[Row], width: int) -> list[tuple[int, int | None]]:
-    """The columns for a table of that width, and how wide each is; None is as wide as what it holds."""
-    telling = differing(found)
+def arranged(found: Sequence[Row], width: int) -> list[tuple[int, int]]:
+    """The columns for a table of that width, and how wide each is inside. They are told before rows are there: a header
+    is not drawn anew for what comes after it."""
+    telling, least = differing(found), [_taken(found, column) for column in range(len(COLUMNS))]
     wide = [*range(SORTABLE), *telling]
-    if not telling or sum(_taken(found, column) for column in wide) <= width:
-        return [(column, None) for column in wide]
-    rest = width - sum(_taken(found, column) for column in range(SORTABLE)) - 2
-    return [*((column, None) for column in range(SORTABLE)), (RECIPE, max(LEAST, rest))]
+    if not telling or sum(least[column] + PAD for column in wide) <= width:
+        return [(column, least[column]) for column in wide]
+    rest = width - sum(least[column] + PAD for column in range(SORTABLE)) - PAD
+    return [*((column, least[column]) for column in range(SORTABLE)), (RECIPE, max(LEAST, rest))]
 
 
 def _taken(found: Sequence[Row], column: int) -> int:
-    """The width of a column with a space at either side."""
-    return 2 + max(*map(len, COLUMNS[column].split()), *(cell_len(row.cells[column]) for row in found), 0)
+    """The width of what a column holds."""
+    return max(*map(len, COLUMNS[column].split()), *(cell_len(row.cells[column]) for row in found), 0)
 
 
 def told(row: Row, column: int, telling: Sequence[int]) -> str:
@@ -170,7 +173,7 @@ class CandidatesPane(Pane):
         super().__init__()
         self._column = 1
         self._rows: list[Row] = []
-        self._columns: list[tuple[int, int | None]] = []
+        self._columns: list[tuple[int, int]] = []
         self._width = 0
         self._drawn = 0
         """Points of the curve."""
@@ -191,7 +194,7 @@ class CandidatesPane(Pane):
         if self._view is not None:
             self.show(self._view)
 
-    def _set_columns(self, columns: list[tuple[int, int | None]]) -> None:
+    def _set_columns(self, columns: list[tuple[int, int]]) -> None:
         self._columns = columns
         table = self.query_one(DataTable)
         table.clear(columns=True)
