@@ -194,6 +194,13 @@ class SecateurApp(Keys):
         self._echoed = True
         self._welcome()
 
+    async def show_heard(self) -> None:
+        """Show what was just heard of an answer: its first words wait for no clock."""
+        if self._conversation.is_attached:
+            self.dialogue.hear()
+            await self._conversation.catch_up()
+            self._echoed = False
+
     def on_unmount(self) -> None:
         """No call of a model keeps the program from ending."""
         self.dialogue.close()

@@ -17,7 +17,6 @@ from runs.run import create
 from tests.tui.app.test_app import LONG, journalled, play, said, send, until
 from tui.app.app import SecateurApp
 from tui.app.screens import Choice
-from tui.app.spoken import before_calls
 from tui.app.widgets.prompt import Prompt
 
 
@@ -35,7 +34,7 @@ class Slow:
     def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
         self.asked.append(messages[-1].text)
         session.hear("The first layers ")
-        session.hear('matter most.\n{"name": "layer_statistics"}')
+        session.hear("matter most.")
         while not self.go_on.wait(0.02):
             if session.stopped.is_set():
                 self.was_stopped = True
@@ -54,7 +53,6 @@ def test_an_answer_streams_and_others_wait_in_their_order(slow: Slow, tmp_path: 
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         await send(app, pilot, "first")
         await until(lambda: "The first layers matter most." in said(app), LONG)
-        assert "layer_statistics" not in said(app)
         await send(app, pilot, "second")
         await send(app, pilot, "third")
         await until(lambda: "answering" in sign(app) and "waits: second\n  waits: third" in sign(app))
@@ -130,13 +128,6 @@ def test_a_watched_run_gets_nothing_into_its_inbox(story: Any, tmp_path: Path) -
         assert not run.inbox.path.exists()
 
     play(tmp_path, steps, watch=run)
-
-
-def test_calls_are_no_speech() -> None:
-    assert before_calls('I look.\n{"name": "x"}') == "I look."
-    assert before_calls("I look.\n```json\n{}") == "I look."
-    assert before_calls('<tool_call>{"name"') == ""
-    assert before_calls("a set {1, 2} of blocks") == "a set {1, 2} of blocks"
 
 
 def test_the_end_of_a_run_is_a_beginning(slow: Slow, story: Any, tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ class Line(Static):
             case Words() as words:
                 self.add_class(words.label if words.label in ("you", "error") else "other")
                 self.set_class(words.label not in ("you", "secateur", "error"), "dim")
-                return linked(Content.assemble(_label(words.label), self._hanging(words.text)))
+                label = "" if words.label == "tool" else words.label
+                return linked(Content.assemble(_label(label), self._hanging(words.text)))
             case Generation() as generation:
                 return told_in_full(generation, view, self._width) if self.toggled else told_in_a_line(generation, view)
             case Ending() as ending:
@@ -95,7 +96,9 @@ class Line(Static):
 
     @property
     def opens(self) -> list[str]:
-        """The ids that its text names."""
+        """The ids that its text names; the result, where it is a use of a tool."""
+        if isinstance(self.entry, Words) and self.entry.label == "tool" and self.entry.source:
+            return [self.entry.source]
         return ids(self.entry.text) if isinstance(self.entry, Words) and self.entry.label != "you" else []
 
 
