@@ -9,7 +9,7 @@ from enum import StrEnum
 from langchain_core.language_models import BaseChatModel
 
 from agent.llm.prices import Price
-from agent.llm.speech import LONGEST_SECONDS, PIECE_SECONDS
+from agent.llm.speech import LONGEST_SECONDS
 from agent.recorder import Records
 from runs.events import Answered, Note
 
@@ -49,8 +49,8 @@ class Connection:
     """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
     patience: float = LONGEST_SECONDS
     """Seconds for one answer."""
-    every: float = PIECE_SECONDS
-    """Seconds between the pieces in which an answer is recorded while it is spoken."""
+    every: float | None = None
+    """Seconds between the pieces in which an answer is recorded while it is spoken; None: as a journal has them."""
     attempts: int = 4
     """How often a question is put where the server fails."""
     stopped: Callable[[], bool] = never

@@ -32,11 +32,11 @@ class Speech:
         record: Callable[[Spoke], None],
         *,
         known: Collection[str] = (),
-        every: float = PIECE_SECONDS,
+        every: float | None = None,
     ) -> None:
         """`known`: tools whose calls in the text are not said. `every`: seconds between pieces."""
         self._call, self._record = call, record
-        self._known, self._every = known, every
+        self._known, self._every = known, PIECE_SECONDS if every is None else every
         self._waiting: dict[bool, str] = {True: "", False: ""}
         self._start, self._last = time.perf_counter(), 0.0
         self._said = ""

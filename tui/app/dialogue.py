@@ -284,6 +284,13 @@ class Dialogue:
         return isinstance(quick(text), Stop)
 
 
+def warm() -> None:
+    """Import what answers, beside the screen, so that the first answer takes no longer than any other."""
+    from agent.session.talk import conversation, grammar, speaker  # noqa: F401 (only imported)
+
+    grammar.quick("stop")
+
+
 def _decides(text: str) -> bool:
     """Whether a line says yes or no to a plan."""
     from agent.session.talk.graph import ALWAYS, NO, YES

@@ -25,6 +25,8 @@ class Heard:
         self._said = ""
         self._inside = ""
         """What the line that is not at its end yet holds: `words`, `tool`, or nothing."""
+        self._anew = True
+        """Whether the next words begin a part of the answer."""
         self.elsewhere: Callable[[str], None] | None = None
         """Takes the lines while something else draws on the terminal."""
 
@@ -33,9 +35,11 @@ class Heard:
             return
         if self._inside == "tool":
             self.end_line()
-        print(text := plain(piece), end="", flush=True)
+        text = plain(piece.lstrip() if self._anew else piece)
+        print(text, end="", flush=True)
         self._said += text
         self._inside = "" if text.endswith("\n") else "words"
+        self._anew = self._anew and not text
 
     def _show(self, use: Use) -> None:
         line = plain(str(use))
@@ -52,13 +56,14 @@ class Heard:
             if self._inside == "words":
                 self.end_line()
             self._told.print(rest, style="dim")
-            self._inside = ""
+            self._inside, self._anew = "", True
 
     def end_line(self) -> None:
         """What is printed next begins a line."""
         if self._inside:
             print(file=sys.stderr if self._inside == "tool" else sys.stdout, flush=True)
-        self._inside = ""
+        self._said += "\n" if self._inside == "words" else ""
+        self._inside, self._anew = "", True
 
     def answered(self, answer: str) -> str:
         """What of the whole answer was not seen as it came, such as a plan, or a line with a mark at a number."""

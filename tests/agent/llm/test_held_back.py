@@ -42,7 +42,22 @@ AROUND = [
 ]
 PARTS = [
     *('{"name": "look", "arguments": {}}', CALL, '{"tool": "layer_statistics", "parameters": {"k": [1, 2.5e-3]}}'),
-    *("`W * X`", "a < b", "I look. ", "Next\n\n", " ", "\n", "-", "\\u00", "c-12", "“", *OTHERS, *AROUND),
+    *(
+        "`W * X`",
+        "a < b",
+        ", ",
+        "[TOOL_CALLS]",
+        "I look. ",
+        "Next\n\n",
+        " ",
+        "\n",
+        "-",
+        "\\u00",
+        "c-12",
+        "“",
+        *OTHERS,
+        *AROUND,
+    ),
 ]
 
 
