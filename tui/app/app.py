@@ -112,7 +112,7 @@ class SecateurApp(Keys):
     async def _mount_panes(self) -> None:
         await self._side.furnish(self.settings)
         self._show_all()
-        self.run_worker(warm, thread=True, group="warm")
+        self.run_worker(lambda: warm(self.settings.values.designer), thread=True, group="warm")
         if self.attached is None:
             self._look_for_endpoints()
         else:

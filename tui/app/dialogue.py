@@ -61,7 +61,7 @@ class Dialogue:
         self._waiting: deque[Turn] = deque()
         self._turn: Turn | None = None
         self._since = 0.0
-        self._pieces: deque[str | Use] = deque()
+        self._pieces: deque[str | Use | Words] = deque()
         """What is heard in the thread that answers, until the screen takes it."""
         self._spoken: list[Words] = []
         """The parts of the answer so far; uses of tools stand between them."""
@@ -81,6 +81,7 @@ class Dialogue:
 
                 made = Talk(self._settings, self._carry)
                 made.session.hear = made.session.use = self._take
+                made.session.note = lambda text: self._take(Words("note", text, said=True))
                 made.speaker = speaker(self._settings, made.session)
                 self._made = made
             return self._made
@@ -216,9 +217,9 @@ class Dialogue:
             self._app.tell(answer.label, rest)
         self._spoken, self._speaking = [], False
 
-    def _take(self, piece: str | Use) -> None:
-        """A piece of an answer, or a use of a tool; what nobody sees a beginning of yet is shown at once."""
-        first = not self._pieces and (isinstance(piece, Use) or not self._speaking)
+    def _take(self, piece: str | Use | Words) -> None:
+        """A piece of an answer, a use of a tool, or a note; what nobody sees a beginning of yet is shown at once."""
+        first = not self._pieces and not (isinstance(piece, str) and self._speaking)
         self._pieces.append(piece)
         if first:
             self._app.call_later(self._app.show_heard)
@@ -232,8 +233,11 @@ class Dialogue:
                 text += piece
                 continue
             self._speak(text)
-            self._show_use(piece)
-            text = ""
+            text, self._speaking = "", False
+            if isinstance(piece, Use):
+                self._show_use(piece)
+            else:
+                self._app.tell(piece.label, piece.text)
         self._speak(text)
 
     def _speak(self, text: str) -> None:
@@ -249,7 +253,6 @@ class Dialogue:
 
     def _show_use(self, use: Use) -> None:
         """One line, while a tool works and when it has ended."""
-        self._speaking = False
         if use.seconds is None:
             self._app.tell("tool", str(use))
             self._using = self._app.view.last_words
@@ -284,11 +287,13 @@ class Dialogue:
         return isinstance(quick(text), Stop)
 
 
-def warm() -> None:
+def warm(designer: str) -> None:
     """Import what answers, beside the screen, so that the first answer takes no longer than any other."""
     from agent.session.talk import conversation, grammar, speaker  # noqa: F401 (only imported)
 
     grammar.quick("stop")
+    if designer.startswith("openai:"):
+        import agent.llm.openai  # noqa: F401 (only imported)
 
 
 def _decides(text: str) -> bool:

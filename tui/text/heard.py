@@ -19,7 +19,7 @@ class Heard:
     """
 
     def __init__(self, session: Session) -> None:
-        session.hear, session.use = self._hear, self._show
+        session.hear, session.use, session.note = self._hear, self._show, self._note
         self._streams, self._live = sys.stdout.isatty(), sys.stderr.isatty()
         self._told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._said = ""
@@ -57,6 +57,13 @@ class Heard:
                 self.end_line()
             self._told.print(rest, style="dim")
             self._inside, self._anew = "", True
+
+    def _note(self, text: str) -> None:
+        if self.elsewhere is not None:
+            self.elsewhere(plain(text))
+            return
+        self.end_line()
+        self._told.print(plain(text), style="dim")
 
     def end_line(self) -> None:
         """What is printed next begins a line."""

@@ -72,6 +72,8 @@ class Session:
     """Tools that the person does not want to be asked about again."""
     hear: Callable[[str], None] = _unheard
     """Takes an answer in pieces, as a language model says it."""
+    note: Callable[[str], None] = _unheard
+    """Takes what is to be known of the model that answers, such as that it is asked again."""
     use: Callable[[Use], None] = _unseen
     """Takes every use of a tool, as it begins and as it has ended."""
     beside: bool = False

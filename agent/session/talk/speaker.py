@@ -52,7 +52,7 @@ class Ears:
                 self._call = event.call
                 self._session.hear(apart + event.text)
             case Note():
-                self._session.hear(f"({event.text})\n")
+                self._session.note(event.text)
 
 
 class Notes(Ears):

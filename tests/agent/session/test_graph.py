@@ -218,14 +218,15 @@ def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home
 
 def test_a_model_answers_from_tools_and_its_own_numbers_are_marked(spoken: Callable[..., Talk]) -> None:
     said: list[str] = []
-    talk = spoken(in_turn(call("past_runs", {}), say("No runs yet, but I guess 41.3 % on HellaSwag.")))
+    talk = spoken(in_turn(call("past_runs", {}), say("No runs yet (m-1), but I guess 41.3 % on HellaSwag.")))
     talk.session.hear = said.append
     reply = talk.say("what do you know?")
     assert f"41.3 {MARK}" in reply
+    assert reply.count(MARK) == 2  # the other one says what it means
     assert "".join(said).startswith("No runs yet")
     second = talk.requests[1]["messages"]  # type: ignore[attr-defined]
     assert second[-1]["role"] == "tool"
-    assert second[-1]["content"] == "There are no runs yet."
+    assert second[-1]["content"] == "m-1: There are no runs yet."
 
 
 @pytest.mark.parametrize("name", ["rm", "approve", "work", "", "prune; yes", "__class__"])
@@ -344,13 +345,12 @@ def test_calls_that_are_written_as_text_are_not_said(spoken: Callable[..., Talk]
     """Not while they come, nor in the answer, nor to the model again; the use of the tool is told."""
     wrapped = '```json\n{"name": "past_runs", "arguments": {}}\n```'
     talk, said, uses = spoken(in_turn(say(f"I look. {wrapped}"), say("None yet."))), list[str](), list[Use]()
-    talk.session.hear, talk.session.use = said.append, uses.append
+    notes: list[str] = []
+    talk.session.hear, talk.session.use, talk.session.note = said.append, uses.append, notes.append
     reply = talk.say("what do you know?")
     assert reply == "I look. \nNone yet."
-    heard = "".join(said)
-    assert heard.startswith("I look.")
-    assert heard.endswith("None yet. ")
-    assert not any(sign in heard for sign in '`{}"')
+    assert "".join(said).split() == reply.split()
+    assert "wrote a call as text" in notes[0]
     assert [use.call for use in uses] == ["past runs", "past runs"]
     assert "past_runs" in str(talk.requests[1]["messages"])  # type: ignore[attr-defined]
     assert not any("```" in str(message) for message in talk.requests[1]["messages"])  # type: ignore[attr-defined]
