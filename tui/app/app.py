@@ -21,7 +21,7 @@ from agent.session.settings import Settings
 from runs.run import Run, list_runs
 from tui.app.attached import Attached
 from tui.app.commands import COMMANDS, NAMED
-from tui.app.dialogue import Dialogue, warm
+from tui.app.dialogue import Dialogue
 from tui.app.keys import Keys
 from tui.app.panes.pane import OpenCandidate, OpenIds, Pane, Wanted
 from tui.app.screens import Choice, Reading, candidate_screen
@@ -112,7 +112,7 @@ class SecateurApp(Keys):
     async def _mount_panes(self) -> None:
         await self._side.furnish(self.settings)
         self._show_all()
-        self.run_worker(lambda: warm(self.settings.values.designer), thread=True, group="warm")
+        self.run_worker(self.dialogue.warm, thread=True, group="warm")
         if self.attached is None:
             self._look_for_endpoints()
         else:

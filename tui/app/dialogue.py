@@ -86,6 +86,15 @@ class Dialogue:
                 self._made = made
             return self._made
 
+    def warm(self) -> None:
+        """Import what answers, in a worker, so that the first answer takes no longer than any other."""
+        with self._making:  # threads that import the same modules in another order would meet half of them
+            from agent.session.talk import conversation, grammar, speaker  # noqa: F401 (only imported)
+
+            grammar.quick("stop")
+            if self._settings.values.designer.startswith("openai:"):
+                import agent.llm.openai  # noqa: F401 (only imported)
+
     def about(self, run: Run | None) -> None:
         """Talk of another run from now on."""
         if self._made is not None:
@@ -281,19 +290,12 @@ class Dialogue:
         return "answering" if self._speaking else "thinking"
 
     def _stops(self, text: str) -> bool:
+        if self._made is None:  # it is being made in another thread, and the screen must not wait for its imports
+            return False
         from agent.session.talk.grammar import quick
         from agent.session.talk.tools.run import Stop
 
         return isinstance(quick(text), Stop)
-
-
-def warm(designer: str) -> None:
-    """Import what answers, beside the screen, so that the first answer takes no longer than any other."""
-    from agent.session.talk import conversation, grammar, speaker  # noqa: F401 (only imported)
-
-    grammar.quick("stop")
-    if designer.startswith("openai:"):
-        import agent.llm.openai  # noqa: F401 (only imported)
 
 
 def _decides(text: str) -> bool:

@@ -19,8 +19,9 @@ def test_markdown_is_set() -> None:
 
 
 def test_fenced_code_keeps_its_lines() -> None:
-    code = "def f(x):\n" + " " * 4 + "return x * 2  # " + "long " * 20
+    code = "def f(x):\n\n    return x"
     assert prose(f"So:\n```python\n{code}\n```\nDone.", 30, 0).plain == f"So:\n{code}\nDone."
+    assert prose(f"~~~\n{'x' * 50}\n~~~", 30, 2).plain == f"{'x' * 30}\n  {'x' * 20}"
     assert "```" in prose("So:\n```python\nnever closed", 30, 0).plain
 
 

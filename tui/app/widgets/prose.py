@@ -37,7 +37,8 @@ def _lines(text: str, width: int) -> Iterator[str]:
         if _FENCE.fullmatch(row) and (code or fences > 1):
             code, fences = not code, fences - 1
         elif code:
-            yield f"{_CODE_ON}{row}{_CODE_OFF}"
+            step = max(width, LEAST)
+            yield from (f"{_CODE_ON}{row[at : at + step]}{_CODE_OFF}" for at in range(0, len(row) or 1, step))
         else:
             yield from _broken(row, width)
 
