@@ -22,10 +22,11 @@ def called(name: str, arguments: Mapping[str, Any] | str) -> str:
 
 
 def use_line(call: str, seconds: float | None = None, result: str = "") -> str:
-    """The line of a call: without seconds it still works; `result` is the id of what it found."""
+    """The line of a call; `result` is the id of what it found. Without both it still works; without seconds it was used
+    long ago."""
     call = call if len(call) <= LONGEST else f"{call[: LONGEST - 2]}…)"
-    took = "" if seconds is None else f" {_duration(seconds)}"
-    return f"· {call} …{took}" + (f"   {result}" if result else "")
+    works, took = " …" if seconds is not None or not result else "", "" if seconds is None else f" {_duration(seconds)}"
+    return f"· {call}{works}{took}" + (f"   {result}" if result else "")
 
 
 def _read(arguments: str) -> Mapping[str, Any]:

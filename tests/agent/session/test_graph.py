@@ -136,7 +136,7 @@ def test_a_use_of_a_tool_is_told_as_it_begins_and_as_it_has_ended(opened: Callab
     assert str(uses[-2]) == "· prune (model tiny, sparsity 0.5) …"
     assert uses[-1].result == "m-3"
     again = opened()
-    assert ("tool", "· past runs …   m-1") in again.words
+    assert ("tool", "· past runs   m-1") in again.words
 
 
 def test_a_run_that_was_left_stays_left(opened: Callable[..., Talk], home: Path) -> None:

@@ -187,6 +187,8 @@ def test_a_watched_run_gets_nothing_into_its_inbox(story: Any, tmp_path: Path) -
             await until(lambda: "is only watched" in said(app))
             await send(app, pilot, "/pause")
             await until(lambda: said(app).count("is only watched") == 2)
+            await send(app, pilot, "/export out")
+            await until(lambda: said(app).count("is only watched") == 3)
         assert not run.inbox.path.exists()
 
     play(tmp_path, steps, watch=run)
