@@ -207,7 +207,8 @@ class SlashCommands:
     def command_export(self, folder: str) -> None:
         """Said to the conversation, which copies the pruned model; SecateurError where the run is only watched, as the
         conversation is about another one then."""
-        self._touched()
+        if self._app.attached is not None:
+            self._touched()
         self._app.ask(f"/export {folder}", lambda talk: talk.export(folder))
 
     def command_copy(self, *what: str) -> None:
