@@ -49,6 +49,8 @@ class Connection:
     """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
     patience: float = LONGEST_SECONDS
     """Seconds for one answer."""
+    every: float | None = None
+    """Seconds between the pieces in which an answer is recorded while it is spoken; None: as a journal has them."""
     attempts: int = 4
     """How often a question is put where the server fails."""
     stopped: Callable[[], bool] = never

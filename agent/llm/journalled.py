@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from agent.llm.connection import CallFormat, Connection
+from agent.llm.held_back import parted
 from agent.llm.leaving import Stopped, leaving
 from agent.llm.messages import as_message, calls_of, for_journal, text_of, thinking_of
 from agent.llm.plain_calls import call_schema, calls_in, without_calls
@@ -141,7 +142,7 @@ class JournalledModel(BaseChatModel):
 
     def _stream_whole(self, call: str, messages: list[BaseMessage], model: Any) -> AIMessageChunk:
         connection, whole = self.connection, None
-        speech = Speech(call, connection.record)
+        speech = Speech(call, connection.record, known=self._known, every=connection.every)
         for chunk in leaving(model.stream(messages), connection.patience, connection.stopped):
             whole = chunk if whole is None else whole + chunk
             speech.hear(chunk)
@@ -155,6 +156,7 @@ class JournalledModel(BaseChatModel):
     def _answered(self, call: str, messages: list[BaseMessage], whole: AIMessageChunk, seconds: float) -> Answered:
         text, thinking = text_of(whole), thinking_of(whole)
         calls = self._called(call, text, whole)
+        text, _ = parted(text, self._known, whole=True)
         read, written = self._tokens(messages, whole, thinking)
         return Answered(
             call=call,
@@ -167,12 +169,17 @@ class JournalledModel(BaseChatModel):
             seconds=round(seconds, 3),
         )
 
+    @property
+    def _known(self) -> frozenset[str]:
+        """The tools on the table."""
+        return frozenset(tool.name for tool in self.tools)
+
     def _called(self, call: str, text: str, whole: AIMessageChunk) -> list[ToolCall]:
         """The calls of an answer: its own, or else those in its text."""
         native = calls_of(whole, call)
         if not self.tools:
             return native
-        calls = native or calls_in(text, {tool.name for tool in self.tools}, call)
+        calls = native or calls_in(text, self._known, call)
         self.connection.heard(native=bool(native), text=bool(calls))
         return calls
 

@@ -12,6 +12,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from runs.messages import ToolCall
 
+LONGEST_TOKEN = 9
+"""Characters of -Infinity, the longest word of JSON: an error further from the end is none of a text that is cut."""
+_DECODER = json.JSONDecoder()
 DEEPEST = 16
 """Levels of lists and objects in the arguments of a call; no tool takes more than three."""
 
@@ -73,20 +76,41 @@ def calls_in(text: str, known: Collection[str], call: str) -> list[ToolCall]:
     """The calls of known tools that a text holds as JSON objects; `call` makes their ids."""
     found: list[ToolCall] = []
     for value in _objects(text):
-        name, arguments = value.get("name", value.get("tool")), value.get("arguments", value.get("parameters"))
-        if isinstance(name, str) and name in known and isinstance(arguments, dict) and _shallow(arguments):
+        if one := called(value, known):
+            name, arguments = one
             found.append(ToolCall(name=name, arguments=json.dumps(arguments), id=f"{call}/text{len(found)}"))
     return found
 
 
+def called(value: dict[str, Any], known: Collection[str]) -> tuple[str, dict[str, Any]] | None:
+    """The tool and the arguments that an object calls it with; None where it is no call of a known tool."""
+    name, arguments = value.get("name", value.get("tool")), value.get("arguments", value.get("parameters"))
+    if isinstance(name, str) and name in known and isinstance(arguments, dict) and _shallow(arguments):
+        return name, arguments
+    return None
+
+
+def object_at(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The JSON object that begins with the brace at `start`, and where what follows it begins.
+
+    None and the place behind the brace where there is none, whatever follows; None and 0 where more of the text may
+    make it one.
+    """
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        unfinished = error.msg.startswith("Unterminated string") or len(text) - error.pos <= LONGEST_TOKEN
+        return None, 0 if unfinished else start + 1
+    except (ValueError, RecursionError):
+        return None, start + 1
+    return (value, end) if isinstance(value, dict) else (None, end)
+
+
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Every JSON object in a text that is not inside another one."""
-    decoder, place = json.JSONDecoder(), 0
-    while (start := text.find("{", place)) >= 0:
-        try:
-            value, place = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            place = start + 1
-            continue
-        if isinstance(value, dict):
+    start = text.find("{")
+    while start >= 0:
+        value, end = object_at(text, start)
+        if value is not None:
             yield value
+        start = text.find("{", end or start + 1)

@@ -1,12 +1,14 @@
-"""An answer while it is being spoken: it goes to the journal in pieces, and is cut off where it does not end."""
+"""An answer while it is being spoken: it goes to the journal in pieces, without the calls that are written into it, and
+is cut off where it does not end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from langchain_core.messages import AIMessageChunk
 
+from agent.llm.held_back import parted
 from agent.llm.messages import text_of, thinking_of
 from runs.events import Spoke
 from runs.plain import plain
@@ -22,12 +24,21 @@ PIECE_SECONDS = 0.25
 
 
 class Speech:
-    """Hands what is being said to the journal, a few times a second."""
+    """Hands what is being said to the journal: the first words at once, what follows a few times a second."""
 
-    def __init__(self, call: str, record: Callable[[Spoke], None]) -> None:
+    def __init__(
+        self,
+        call: str,
+        record: Callable[[Spoke], None],
+        *,
+        known: Collection[str] = (),
+        every: float | None = None,
+    ) -> None:
+        """`known`: tools whose calls in the text are not said. `every`: seconds between pieces."""
         self._call, self._record = call, record
+        self._known, self._every = known, PIECE_SECONDS if every is None else every
         self._waiting: dict[bool, str] = {True: "", False: ""}
-        self._start = self._last = time.perf_counter()
+        self._start, self._last = time.perf_counter(), 0.0
         self._said = ""
 
     @property
@@ -47,19 +58,20 @@ class Speech:
             self._waiting[thinking] += text
             self._said += text
         self._said += "".join(c["args"] or "" for c in chunk.tool_call_chunks)
-        if time.perf_counter() - self._last >= PIECE_SECONDS:
-            self._flush(unfinished)
+        if any(self._waiting.values()) and time.perf_counter() - self._last >= self._every:
+            self._flush(whole=False)
 
     def end(self) -> None:
         """Hand on what still waits."""
-        self._flush(lambda text: 0)
+        self._flush(whole=True)
 
-    def _flush(self, held_back: Callable[[str], int]) -> None:
-        """Hand on what waits, but for so many last characters: a secret that comes in pieces is only known whole."""
+    def _flush(self, *, whole: bool) -> None:
+        """Hand on what waits, unless something follows that may make a call or a secret of its end."""
         for thinking, waiting in self._waiting.items():
             text = plain(waiting)
-            cut = len(text) - held_back(text)
+            said, rest = (text, "") if thinking else parted(text, self._known, whole=whole)
+            cut = len(said) - (0 if whole else unfinished(said))
             if cut:
-                self._record(Spoke(call=self._call, text=text[:cut], thinking=thinking))
-            self._waiting[thinking] = text[cut:]
+                self._record(Spoke(call=self._call, text=said[:cut], thinking=thinking))
+            self._waiting[thinking] = said[cut:] + rest
         self._last = time.perf_counter()

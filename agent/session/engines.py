@@ -20,8 +20,8 @@ from tools.io.errors import SecateurError
 
 POLITENESS = 10
 """Added to the niceness of an engine, so that the screen keeps answering where it takes all cores."""
-INTERRUPTED = 130
-"""The exit status of an engine that was asked to stop where it is."""
+INTERRUPTED = (130, -signal.SIGINT)
+"""The exit statuses of an engine that was asked to stop where it is: in order, or before it could catch that."""
 ERROR = "secateur: "
 """How its lines for people begin."""
 
@@ -44,7 +44,7 @@ class Engine:
     def problem(self) -> str:
         """The one line with which it failed; nothing where it did not, or was asked to stop."""
         code = self.process.poll()
-        if not code or code == INTERRUPTED:
+        if not code or code in INTERRUPTED:
             return ""
         if code < 0:
             return f"the engine of run {self.run.id} was killed ({_signal(-code)}); /resume goes on where it stopped"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,7 +17,8 @@ class Reply:
     """What the server sends: a status and, where that is 200, deltas; `drop` breaks the connection after them."""
 
     status: int = 200
-    deltas: list[dict[str, Any]] = field(default_factory=list)
+    deltas: Iterable[dict[str, Any]] = ()
+    """Taken one by one as they are sent, so that they may come at a pace."""
     drop: bool = False
     endless: str = ""
     """Said again and again, with another number for {n} each time."""

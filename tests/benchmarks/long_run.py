@@ -57,17 +57,17 @@ has one candidate for each of these and one that contradicts all three.
 """
 
 
-def _tokens() -> Iterator[str]:
+def tokens() -> Iterator[str]:
     """Words with the space before them, about one token each, for ever."""
     return itertools.cycle(word + " " if word.strip() else "\n\n" for word in _PROSE.replace("\n\n", " \n ").split(" "))
 
 
-def _pieces(tokens: Iterator[str]) -> Iterator[str]:
+def _pieces(words: Iterator[str]) -> Iterator[str]:
     """What is said in PIECE_SECONDS: 12 and 13 tokens in turns at 50 a second."""
     said = 0.0
     for count in itertools.count(1):
         due = round(count * PIECE_SECONDS * TOKENS_PER_SECOND)
-        yield "".join(itertools.islice(tokens, due - round(said)))
+        yield "".join(itertools.islice(words, due - round(said)))
         said = due
 
 
@@ -84,7 +84,7 @@ def _speech(call: str, pieces: Iterator[str]) -> tuple[list[Spoke], Answered]:
 
 def speak(path: Path) -> None:
     """Append to a journal what a designer says at TOKENS_PER_SECOND, as the engine does, until the process is ended."""
-    journal, pieces = Journal(path), _pieces(_tokens())
+    journal, pieces = Journal(path), _pieces(tokens())
     due = time.monotonic()
     for number in itertools.count():
         call = f"{number}/benchmark/1"
@@ -124,7 +124,7 @@ def _opening(run: str, goal: Goal) -> Iterator[Event]:
 
 def _generations() -> Iterator[Event]:
     """A hundred events each: 60 pieces of speech, 20 steps, 6 measurements, 5 proposals, 4 uses of tools, 5 others."""
-    pieces = _pieces(_tokens())
+    pieces = _pieces(tokens())
     for generation in itertools.count():
         call, first = f"{generation}/design/1", generation * PROPOSALS + 1
         ids = [f"c-{first + n}" for n in range(PROPOSALS)]

@@ -1,8 +1,10 @@
 """How quickly the app answers on a terminal. Run by hand, from the root: python -m tests.benchmarks.terminal [MODEL]
 
 Aims: the first frame within 1.5 s. While a model is being pruned and a designer speaks 50 tokens a second, 95 of 100
-characters are on the screen within 50 ms of being typed, and the app uses less than 20 % of one core. A journal of
-100,000 events opens within 2 s. All is measured from outside, on the bytes that reach the terminal.
+characters are on the screen within 50 ms of being typed, and the app uses less than 20 % of one core. The same holds
+while an answer of the conversation streams, too, whose first word is on the screen within 100 ms of being sent by the
+server. An answer without a model takes 300 ms at most, from Enter on. A journal of 100,000 events opens within 2 s. All
+is measured from outside, on the bytes that reach the terminal.
 """
 
 from __future__ import annotations
@@ -18,16 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from agent.session.engines import POLITENESS
 from runs.events import CandidateMeasured
 from runs.goal import Goal
 from runs.run import Run, create, list_runs, remove
-from tests.benchmarks.long_run import TOKENS_PER_SECOND, speak, write
+from tests.agent.loopback import Reply, serving
+from tests.benchmarks.long_run import TOKENS_PER_SECOND, speak, tokens, write
 from tests.tui.terminal import Display, Terminal
 
 SECATEUR = str(Path(sys.executable).with_name("secateur"))
@@ -46,7 +50,12 @@ while data := os.read(0, 64):
     os.write(1, data.replace(b"\\x7f", b"\\b \\b"))
 """
 """A program that only echoes: what it takes is the machine's, not the app's."""
-AIM_FRAME, AIM_ECHO, AIM_SHARE, AIM_OPEN = 1.5, 0.050, 0.20, 2.0
+AIM_FRAME, AIM_ECHO, AIM_SHARE, AIM_OPEN, AIM_WORD, AIM_ANSWER = 1.5, 0.050, 0.20, 2.0, 0.100, 0.300
+ANSWER = 15.0
+"""Seconds of an answer; a model in conversation has 20."""
+THINKING = 1.0
+"""Seconds before its first word."""
+NO_RUNS = "There are no runs yet."
 
 
 def prompt(display: Display) -> str | None:
@@ -128,15 +137,14 @@ def _at_work(engine: subprocess.Popen[bytes], home: Path, known: set[str]) -> Ru
     raise SystemExit(f"`secateur prune` ended with code {engine.returncode} before it measured anything")
 
 
-def attached(run: Run, how: str) -> Terminal:
-    """The app, showing a run: opened on it, or opened and then sent there."""
-    where = ["--home", str(run.home)]
-    terminal = Terminal([SECATEUR, "watch", run.id, *where] if how == "opened" else [SECATEUR, *where], size=SIZE)
+def attached(run: Run, how: str, *more: str, environment: Mapping[str, str] | None = None) -> Terminal:
+    """The app, showing a run: opened on it, or opened and then sent there by a command."""
+    where = ["--home", str(run.home), *more]
+    command = [SECATEUR, "watch", run.id, *where] if how == "opened" else [SECATEUR, *where]
+    terminal = Terminal(command, size=SIZE, environment=environment)
     terminal.wait_until(lambda display: prompt(display) is not None, 60, "the prompt")
-    if how == "sent":
-        terminal.type(f"/watch {run.id}")
-        terminal.wait_for(f"/watch {run.id}")
-        terminal.press("enter")
+    if how != "opened":
+        send(terminal, f"/{'watch' if how == 'sent' else how} {run.id}")
     terminal.wait_for(re.compile(r"\bc-\d+\b"), 60)
     time.sleep(2)  # opening is measured elsewhere
     return terminal
@@ -179,6 +187,79 @@ def typing(model: str, home: Path, how: str, seconds: float) -> None:
     line("share of one core", 100 * share, "%", 100 * AIM_SHARE)
 
 
+def send(terminal: Terminal, text: str) -> float:
+    """Type a line and send it; returns when."""
+    terminal.type(text)
+    terminal.wait_until(partial(typed, text=text), 30, "what was typed")
+    return terminal.press("enter")
+
+
+class Paced:
+    """A server's model that thinks a moment and then says TOKENS_PER_SECOND; it knows when it sent its first words."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, float] = {}
+
+    def __call__(self, request: dict[str, Any], number: int) -> Reply:
+        return Reply(deltas=self._deltas(f"word{number}first"))
+
+    def _deltas(self, first: str) -> Iterator[dict[str, Any]]:
+        time.sleep(THINKING)
+        self.sent[first] = due = time.perf_counter()
+        yield {"content": f"{first} "}
+        for token in itertools.islice(tokens(), round(ANSWER * TOKENS_PER_SECOND)):
+            due += 1 / TOKENS_PER_SECOND
+            time.sleep(max(0.0, due - time.perf_counter()))
+            yield {"content": token}
+
+
+def answering(model: str, home: Path, seconds: float, times: int) -> None:
+    """A language model answers while another one is pruned and its designer speaks."""
+    paced, delays = Paced(), list[float]()
+    with pruning(model, home) as run, serving(paced) as server:
+        environment = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none"}
+        with attached(run, "open", "--designer", "openai:benchmark", environment=environment) as terminal:
+            for number in range(1, times + 1):
+                delays.append(first_word(terminal, paced, number))
+            first_word(terminal, paced, times + 1, go_on=True)
+            found, share = echoes(terminal, min(seconds, ANSWER - 2))
+    print(f"\nan answer of {TOKENS_PER_SECOND} tokens a second beside that, {len(found)} characters typed")
+    line("first word, median", 1000 * statistics.median(delays), "ms", 1000 * AIM_WORD)
+    line("first word, longest", 1000 * max(delays), "ms")
+    line("echo, median", 1000 * statistics.median(found), "ms")
+    line("echo, 95th percentile", 1000 * late(found), "ms", 1000 * AIM_ECHO)
+    line("share of one core", 100 * share, "%")
+
+
+def first_word(terminal: Terminal, paced: Paced, number: int, *, go_on: bool = False) -> float:
+    """Seconds from the server's sending of an answer's first word to the screen; the answer is stopped then."""
+    word = f"word{number}first"
+    send(terminal, f"tell me more about it, number {number}")
+    seen = terminal.wait_until(lambda display: any(word in row for row in display.rows()), 60, word)
+    if not go_on:
+        terminal.press("escape")
+        terminal.wait_until(lambda display: not any("Stop answer" in row for row in display.rows()), 30, "the end")
+    return seen - paced.sent[word]
+
+
+def ruled(folder: Path, times: int) -> list[float]:
+    """Seconds from Enter to the answer that rules give, in a home that is not there yet."""
+    found: list[float] = []
+    with Terminal([SECATEUR, "--home", str(folder / "ruled")], size=SIZE) as terminal:
+        terminal.wait_until(lambda display: prompt(display) is not None, 60, "the prompt")
+        time.sleep(5)  # a person reads the first screen
+        for count in range(1, times + 1):
+            asked = send(terminal, "which runs are there?")
+            answered = partial(_shown, text=NO_RUNS, count=count)
+            found.append(terminal.wait_until(answered, 60, "the answer") - asked)
+            time.sleep(0.5)
+    return found
+
+
+def _shown(display: Display, text: str, count: int) -> bool:
+    return sum(text in row for row in display.rows()) >= count
+
+
 def late(times: list[float]) -> float:
     """The 95th percentile."""
     return statistics.quantiles(times, n=20)[-1]
@@ -207,6 +288,11 @@ def main() -> None:
         line(f"first frame, best of {chosen.times}", min(frames), "s", AIM_FRAME)
         line("first frame, median", statistics.median(frames), "s", AIM_FRAME)
         typing(chosen.model, chosen.home or folder / "home", chosen.attach, chosen.seconds)
+        answering(chosen.model, chosen.home or folder / "home", chosen.seconds, chosen.times)
+        print("\nanswers without a language model")
+        answers = ruled(folder, chosen.times)
+        line("the first one", 1000 * answers[0], "ms", 1000 * AIM_ANSWER)
+        line("answer, longest of the others", 1000 * max(answers[1:]), "ms", 1000 * AIM_ANSWER)
         opened = opening(folder, chosen.times)
         line(f"open, best of {chosen.times}", min(opened), "s", AIM_OPEN)
         line("open, median", statistics.median(opened), "s", AIM_OPEN)

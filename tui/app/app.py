@@ -112,6 +112,7 @@ class SecateurApp(Keys):
     async def _mount_panes(self) -> None:
         await self._side.furnish(self.settings)
         self._show_all()
+        self.run_worker(self.dialogue.warm, thread=True, group="warm")
         if self.attached is None:
             self._look_for_endpoints()
         else:
@@ -193,6 +194,13 @@ class SecateurApp(Keys):
         self.view.echo(Words(label, text, said=True))
         self._echoed = True
         self._welcome()
+
+    async def show_heard(self) -> None:
+        """Show what was just heard of an answer: its first words wait for no clock."""
+        if self._conversation.is_attached:
+            self.dialogue.hear()
+            await self._conversation.catch_up()
+            self._echoed = False
 
     def on_unmount(self) -> None:
         """No call of a model keeps the program from ending."""

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.session.settings import Settings
-from agent.session.talk.session import Carry
+from agent.session.talk.session import Carry, Use
 from agent.session.told import told
 from runs.run import Run
 from tui.app.face import Face
-from tui.app.spoken import before_calls
 from tui.app.view import Words
 
 if TYPE_CHECKING:
@@ -64,9 +63,13 @@ class Dialogue:
         self._waiting: deque[Turn] = deque()
         self._turn: Turn | None = None
         self._since = 0.0
-        self._pieces: deque[str] = deque()
-        self._heard = ""
-        self._speaking: Words | None = None
+        self._pieces: deque[str | Use | Words] = deque()
+        """What is heard in the thread that answers, until the screen takes it."""
+        self._spoken: list[Words] = []
+        """The parts of the answer so far; uses of tools stand between them."""
+        self._speaking = False
+        self._using: Words | None = None
+        """The line of the tool that works."""
         self.asks = False
         """Whether a plan waited for a yes when the last answer ended."""
 
@@ -79,12 +82,22 @@ class Dialogue:
                 from agent.session.talk.speaker import speaker
 
                 made = Talk(self._settings, self._carry)
-                made.session.hear = self._pieces.append
+                made.session.hear = made.session.use = self._take
+                made.session.note = lambda text: self._take(Words("note", text, said=True))
                 made.speaker = speaker(self._settings, made.session)
                 self._made = made
                 for run in self._about:
                     made.run = run
             return self._made
+
+    def warm(self) -> None:
+        """Import what answers, in a worker, so that the first answer takes no longer than any other."""
+        with self._making:  # threads that import the same modules in another order would meet half of them
+            from agent.session.talk import conversation, grammar, speaker  # noqa: F401 (only imported)
+
+            grammar.quick("stop")
+            if self._settings.values.designer.startswith("openai:"):
+                import agent.llm.openai  # noqa: F401 (only imported)
 
     def about(self, run: Run | None) -> None:
         """Talk of another run from now on."""
@@ -152,7 +165,7 @@ class Dialogue:
     def _restore(self) -> None:
         try:
             talk = self.talk
-            words, plan = talk.words[-KEPT:], talk.plan
+            words, plan = [*talk.words[-KEPT:], *(("note", line) for line in talk.gone)], talk.plan
             answer = Answer("secateur", "", asks=bool(plan), run=talk.run)
         except Exception as error:  # the app is of use without it
             words, plan, answer = [], "", Answer("error", told(error))
@@ -172,8 +185,7 @@ class Dialogue:
             return
         self._turn = turn = self._waiting.popleft()
         self._since = time.monotonic()
-        self._pieces.clear()
-        self._heard, self._speaking = "", None
+        self._spoken, self._speaking = [], False
         if turn.text:
             self._app.tell("you", turn.text)
         self._app.run_worker(lambda: self._answer(turn.question), thread=True, group="talk")
@@ -195,31 +207,72 @@ class Dialogue:
 
     def _ended(self, answer: Answer) -> None:
         """The whole answer takes the place of its pieces."""
+        self.hear()
         self._turn, self.asks = None, answer.asks
         self._app.offer(OFFER if answer.asks else "")
-        if self._speaking is not None:
-            self._app.view.reword(self._speaking, Words(answer.label, answer.text, said=True))
-            self._speaking = None
-        elif answer.text:
-            self._app.tell(answer.label, answer.text)
+        self._conclude(answer)
         if answer.over:
             self._app.exit()
             return
         self._app.talked_of(answer.run)
         self._next()
 
+    def _conclude(self, answer: Answer) -> None:
+        """Parts that stand between uses of tools stay where the answer holds them; the last one becomes the rest."""
+        rest, last = answer.text, self._spoken.pop() if self._speaking else None
+        for part in self._spoken:
+            if rest.lstrip().startswith(part.text.strip()):
+                rest = rest.lstrip()[len(part.text.strip()) :].lstrip("\n")
+            else:
+                self._app.view.reword(part, Words(part.label, "", said=True))
+        if last is not None:
+            self._app.view.reword(last, Words(answer.label, rest, said=True))
+        elif rest:
+            self._app.tell(answer.label, rest)
+        self._spoken, self._speaking = [], False
+
+    def _take(self, piece: str | Use | Words) -> None:
+        """A piece of an answer, a use of a tool, or a note; what nobody sees a beginning of yet is shown at once."""
+        first = not self._pieces and not (isinstance(piece, str) and self._speaking)
+        self._pieces.append(piece)
+        if first:
+            self._app.call_later(self._app.show_heard)
+
     def hear(self) -> None:
-        """Show what came of the answer since the last time; calls of tools are no speech."""
-        if not self._pieces or self._turn is None:
-            return
+        """Show what came of the answer since the last time."""
+        text = ""
         while self._pieces:
-            self._heard += self._pieces.popleft()
-        text = before_calls(self._heard)
-        if self._speaking is not None:
-            self._app.view.reword(self._speaking, Words("secateur", text, said=True))
-        elif text:
-            self._app.tell("secateur", text)
-            self._speaking = self._app.view.last_words
+            piece = self._pieces.popleft()
+            if isinstance(piece, str):
+                text += piece
+                continue
+            self._speak(text)
+            text, self._speaking = "", False
+            if isinstance(piece, Use):
+                self._show_use(piece)
+            else:
+                self._app.tell(piece.label, piece.text)
+        self._speak(text)
+
+    def _speak(self, text: str) -> None:
+        if not text or self._turn is None:
+            return
+        if self._speaking:
+            last = self._spoken[-1]
+            self._app.view.reword(last, Words("secateur", last.text + text, said=True))
+        elif text.strip():
+            self._app.tell("secateur", text.lstrip())
+            self._spoken.append(self._app.view.last_words)
+            self._speaking = True
+
+    def _show_use(self, use: Use) -> None:
+        """One line, while a tool works and when it has ended."""
+        if use.seconds is None:
+            self._app.tell("tool", str(use))
+            self._using = self._app.view.last_words
+        elif self._using is not None:
+            self._app.view.reword(self._using, Words("tool", str(use), source=use.result, said=True))
+            self._using = None
 
     def result(self, name: str) -> str:
         """A result of a tool of this conversation, by its id; empty where there is none."""
@@ -231,11 +284,19 @@ class Dialogue:
         seconds = time.monotonic() - self._since
         if not self.busy or (seconds < SHORT and not self._waiting):
             return ""
-        doing = "answering" if self._speaking is not None else "thinking"
+        doing = self._doing
         lines = [f"● {doing}   {seconds:.0f} s   Esc stops it", *(f"  waits: {turn.text}" for turn in self._waiting)]
         return "\n".join(lines)
 
+    @property
+    def _doing(self) -> str:
+        if self._using is not None:
+            return "working"
+        return "answering" if self._speaking else "thinking"
+
     def _stops(self, text: str) -> bool:
+        if self._made is None:  # it is being made in another thread, and the screen must not wait for its imports
+            return False
         from agent.session.talk.grammar import quick
         from agent.session.talk.tools.run import Stop
 

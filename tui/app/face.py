@@ -66,6 +66,10 @@ class Face(App[None]):
         """Say something in the conversation that the journal does not hold."""
         raise NotImplementedError
 
+    async def show_heard(self) -> None:
+        """Show what was just heard of an answer."""
+        raise NotImplementedError
+
     def recall(self, words: Sequence[tuple[str, str]]) -> None:
         """Show what was said before the program was started."""
         raise NotImplementedError

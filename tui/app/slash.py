@@ -205,7 +205,10 @@ class SlashCommands:
         self._app.call_from_thread(self._app.tell, "note", f"report: {run.report_html}{more}")
 
     def command_export(self, folder: str) -> None:
-        """Said to the conversation, which copies the pruned model."""
+        """Said to the conversation, which copies the pruned model; SecateurError where the run is only watched, as the
+        conversation is about another one then."""
+        if self._app.attached is not None:
+            self._touched()
         self._app.ask(f"/export {folder}", lambda talk: talk.export(folder))
 
     def command_copy(self, *what: str) -> None:

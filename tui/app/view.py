@@ -7,7 +7,6 @@ being measured). `drain` says which entries changed since it was asked last.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -36,6 +35,7 @@ from runs.fold.history import History
 from runs.fold.stages import Step as Stage
 from runs.fold.summary import summary
 from runs.fold.words import number
+from runs.used import called, use_line
 from tools.measure.tasks.words import shown
 from tui.text.ending import Step, card, steps
 
@@ -48,10 +48,10 @@ class Words:
     """A line or a few: of the person, of the program, or a fact."""
 
     label: str
-    """`you`, `secateur`, `note`, `error`, a kind of thought, or the name of a stage."""
+    """`you`, `secateur`, `note`, `error`, `tool`, a kind of thought, or the name of a stage."""
     text: str
     source: str = ""
-    """Id of the thought that it tells, if it does."""
+    """Id of the thought that it tells, or of the result that a tool found."""
     said: bool = False
     """Whether it belongs to the conversation, which goes on over all runs, and not to what one run logs."""
 
@@ -78,13 +78,9 @@ class ToolLine:
     seconds: float
 
     @property
-    def call(self) -> str:
-        """As a person would write it: `layer_statistics(name="skew")`."""
-        try:
-            given = json.loads(self.arguments)
-        except ValueError:
-            return f"{self.name}(…)"
-        return f"{self.name}({', '.join(f'{key}={json.dumps(value)}' for key, value in given.items())})"
+    def line(self) -> str:
+        """In one line, as wherever a tool is used."""
+        return use_line(called(self.name, self.arguments), self.seconds)
 
 
 @dataclass
@@ -216,7 +212,7 @@ class RunView:
     def reword(self, old: Words, new: Words) -> None:
         """An answer that was heard in pieces has come further, or is whole."""
         self._echoed = [new.text if text == old.text else text for text in self._echoed]
-        old.label, old.text = new.label, new.text
+        old.label, old.text, old.source = new.label, new.text, new.source or old.source
         self._changed |= {index for index, entry in enumerate(self.entries) if entry is old}
         self.reworded = True
 
@@ -327,9 +323,11 @@ class RunView:
         return next(endings, []) if self.state == "finished" else []
 
     def visible(self, index: int) -> bool:
-        """Whether an entry has a place of its own: speech that is over is part of its generation."""
+        """Whether an entry has a place of its own: speech that is over is part of its generation, and words of an
+        answer that came to something else are none."""
         entry = self.entries[index]
-        return not (isinstance(entry, Speech) and entry.done)
+        spoken = isinstance(entry, Words) and entry.said and not entry.text
+        return not spoken and not (isinstance(entry, Speech) and entry.done)
 
     def _add(self, entry: Entry) -> None:
         self._changed.add(len(self.entries))

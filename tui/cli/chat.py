@@ -5,12 +5,15 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runs.plain import plain
 from tui.cli.options import MACHINE, takes
+from tui.cli.shell import complain
 
 if TYPE_CHECKING:
     from agent.session.settings import Settings
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from runs.events import Event
     from runs.run import Run
     from tui.text.ending import Step
+    from tui.text.heard import Heard
+    from tui.text.plain import Plain
 
 PROMPT = "› "
 
@@ -38,15 +43,19 @@ def chat(
     from agent.session.talk.speaker import speaker
     from agent.session.talk.tools.help import HELP
     from tui.text.ending import meant
+    from tui.text.heard import Heard
 
     settings.use_threads()
     lines = _Lines()
     talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
     talk.speaker = speaker(settings, talk.session)
-    print(HELP if run is None else plain(talk.say(f"resume {run}")))
+    lines.heard = Heard(talk.session)
+    for gone in talk.gone:
+        complain(gone)
+    lines.answer(HELP if run is None else talk.say(f"resume {run}"))
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():
-            print(plain(talk.say(line if talk.asks else meant(line, _next(talk.run)))))
+            lines.answer(talk.say(line if talk.asks else meant(line, _next(talk.run))))
 
 
 def _next(run: Run | None) -> list[Step]:
@@ -64,6 +73,8 @@ class _Lines:
 
     def __init__(self) -> None:
         self._typed: queue.Queue[str | None] = queue.Queue()
+        self.heard: Heard | None = None
+        """Shows what comes of an answer before it is whole."""
         self._terminal = sys.stdin.isatty()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -81,6 +92,24 @@ class _Lines:
         except KeyboardInterrupt:
             return None
 
+    def answer(self, text: str) -> None:
+        """Print an answer, as far as it was not seen as it came."""
+        if rest := plain(text) if self.heard is None else self.heard.answered(text):
+            print(rest)
+
+    @contextmanager
+    def _drawn_by(self, printer: Plain) -> Iterator[None]:
+        """Have lines that are heard meanwhile go through what draws the run."""
+        if (heard := self.heard) is None:
+            yield
+            return
+        heard.end_line()
+        heard.elsewhere = lambda line: printer.line(line, style="dim")
+        try:
+            yield
+        finally:
+            heard.elsewhere = None
+
     def carry(self, run: Run, talk: Talk) -> str:
         """Work on a run, shown as it goes; a terminal's lines are answered beside it. Returns its table."""
         from agent.session.start import carry_out
@@ -88,7 +117,7 @@ class _Lines:
         from tui.text.ending import numbered
         from tui.text.plain import Plain
 
-        with Plain() as printer:
+        with Plain() as printer, self._drawn_by(printer):
             printer.recall(run.journal.read())
 
             def listen(event: Event) -> None:

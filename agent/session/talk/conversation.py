@@ -5,19 +5,20 @@ The thread of words, results and plans that wait is checkpointed in the home, so
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import START as BEGINNING
 from langgraph.types import Command
 
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import AFTER, WAITS, Speaker, State, Talking, build, done, resumed, shown
+from agent.session.talk.graph import AFTER, WAITS, Speaker, State, Talking, about, build, done, resumed, shown
 from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
@@ -28,6 +29,7 @@ from agent.session.told import told
 from runs.events import Replied
 from runs.fold.history import History
 from runs.run import Run, Status, open_run
+from runs.used import called, use_line
 from tools.io.errors import SecateurError, reason
 from tools.io.shelf import set_aside
 
@@ -59,6 +61,9 @@ class Talk:
         self.speaker: Speaker = speaker or Rules()
         self.session.answered_by = self._answered_by
         self._config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": 200}
+        self.gone: list[str] = []
+        """What the thread was about and cannot be had any more, a line each, for whoever opens it."""
+        self._turning = threading.Lock()
         self._connection = _opened(settings.home / "conversations.sqlite")
         self._graph = build(SqliteSaver(self._connection))
         self._take_up()
@@ -83,17 +88,23 @@ class Talk:
         if values["run"]:
             try:
                 self.session.run = open_run(self.settings.home, values["run"])
-            except SecateurError:  # it was removed since
-                self.session.run = None
+            except SecateurError as error:  # it was removed since
+                self.gone.append(f'The run that was talked about cannot be opened: {error}. "which runs are there?"')
         if values["designer"]:
             self._answered_as_before(values["designer"])
         if state.next not in (("listen",), ("approve",)):
             self._close(values)
 
     def _answered_as_before(self, designer: str) -> None:
-        """Have it answer again; where it cannot be had any more, the settings' designer does."""
-        with contextlib.suppress(SecateurError):
+        """Have it answer again; where it cannot be had any more, the settings' designer does, which is said."""
+        try:
             self._answered_by(designer)
+        except SecateurError as error:
+            instead = self.settings.values.designer
+            self.gone.append(
+                f"{designer}, which was chosen here, cannot be had: {error}. {instead} designs and answers instead; "
+                f'"use {designer}" tries again.'
+            )
 
     def _close(self, values: dict[str, Any]) -> None:
         """Calls that were under way get an answer, which a model wants to see, and the thread listens again."""
@@ -129,6 +140,20 @@ class Talk:
     @run.setter
     def run(self, run: Run | None) -> None:
         self.session.run = run
+        if self._turning.acquire(blocking=False):  # else the turn that is under way keeps it at its end
+            try:
+                self._keep_subject()
+            finally:
+                self._turning.release()
+
+    def _keep_subject(self) -> None:
+        """Have the thread know what is talked about, so that whoever takes it up opens that and nothing else."""
+        state, subject = self._graph.get_state(self._config), about(self.session)
+        if all(state.values[name] == value for name, value in subject.items()):
+            return
+        heading = "converse" if state.values["messages"] else BEGINNING
+        self._graph.update_state(self._config, subject, as_node=heading)
+        self._graph.invoke(None, self._config, context=self._context, durability="sync")
 
     @property
     def over(self) -> bool:
@@ -149,14 +174,18 @@ class Talk:
     def words(self) -> list[tuple[str, str]]:
         """What was said so far: who, and what."""
         found: list[tuple[str, str]] = []
+        calls: dict[str, str] = {}
         for message in self._graph.get_state(self._config).values["messages"]:
             if isinstance(message, HumanMessage):
                 found.append(("you", message.text))
-            elif isinstance(message, AIMessage) and message.text:
-                found.append(("secateur", message.text))
+            elif isinstance(message, AIMessage):
+                calls = {call["id"] or "": called(call["name"], call["args"]) for call in message.tool_calls}
+                found += [("secateur", message.text)] if message.text else []
             elif isinstance(message, ToolMessage) and message.text.startswith(WAITS):
                 plan = message.text.removeprefix(WAITS).strip()
                 found += [("secateur", plan)] if plan != AFTER else []
+            elif isinstance(message, ToolMessage) and message.id and message.id.startswith("m-"):
+                found += _used(message, calls)
         return found
 
     def result(self, name: str) -> str:
@@ -167,7 +196,9 @@ class Talk:
     def say(self, text: str) -> str:
         """Take one line; returns the answer, with the plan that waits below it."""
         try:
-            reply = self._turn(text)
+            with self._turning:
+                reply = self._turn(text)
+                self._keep_subject()
         except Exception as error:  # a conversation goes on, and no traceback shows what is in memory
             reply = told(error)
         finally:
@@ -192,9 +223,10 @@ class Talk:
             return ""
         before = len(state.values["messages"])
         change = resumed(state.values["later"], state.values["found"])
-        self._graph.update_state(self._config, change, as_node="converse")
-        self._graph.invoke(None, self._config, context=self._context, durability="sync")
-        return self._said_since(before)
+        with self._turning:
+            self._graph.update_state(self._config, change, as_node="converse")
+            self._graph.invoke(None, self._config, context=self._context, durability="sync")
+            return self._said_since(before)
 
     def stop(self) -> None:
         """End what is under way in this conversation: a call of a model, a child process. For another thread."""
@@ -249,6 +281,14 @@ class Talk:
         for said in run.unheard(History.of(run.journal.read())):
             run.journal.append(said)
         run.journal.append(Replied(text=reply))
+
+
+def _used(message: ToolMessage, calls: dict[str, str]) -> list[tuple[str, str]]:
+    """The line of a tool that was used; nothing where that is no work."""
+    tool = TOOLS.get(message.name or "")
+    if tool is None or tool.group == "talk":
+        return []
+    return [("tool", use_line(calls.get(message.tool_call_id, message.name or ""), result=message.id or ""))]
 
 
 def _plan(state: StateSnapshot) -> str:

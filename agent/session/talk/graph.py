@@ -12,8 +12,9 @@ in the state until they say yes or no, whatever they ask in between.
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
@@ -25,9 +26,10 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 from pydantic import ValidationError
 
-from agent.session.talk.session import Session
+from agent.session.talk.session import Session, Use
 from agent.session.talk.tools.tool import SessionTool
 from agent.session.told import one_line, told
+from runs.used import called
 from tools.io.frozen import first_problem
 
 MOST_CALLS = 8
@@ -161,13 +163,14 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
             results.append(_result(call, f"{WAITS}\n{waits['plan'] or AFTER}"))
         else:
             count += 1
-            answer = "\n".join(part for part in (waits["plan"], done(tool, context.session)[0]) if part)
+            found = done(tool, context.session, f"m-{count}")[0]
+            answer = "\n".join(part for part in (waits["plan"], found) if part)
             results.append(_result(call, answer, f"m-{count}"))
     for bad in last.invalid_tool_calls:
         said = f"{REFUSED} the arguments were no JSON object"
         results.append(ToolMessage(said, name=bad["name"], tool_call_id=bad["id"] or ""))
-    found = count - state["found"]
-    return {"messages": results, "waiting": waiting, "later": later, "found": found, **_about(context.session)}
+    more = count - state["found"]
+    return {"messages": results, "waiting": waiting, "later": later, "found": more, **about(context.session)}
 
 
 def _underway(session: Session, last: AIMessage) -> bool:
@@ -184,9 +187,7 @@ def shown(waiting: Sequence[Call]) -> str:
 
 
 def _words(call: Call) -> str:
-    """A call as a person would write it."""
-    given = ", ".join(f"{name} {value}" for name, value in call["args"].items())
-    return call["name"].replace("_", " ") + (f" ({given})" if given else "")
+    return called(call["name"], call["args"])
 
 
 def approve(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     later: list[Call] = list(state["later"])
     for call in (call for call in state["waiting"] if call["plan"]):
         tool, count = read(runtime.context.tools, call["name"], call["args"]), count + 1
-        answer, good = (tool, False) if isinstance(tool, str) else done(tool, session)
+        answer, good = (tool, False) if isinstance(tool, str) else done(tool, session, f"m-{count}")
         if after and not good:
             answer += f"\nSo nothing of the rest was done: {', '.join(map(_words, after))}."
             after = []
@@ -224,7 +225,7 @@ def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         made.append(ToolMessage(answer, name=call["name"], tool_call_id=f"approved/{count}/0", id=f"m-{count}"))
     if after:
         made.append(calling(after, f"after/{count}"))
-    return {"messages": made, "waiting": [], "later": later, "found": count - state["found"], **_about(session)}
+    return {"messages": made, "waiting": [], "later": later, "found": count - state["found"], **about(session)}
 
 
 def calling(calls: Sequence[Call], name: str) -> AIMessage:
@@ -249,8 +250,22 @@ def read(tools: dict[str, type[SessionTool]], name: str, args: Any) -> SessionTo
         return f"{REFUSED} {first_problem(error)}"
 
 
-def done(tool: SessionTool, session: Session) -> tuple[str, bool]:
-    """What a tool says, or the one line that it failed with; and whether it succeeded."""
+def done(tool: SessionTool, session: Session, name: str = "") -> tuple[str, bool]:
+    """What a tool says, or the one line that it failed with; and whether it succeeded. `name`: of what it finds."""
+    use, start = Use(called(tool.called(), tool.model_dump(mode="json", exclude_defaults=True)), name), time.monotonic()
+    tell = _silent if tool.group == "talk" else session.use
+    tell(use)
+    try:
+        return _worked(tool, session)
+    finally:
+        tell(replace(use, seconds=time.monotonic() - start))
+
+
+def _silent(use: Use) -> None:
+    """Help and farewell are words, and no work."""
+
+
+def _worked(tool: SessionTool, session: Session) -> tuple[str, bool]:
     good = False
     try:
         answer, good = tool.work(session), True
@@ -279,7 +294,7 @@ def _planned(tool: SessionTool, session: Session) -> tuple[SessionTool | str, st
         return told(error), ""
 
 
-def _about(session: Session) -> dict[str, str]:
+def about(session: Session) -> dict[str, str]:
     """What the conversation is about, for a process that takes it up later."""
     return {"run": "" if session.run is None else session.run.id, "model": session.model, "designer": session.designer}
 

@@ -13,6 +13,7 @@ from typing import Any
 from agent.session.settings import Settings
 from runs.fold.history import History
 from runs.run import Run, Status
+from runs.used import use_line
 from tools.io.errors import SecateurError
 
 Carry = Callable[[Run], str]
@@ -37,6 +38,25 @@ def _unheard(piece: str) -> None:
     pass
 
 
+@dataclass(frozen=True)
+class Use:
+    """A use of a tool in a conversation, told when it begins and again when it has ended."""
+
+    call: str
+    """As a person would write it."""
+    result: str = ""
+    """Id of what it found, as m-3, where that is kept."""
+    seconds: float | None = None
+    """What it took; None while it works."""
+
+    def __str__(self) -> str:
+        return use_line(self.call, self.seconds, "" if self.seconds is None else self.result)
+
+
+def _unseen(use: Use) -> None:
+    pass
+
+
 @dataclass
 class Session:
     """The state of one conversation beside its messages; lives as long as the process."""
@@ -52,6 +72,10 @@ class Session:
     """Tools that the person does not want to be asked about again."""
     hear: Callable[[str], None] = _unheard
     """Takes an answer in pieces, as a language model says it."""
+    note: Callable[[str], None] = _unheard
+    """Takes what is to be known of the model that answers, such as that it is asked again."""
+    use: Callable[[Use], None] = _unseen
+    """Takes every use of a tool, as it begins and as it has ended."""
     beside: bool = False
     """Whether this very process works on the run while the person speaks."""
     unfinished: dict[str, Any] | None = None

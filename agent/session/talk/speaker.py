@@ -42,14 +42,17 @@ class Ears:
         self.history = History()
         self.ledger = self.history.ledger
         self._session = session
+        self._call = ""
 
     def __call__(self, event: Event) -> None:
         """Pieces of speech are heard at once, notes are lines of their own; nothing else is kept."""
         match event:
             case Spoke(thinking=False):
-                self._session.hear(event.text)
+                apart = "\n" if self._call not in ("", event.call) else ""
+                self._call = event.call
+                self._session.hear(apart + event.text)
             case Note():
-                self._session.hear(f"({event.text})\n")
+                self._session.note(event.text)
 
 
 class Notes(Ears):
@@ -110,6 +113,7 @@ def speaker(settings: Settings, session: Session) -> Speaker:
         formats=formats_of(name),
         patience=PATIENCE,
         attempts=ATTEMPTS,
+        every=0.0,
         stopped=session.stopped.is_set,
     )
     if not _small(name):

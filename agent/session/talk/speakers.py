@@ -67,7 +67,7 @@ class Model:
             return fallen_back(found, problem) if news else found
         if said.tool_calls or said.invalid_tool_calls:
             return said
-        sources = [m.text for m in messages if isinstance(m, HumanMessage | ToolMessage)]
+        sources = [_with_id(m).text for m in messages if isinstance(m, HumanMessage | ToolMessage)]
         return AIMessage(marked(said.text.strip(), sources))
 
     def _said(self, messages: Sequence[BaseMessage]) -> AIMessage:
@@ -96,10 +96,17 @@ def described(tool: type[SessionTool]) -> Any:
 
 def _recent(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """The last messages, from a word of the person on, so that no result stands without its call."""
-    found = list(messages[-LAST:])
+    found = [_with_id(message) for message in messages[-LAST:]]
     while found and not isinstance(found[0], HumanMessage):
         found.pop(0)
     return found or list(messages[-1:])
+
+
+def _with_id(message: BaseMessage) -> BaseMessage:
+    """A result with the id under which it is kept, so that it can be quoted."""
+    if not isinstance(message, ToolMessage) or not (message.id or "").startswith("m-"):
+        return message
+    return message.model_copy(update={"content": f"{message.id}: {message.text}"})
 
 
 def _results(messages: Sequence[BaseMessage]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ from agent.session.settings import load
 from agent.session.talk.conversation import BROKEN_OFF, START, Talk
 from agent.session.talk.evidence import MARK
 from agent.session.talk.graph import ENDLESS, NOTHING
+from agent.session.talk.session import Use
 from agent.session.talk.speaker import speaker
+from agent.session.talk.speakers import Rules
 from agent.session.talk.tools.help import HELP
 from runs.events import RunFinished, RunStarted
 from runs.run import Run, list_runs
@@ -117,6 +121,81 @@ def test_an_order_replaces_the_one_that_waits(opened: Callable[..., Talk], home:
     assert run.goal.sparsity == 0.6
 
 
+def test_a_use_of_a_tool_is_told_as_it_begins_and_as_it_has_ended(opened: Callable[..., Talk]) -> None:
+    talk, uses = opened(), list[Use]()
+    talk.session.use = uses.append
+    talk.say("which runs are there?")
+    begun, ended = uses
+    assert str(begun) == "· past runs …"
+    assert re.fullmatch(r"· past runs … \d\.\d s   m-1", str(ended))
+    assert talk.result("m-1") == "There are no runs yet."
+    talk.say("help")
+    talk.say("prune tiny to 50 %")
+    assert len(uses) == 2  # nothing is done yet
+    talk.say("yes")
+    assert str(uses[-2]) == "· prune (model tiny, sparsity 0.5) …"
+    assert uses[-1].result == "m-3"
+    again = opened()
+    assert ("tool", "· past runs   m-1") in again.words
+
+
+def test_a_run_that_was_left_stays_left(opened: Callable[..., Talk], home: Path) -> None:
+    talk = opened(yes=True)
+    talk.run = None  # before anything was said
+    talk.say("prune tiny to 50 %")
+    assert talk.run is not None
+    talk.run = None
+    talk.close()
+    second = opened()
+    assert second.run is None
+    second.say("prune tiny to 60 %")  # a plan waits
+    assert second.asks
+    second.run = list_runs(home)[0]
+    second.close()
+    third = opened()
+    assert third.run is not None
+    assert third.asks
+    assert "begins" in third.say("yes")
+
+
+def test_a_run_is_left_while_an_answer_is_under_way(opened: Callable[..., Talk]) -> None:
+    talk = opened(yes=True)
+    talk.say("prune tiny to 50 %")
+
+    class Leaving:
+        def answer(self, messages: Any, session: Any) -> AIMessage:
+            talk.run = None
+            return AIMessage("Well.")
+
+    talk.speaker = Leaving()
+    assert talk.say("what now?") == "Well."
+    talk.close()
+    assert opened().run is None
+
+
+def test_what_cannot_be_taken_up_again_is_said_once(
+    opened: Callable[..., Talk], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    talk = opened(yes=True)
+    talk.say("use openai:made-up")
+    talk.say("stop")
+    talk.speaker = Rules()
+    talk.say("prune tiny to 50 %")
+    (run,) = list_runs(home)
+    talk.close()
+    shutil.rmtree(run.folder)
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    later = opened()
+    lost, designer = later.gone
+    assert run.id in lost
+    assert "openai:made-up, which was chosen here, cannot be had" in designer
+    assert "builtin designs and answers instead" in designer
+    assert later.say("which runs are there?").startswith("There are no runs yet.")
+    later.close()
+    assert opened().gone == []
+
+
 def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home: Path) -> None:
     class Killed(BaseException):
         pass
@@ -139,14 +218,15 @@ def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home
 
 def test_a_model_answers_from_tools_and_its_own_numbers_are_marked(spoken: Callable[..., Talk]) -> None:
     said: list[str] = []
-    talk = spoken(in_turn(call("past_runs", {}), say("No runs yet, but I guess 41.3 % on HellaSwag.")))
+    talk = spoken(in_turn(call("past_runs", {}), say("No runs yet (m-1), but I guess 41.3 % on HellaSwag.")))
     talk.session.hear = said.append
     reply = talk.say("what do you know?")
     assert f"41.3 {MARK}" in reply
+    assert reply.count(MARK) == 2  # the other one says what it means
     assert "".join(said).startswith("No runs yet")
     second = talk.requests[1]["messages"]  # type: ignore[attr-defined]
     assert second[-1]["role"] == "tool"
-    assert second[-1]["content"] == "There are no runs yet."
+    assert second[-1]["content"] == "m-1: There are no runs yet."
 
 
 @pytest.mark.parametrize("name", ["rm", "approve", "work", "", "prune; yes", "__class__"])
@@ -237,11 +317,11 @@ def test_what_comes_behind_an_order_waits_for_it(home: Path, opened: Callable[..
     talk = opened()
     place = tmp_path / "out"
     plan = talk.say(f"prune tiny to 50 % and then export it to {place}")
-    assert f"\nThen: export (folder {place})." in plan
+    assert f"\nThen: export ({place})." in plan
     assert not any("it comes after" in text for _, text in talk.words)
     said = talk.say("yes")
     assert "begins" in said
-    assert f"When the run has ended: export (folder {place})." in said
+    assert f"When the run has ended: export ({place})." in said
     assert talk.go_on() == ""  # it has not ended
     (run,) = list_runs(home)
     run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
@@ -258,4 +338,19 @@ def test_what_comes_behind_an_order_waits_for_it(home: Path, opened: Callable[..
 
     later.session.carry = failing
     later.say(f"prune tiny to 60 % and then export it to {place}")
-    assert f"no room\nSo nothing of the rest was done: export (folder {place})." in later.say("yes")
+    assert f"no room\nSo nothing of the rest was done: export ({place})." in later.say("yes")
+
+
+def test_calls_that_are_written_as_text_are_not_said(spoken: Callable[..., Talk]) -> None:
+    """Not while they come, nor in the answer, nor to the model again; the use of the tool is told."""
+    wrapped = '```json\n{"name": "past_runs", "arguments": {}}\n```'
+    talk, said, uses = spoken(in_turn(say(f"I look. {wrapped}"), say("None yet."))), list[str](), list[Use]()
+    notes: list[str] = []
+    talk.session.hear, talk.session.use, talk.session.note = said.append, uses.append, notes.append
+    reply = talk.say("what do you know?")
+    assert reply == "I look. \nNone yet."
+    assert "".join(said).split() == reply.split()
+    assert "wrote a call as text" in notes[0]
+    assert [use.call for use in uses] == ["past runs", "past runs"]
+    assert "past_runs" in str(talk.requests[1]["messages"])  # type: ignore[attr-defined]
+    assert not any("```" in str(message) for message in talk.requests[1]["messages"])  # type: ignore[attr-defined]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from textual.pilot import Pilot
 from textual.widgets import Static
 
 from agent.session.talk.session import Session
+from agent.session.talk.tools.look import PastRuns
 from runs.run import create
 from tests.tui.app.test_app import LONG, journalled, play, said, send, until
 from tui.app.app import SecateurApp
-from tui.app.screens import Choice
-from tui.app.spoken import before_calls
+from tui.app.screens import Choice, Reading
 from tui.app.widgets.prompt import Prompt
 
 
@@ -35,7 +36,7 @@ class Slow:
     def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
         self.asked.append(messages[-1].text)
         session.hear("The first layers ")
-        session.hear('matter most.\n{"name": "layer_statistics"}')
+        session.hear("matter most.")
         while not self.go_on.wait(0.02):
             if session.stopped.is_set():
                 self.was_stopped = True
@@ -54,7 +55,6 @@ def test_an_answer_streams_and_others_wait_in_their_order(slow: Slow, tmp_path: 
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         await send(app, pilot, "first")
         await until(lambda: "The first layers matter most." in said(app), LONG)
-        assert "layer_statistics" not in said(app)
         await send(app, pilot, "second")
         await send(app, pilot, "third")
         await until(lambda: "answering" in sign(app) and "waits: second\n  waits: third" in sign(app))
@@ -65,6 +65,45 @@ def test_an_answer_streams_and_others_wait_in_their_order(slow: Slow, tmp_path: 
         assert "matter most" not in said(app)
         assert said(app).index("The whole answer to first") < said(app).index("second")
         await until(lambda: not sign(app))
+
+    play(tmp_path, steps)
+
+
+class Looking(Slow):
+    """A speaker that says something, looks, and then answers; the tool waits until it is let."""
+
+    def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
+        if isinstance(messages[-1], HumanMessage):
+            session.hear("I look at c-12.")
+            call = {"name": "past_runs", "args": {"words": "llama"}, "id": "1"}
+            return AIMessage("I look at c-12.", tool_calls=[call])
+        session.hear("None")
+        while not self.go_on.wait(0.02):
+            pass
+        return AIMessage("None of **them** is known.")
+
+
+def test_a_tool_is_a_line_between_what_is_said_and_its_result_opens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looking, may_end = Looking(), threading.Event()
+    monkeypatch.setattr("agent.session.talk.speaker.speaker", lambda settings, session: looking)
+    monkeypatch.setattr(PastRuns, "work", lambda self, session: "Found." if may_end.wait(60) else "")
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "what is known of llama?")
+        await until(lambda: "· past runs (llama) …" in said(app), LONG)
+        assert "working" in sign(app)
+        assert "m-1" not in said(app)
+        may_end.set()
+        await until(lambda: re.search(r"· past runs \(llama\) … \d\.\d s   m-1", said(app)))
+        looking.go_on.set()
+        await until(lambda: "None of them is known." in said(app))
+        look, use, answer = (said(app).index(part) for part in ("I look at c-12.", "· past runs", "None of them"))
+        assert look < use < answer
+        assert said(app).count("I look") == 1
+        await pilot.press("shift+tab", "up", "up", "enter")
+        await until(lambda: isinstance(app.screen, Reading))
 
     play(tmp_path, steps)
 
@@ -132,6 +171,27 @@ def test_a_run_that_was_opened_before_the_first_word_is_what_is_talked_about(sto
     play(tmp_path, steps)
 
 
+def test_a_run_that_was_left_stays_left(story: Any, tmp_path: Path) -> None:
+    run = journalled(tmp_path, story.whole())
+
+    async def first(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "which runs are there?")
+        await until(lambda: "Runs, newest first" in said(app), LONG)
+        await send(app, pilot, f"/open {run.id}")
+        await until(lambda: "best ★ c-2" in said(app))
+        await send(app, pilot, "/new")
+        await until(lambda: app.attached is None)
+
+    async def second(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await until(lambda: "Runs, newest first" in said(app), LONG)
+        await until(lambda: not app.dialogue.busy)
+        await pilot.pause()
+        assert app.attached is None
+
+    play(tmp_path, first)
+    play(tmp_path, second)
+
+
 def test_a_watched_run_gets_nothing_into_its_inbox(story: Any, tmp_path: Path) -> None:
     run = journalled(tmp_path, story.start())
 
@@ -141,16 +201,11 @@ def test_a_watched_run_gets_nothing_into_its_inbox(story: Any, tmp_path: Path) -
             await until(lambda: "is only watched" in said(app))
             await send(app, pilot, "/pause")
             await until(lambda: said(app).count("is only watched") == 2)
+            await send(app, pilot, "/export out")
+            await until(lambda: said(app).count("is only watched") == 3)
         assert not run.inbox.path.exists()
 
     play(tmp_path, steps, watch=run)
-
-
-def test_calls_are_no_speech() -> None:
-    assert before_calls('I look.\n{"name": "x"}') == "I look."
-    assert before_calls("I look.\n```json\n{}") == "I look."
-    assert before_calls('<tool_call>{"name"') == ""
-    assert before_calls("a set {1, 2} of blocks") == "a set {1, 2} of blocks"
 
 
 def test_the_end_of_a_run_is_a_beginning(slow: Slow, story: Any, tmp_path: Path) -> None:

@@ -100,5 +100,6 @@ def test_a_killed_engine_says_so_and_one_that_was_paused_says_nothing(story: Any
 
     assert "was killed (SIGKILL)" in problem("echo '  search  candidate 12/24'; kill -9 $$")
     assert problem("echo 'secateur: interrupted'; exit 130") == ""
+    assert problem("kill -INT $$") == ""  # before it could catch that
     assert problem("echo 'secateur: no tokenizer'; echo '  search'; exit 1") == "no tokenizer"
     assert "ended with code 3" in problem("echo '  search  candidate 12/24'; exit 3")

@@ -116,7 +116,7 @@ def test_a_tool_reads_like_a_call() -> None:
     assert isinstance(generation, Generation)
     (line,) = generation.members
     assert isinstance(line, ToolLine)
-    assert line.call == 'layer_statistics(name="skew")'
+    assert line.line == "· layer statistics (skew) … 0.2 s"
 
 
 def test_the_state_follows_the_journal(story: Any) -> None:

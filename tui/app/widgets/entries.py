@@ -15,6 +15,7 @@ from textual.widgets import Markdown, Static
 from tui.app.view import Earlier, Ending, Entry, Generation, RunView, Speech, Words
 from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids, linked
+from tui.app.widgets.prose import prose
 
 LABEL = 12
 
@@ -58,7 +59,7 @@ class Line(Static):
             case Words() as words:
                 self.add_class(words.label if words.label in ("you", "error") else "other")
                 self.set_class(words.label not in ("you", "secateur", "error"), "dim")
-                return linked(Content.assemble(_label(words.label), self._hanging(words.text)))
+                return linked(Content.assemble(_label(words.label), self._told(words)))
             case Generation() as generation:
                 return told_in_full(generation, view, self._width) if self.toggled else told_in_a_line(generation, view)
             case Ending() as ending:
@@ -67,6 +68,12 @@ class Line(Static):
             case Earlier(run=run, goal=goal, state=state):
                 self.add_class("dim")
                 return Content.assemble((f"▸ run {run}", "bold"), f"   {goal}, {state}: Enter shows it again")
+
+    def _told(self, words: Words) -> Content | str:
+        """Its text beside the label; what the program says may be Markdown, as language models write."""
+        if words.label == "secateur":
+            return prose(words.text, self._width - LABEL, LABEL)
+        return self._hanging(words.text)
 
     def _ending(self, ending: Ending) -> Content:
         rows = [line[:LABEL] + self._hanging(line[LABEL:]) for line in ending.text.splitlines()]
@@ -95,7 +102,9 @@ class Line(Static):
 
     @property
     def opens(self) -> list[str]:
-        """The ids that its text names."""
+        """The ids that its text names; the result, where it is a use of a tool."""
+        if isinstance(self.entry, Words) and self.entry.label == "tool" and self.entry.source:
+            return [self.entry.source]
         return ids(self.entry.text) if isinstance(self.entry, Words) and self.entry.label != "you" else []
 
 
@@ -104,7 +113,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _label(text: str) -> tuple[str, str]:
-    return f"{text:<{LABEL - 1}} ", "bold"
+    """A line of a tool has none: it says itself what it is."""
+    return f"{'' if text == 'tool' else text:<{LABEL - 1}} ", "bold"
 
 
 class Said(Vertical):

@@ -65,7 +65,7 @@ def _member(member: Words | ToolLine | Card | Speech, view: RunView, width: int)
         case ToolLine() as tool:
             first, *more = tool.result.splitlines() or [""]
             count = f" … {len(more) + 1} lines" if more else ""
-            yield Content.styled(_cut(f"  ▸ {tool.call}   {first}{count}   {tool.seconds:.1f} s", width), "dim")
+            yield Content.styled(_cut(f"  {tool.line}   {first}{count}", width), "dim")
         case Speech() as speech:
             said = " ".join((speech.text or speech.thinking).split())
             yield Content.styled(_cut(f"  ▸ designer {speech.call}   {said}", width), "dim")
