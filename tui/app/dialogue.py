@@ -18,7 +18,7 @@ from agent.session.told import told
 from runs.run import Run
 from tui.app.face import Face
 from tui.app.spoken import before_calls
-from tui.app.view import Words
+from tui.app.view import THINKING, Words
 
 if TYPE_CHECKING:
     from agent.session.talk.conversation import Talk
@@ -63,6 +63,7 @@ class Dialogue:
         self._turn: Turn | None = None
         self._since = 0.0
         self._pieces: deque[str] = deque()
+        self._thoughts: deque[str] = deque()
         self._heard = ""
         self._speaking: Words | None = None
         self.asks = False
@@ -78,6 +79,7 @@ class Dialogue:
 
                 made = Talk(self._settings, self._carry)
                 made.session.hear = self._pieces.append
+                made.session.think = self._thoughts.append
                 made.speaker = speaker(self._settings, made.session)
                 self._made = made
             return self._made
@@ -190,6 +192,7 @@ class Dialogue:
 
     def _ended(self, answer: Answer) -> None:
         """The whole answer takes the place of its pieces."""
+        self._think()
         self._turn, self.asks = None, answer.asks
         self._app.offer(OFFER if answer.asks else "")
         if self._speaking is not None:
@@ -205,6 +208,7 @@ class Dialogue:
 
     def hear(self) -> None:
         """Show what came of the answer since the last time; calls of tools are no speech."""
+        self._think()
         if not self._pieces or self._turn is None:
             return
         while self._pieces:
@@ -215,6 +219,10 @@ class Dialogue:
         elif text:
             self._app.tell("secateur", text)
             self._speaking = self._app.view.last_words
+
+    def _think(self) -> None:
+        while self._thoughts:
+            self._app.tell(THINKING, self._thoughts.popleft())
 
     def result(self, name: str) -> str:
         """A result of a tool of this conversation, by its id; empty where there is none."""

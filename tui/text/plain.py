@@ -12,11 +12,13 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
-from runs.events import CandidateMeasured, CandidateRejected, Event, Note, RunFailed, RunStarted
+from runs.events import Answered, CandidateMeasured, CandidateRejected, Event, Note, RunFailed, RunStarted
 from runs.fold.history import History
 from runs.fold.stages import Step
 from runs.fold.tally import standing
 from runs.fold.words import shown
+from tui.text.thought import LABEL as WORD
+from tui.text.thought import folded
 
 LABEL = 11
 """Width of the first column."""
@@ -81,6 +83,9 @@ class Plain:
                 self._title = f"{goal}   run {run}"
             case Note(text=text):
                 self.line(f"  {'note':<{LABEL}} {text}")
+            case Answered(call=call, thinking=thinking) if thinking:
+                width = max(40, self._console.width) - LABEL - 3
+                self.line(f"  {WORD:<{LABEL}} {folded(f'{call}   {thinking}', width)}", style="dim")
             case CandidateRejected(candidate_id=name, stage="measure", reason=reason):
                 self.line(f"  {name:<{LABEL}} failed: {reason}")
             case CandidateMeasured(candidate_id=name, measurement=measurement) if self._bars is None:
@@ -91,10 +96,10 @@ class Plain:
                 pass
         self._refresh()
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, style: str = "") -> None:
         """Show a line above what is running."""
         self._show_title()
-        self._console.print(text)
+        self._console.print(text, style=style)
 
     def _show_title(self) -> None:
         if self._title is not None:

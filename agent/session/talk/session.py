@@ -52,6 +52,8 @@ class Session:
     """Tools that the person does not want to be asked about again."""
     hear: Callable[[str], None] = _unheard
     """Takes an answer in pieces, as a language model says it."""
+    think: Callable[[str], None] = _unheard
+    """Takes what a language model thought before an answer, where its server sends that."""
     beside: bool = False
     """Whether this very process works on the run while the person speaks."""
     unfinished: dict[str, Any] | None = None

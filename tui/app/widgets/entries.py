@@ -12,9 +12,10 @@ from textual.reactive import Reactive
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
-from tui.app.view import Earlier, Ending, Entry, Generation, RunView, Speech, Words
+from tui.app.view import THINKING, Earlier, Ending, Entry, Generation, RunView, Speech, Words
 from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids, linked
+from tui.text.thought import folded
 
 LABEL = 12
 
@@ -55,6 +56,9 @@ class Line(Static):
 
     def _content(self, view: RunView) -> Content:
         match self.entry:
+            case Words(label=label, text=text) if label == THINKING:
+                self.add_class("dim")
+                return self._thought(text)
             case Words() as words:
                 self.add_class(words.label if words.label in ("you", "error") else "other")
                 self.set_class(words.label not in ("you", "secateur", "error"), "dim")
@@ -67,6 +71,12 @@ class Line(Static):
             case Earlier(run=run, goal=goal, state=state):
                 self.add_class("dim")
                 return Content.assemble((f"▸ run {run}", "bold"), f"   {goal}, {state}: Enter shows it again")
+
+    def _thought(self, text: str) -> Content:
+        """One line, or all of it."""
+        if self.toggled:
+            return Content.assemble((f"▾ {THINKING}\n", "bold"), "\n".join(_wrapped(text, max(20, self._width - 2))))
+        return Content.assemble((f"▸ {THINKING}  ", "bold"), folded(text, max(20, self._width - LABEL)))
 
     def _ending(self, ending: Ending) -> Content:
         rows = [line[:LABEL] + self._hanging(line[LABEL:]) for line in ending.text.splitlines()]
@@ -96,7 +106,8 @@ class Line(Static):
     @property
     def opens(self) -> list[str]:
         """The ids that its text names."""
-        return ids(self.entry.text) if isinstance(self.entry, Words) and self.entry.label != "you" else []
+        words = self.entry
+        return ids(words.text) if isinstance(words, Words) and words.label not in ("you", THINKING) else []
 
 
 def _wrapped(text: str, width: int) -> list[str]:
