@@ -238,6 +238,8 @@ class Chosen(Happened):
     topic: str
     """The conversation: `3/design`, `3/design-2`."""
     designer: str
+    wanted: int = 1
+    """Candidates that it is asked for."""
     why: Text = ""
 
 

@@ -3,8 +3,8 @@ arXiv 1111.1797, algorithm 1).
 
     ask argmax_j theta_j,   theta_j ~ Beta(1 + S_j, 1 + F_j)
 
-S_j counts the proposals of member j that improved on the best of all earlier generations, F_j those that did not; a
-conversation without any proposal is one of these. Whoever was not asked yet comes first, in the order of the ensemble.
+S_j counts the proposals of member j that improved on the best of all earlier generations, F_j those that did not, among
+them those that it was asked for and did not make. Whoever was not asked yet comes first, in the order of the ensemble.
 All of it follows from the journal and the seed, so a run that is resumed or replayed asks whom it would have asked.
 """
 

@@ -78,31 +78,31 @@ class LanguageModel:
         talks: list[Talk] = []
         for part, wanted in enumerate(divided(count, situation.goal.parallel), 1):
             here = situation.conversation(part)
-            talks.append(self._talk(self._chosen(here, talks), here, "design", wanted))
+            talks.append(self._talk(self._chosen(here, talks, wanted), here, "design", wanted))
         self._hold(talks)
         while not (found := [child for talk in talks for child in self._signed(talk)]):
             rest = self._members.keys() - {talk.connection.name for talk in talks}
             if not rest or any(talk.spent for talk in talks):
                 return []
             here = situation.conversation(len(talks) + 1)
-            name = self._chosen(here, talks, [member for member in self._members if member in rest])
+            name = self._chosen(here, talks, count, [member for member in self._members if member in rest])
             talks.append(self._talk(name, here, "design", count))
             self._hold(talks[-1:])
         return found
 
-    def _chosen(self, situation: Situation, talks: Sequence[Talk], among: Sequence[str] = ()) -> str:
+    def _chosen(self, situation: Situation, talks: Sequence[Talk], wanted: int, among: Sequence[str] = ()) -> str:
         """The member that holds a conversation beside others of this step; the journal keeps whom the bandit chose."""
         name, why = self._choice(situation, [talk.connection.name for talk in talks], among)
         topic = situation.topic("design")
         if len(self._members) > 1 and topic not in situation.history.chosen:
-            self._record(Chosen(topic=topic, designer=name, why=why))
+            self._record(Chosen(topic=topic, designer=name, wanted=wanted, why=why))
         return name
 
     def _choice(self, situation: Situation, asked: Sequence[str], among: Sequence[str] = ()) -> tuple[str, str]:
         members, topic = list(among or self._members), situation.topic("design")
         known = situation.history.chosen.get(topic)
-        if known in self._members:
-            return known, ""
+        if known is not None and known.designer in self._members:
+            return known.designer, ""
         if len(members) == 1:
             return members[0], "the only one that is left"
         rng = Random(f"{situation.goal.seed}/{topic}/who")

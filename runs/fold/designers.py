@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runs.candidate import Candidate
+from runs.events import Chosen
 from runs.fold.history import History
 
 
@@ -18,7 +20,7 @@ class Share:
     made: int
     """Candidates that it proposed."""
     judged: int
-    """Proposals of which it is known whether they improved; a conversation without any counts as one that did not."""
+    """Candidates of which it is known whether they improved; what it was asked for and did not propose did not."""
     improved: int
     """Those that improved on the best of all earlier generations."""
     tokens: int
@@ -37,22 +39,22 @@ def shares(history: History) -> list[Share]:
         return []
     own = () if history.goal is None else tuple(n for n in history.goal.designers if not n.startswith("replay:"))
     proposed = [c.designer for c in history.candidates.values() if c.generation and c.designer]
-    return [share(history, name) for name in dict.fromkeys([*own, *history.chosen.values(), *proposed])]
+    asked = [one.designer for one in history.chosen.values()]
+    return [share(history, name) for name in dict.fromkeys([*own, *asked, *proposed])]
 
 
 def share(history: History, designer: str, before: int | None = None) -> Share:
     """What one designer made, of all generations or of those before one."""
     past = max(history.selected, default=-1) + 2 if before is None else before
-    topics = [topic for topic, name in history.chosen.items() if name == designer and _generation(topic) < past]
+    held = [one for topic, one in history.chosen.items() if one.designer == designer and _generation(topic) < past]
     made = [c for c in history.before(past) if c.generation and c.designer == designer]
     known = [better for c in made if (better := improved(history, c)) is not None]
-    barren = sum(_barren(history, topic, designer) for topic in topics)
     answers = [answer for call, answer in history.answers.items() if history.models.get(call) == designer]
     return Share(
         designer,
-        asked=len(topics),
+        asked=len(held),
         made=len(made),
-        judged=len(known) + barren,
+        judged=len(known) + _missing(history, held, made),
         improved=sum(known),
         tokens=sum(answer.tokens_in + answer.tokens_out for answer in answers),
         money=sum(answer.money for answer in answers),
@@ -77,11 +79,10 @@ def improved(history: History, candidate: Candidate) -> bool | None:
     return mine < min(earlier) if earlier else None
 
 
-def _barren(history: History, topic: str, designer: str) -> bool:
-    """Whether a conversation is over and brought no candidate."""
-    generation = _generation(topic)
-    own = [c for c in history.generation(generation) if c.designer == designer]
-    return generation in history.selected and not own
+def _missing(history: History, held: Sequence[Chosen], made: Sequence[Candidate]) -> int:
+    """How many candidates conversations of generations that are over were asked for and did not bring."""
+    wanted = sum(one.wanted for one in held if _generation(one.topic) in history.selected)
+    return max(0, wanted - sum(c.generation in history.selected for c in made))
 
 
 def _generation(topic: str) -> int:

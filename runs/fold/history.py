@@ -119,7 +119,7 @@ class History:
     """What it said, by its call."""
     models: dict[str, str] = field(default_factory=dict)
     """Call of an LLM -> who was asked."""
-    chosen: dict[str, str] = field(default_factory=dict)
+    chosen: dict[str, Chosen] = field(default_factory=dict)
     """Conversation of a design step -> which of several designers holds it."""
     used: set[tuple[int, str, str]] = field(default_factory=set)
     """Generation, name and arguments of every use of a tool."""
@@ -247,8 +247,8 @@ class History:
                 self.heard[call] = self._asked.pop(call, len(self.said))
                 self.ledger.tokens += event.tokens_in + event.tokens_out
                 self.ledger.money += event.money
-            case Chosen(topic=topic, designer=designer):
-                self.chosen[topic] = designer
+            case Chosen(topic=topic):
+                self.chosen[topic] = event
             case ToolUsed(name=name, arguments=arguments, generation=generation):
                 self.used.add((generation, name, arguments))
             case Note(text=text):
