@@ -46,7 +46,7 @@ class Small:
     """The grammar where it reads a line, else a small model: first which tools, then their arguments."""
 
     def __init__(self, quiet: Connection, aloud: Connection, otherwise: Other | None = None) -> None:
-        """`quiet` is asked for calls, which nobody needs to see; `aloud` for words; `otherwise` where it is unusable."""
+        """`quiet` is asked for calls, which nobody needs to see; `aloud` for words; `otherwise` where it fails."""
         self._quiet, self._aloud, self._otherwise = quiet, aloud, otherwise
         self.alone = False
         """Without the grammar: for those who measure the model."""
