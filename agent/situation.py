@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,18 @@ class Situation:
     """Of every recipe that was looked at."""
     obedience: Obedience
     """What the person said so far, and what obeys it."""
+    part: int = 1
+    """Number of the conversation, where a design step is split into several."""
+
+    def conversation(self, part: int) -> Situation:
+        """The same for another conversation of this step, which draws its own chance from the second on."""
+        if part == 1:
+            return self
+        return replace(self, part=part, rng=Random(f"{self.goal.seed}/{self.generation}/{part}"))
+
+    def topic(self, step: str) -> str:
+        """What calls of a step are named after: `3/design`, and `3/design-2` in its second conversation."""
+        return f"{self.generation}/{step}{'' if self.part == 1 else f'-{self.part}'}"
 
     @property
     def known(self) -> Screen:

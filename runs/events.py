@@ -231,6 +231,18 @@ class ToolUsed(Happened):
     generation: int
 
 
+class Chosen(Happened):
+    """Of several designers, who holds a conversation of a design step."""
+
+    event: Literal["chosen"] = "chosen"
+    topic: str
+    """The conversation: `3/design`, `3/design-2`."""
+    designer: str
+    wanted: int = 1
+    """Candidates that it is asked for."""
+    why: Text = ""
+
+
 class Extended(Happened):
     """The person wants more: so many candidates or minutes beyond what is spent. Where one is named, the other is
     not limited any more; limits of tokens and money stay."""
@@ -360,36 +372,10 @@ class RunInterrupted(Happened):
     event: Literal["run_interrupted"] = "run_interrupted"
 
 
-Event = Annotated[
-    RunStarted
-    | Stage
-    | Progress
-    | SurveyDone
-    | Timed
-    | Recalled
-    | ReferenceMeasured
-    | CandidateProposed
-    | CandidateRejected
-    | CandidateMeasured
-    | Selected
-    | Thought
-    | Likened
-    | Asked
-    | Spoke
-    | Answered
-    | ToolUsed
-    | Extended
-    | FinalMeasured
-    | TasksAnswered
-    | Saved
-    | SpeedMeasured
-    | Continued
-    | Note
-    | Heeded
-    | Said
-    | Replied
-    | RunFinished
-    | RunFailed
-    | RunInterrupted,
-    Field(discriminator="event"),
-]
+_OfRun = RunStarted | RunFinished | RunFailed | RunInterrupted | Extended | Stage | Progress
+_OfModel = SurveyDone | Timed | Recalled | ReferenceMeasured
+_OfCandidates = CandidateProposed | CandidateRejected | CandidateMeasured | Likened | Selected
+_OfDesigners = Thought | Chosen | Asked | Spoke | Answered | ToolUsed
+_OfResults = FinalMeasured | TasksAnswered | Saved | SpeedMeasured | Continued
+_OfTalk = Note | Heeded | Said | Replied
+Event = Annotated[_OfRun | _OfModel | _OfCandidates | _OfDesigners | _OfResults | _OfTalk, Field(discriminator="event")]

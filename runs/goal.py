@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
+from runs.designers import MOST_PARALLEL, designers_of
 from tools.io.errors import UsageError
 from tools.io.frozen import Frozen, first_problem
 from tools.measure.tasks.plan import TaskPart, TaskPlan
@@ -112,8 +113,10 @@ class Goal(Frozen):
     recipe: Recipe | None = None
     """A recipe to apply instead of searching."""
     designer: str = Field(default="builtin", min_length=1)
-    """`builtin`, `random`, `evolution`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, or
-    `replay:JOURNAL`."""
+    """`builtin`, `random`, `evolution`, `self`, `openai:NAME`, `local:PATH`, another `provider:NAME`, several of these
+    language models with commas between them (an ensemble), or `replay:JOURNAL`."""
+    parallel: int = Field(default=1, ge=1, le=MOST_PARALLEL)
+    """Conversations into which a design step of language models is split; those with servers are held at once."""
     prompting: Literal["gcot", "history"] = "gcot"
     """What an LLM's prompts are built from: the thought graph, or the plain history as a control."""
     recall: bool = True
@@ -166,6 +169,11 @@ class Goal(Frozen):
                 raise UsageError(f"{option} is for zeros among the weights, and pattern {self.pattern} leaves none")
         if self.compress and self.sparsity < PACKS:
             raise UsageError(f"--compress saves nothing at sparsity {self.sparsity:g}: it pays from {PACKS:g} on")
+
+    @property
+    def designers(self) -> tuple[str, ...]:
+        """Who designs; several where it is an ensemble."""
+        return designers_of(self.designer)
 
     @property
     def speedup(self) -> float | None:

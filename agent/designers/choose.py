@@ -1,9 +1,10 @@
-"""From a designer's name to the designer: `builtin`, `openai:NAME`, `local:PATH`, `self`, `replay:JOURNAL`, or any
-`provider:NAME` that langchain knows."""
+"""From a designer's name to the designer: `builtin`, `openai:NAME`, `local:PATH`, `self`, `replay:JOURNAL`, any
+`provider:NAME` that langchain knows, or several language models with commas between them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from agent.designers.builtin import Builtin
 from agent.kinds import kind_of
 from agent.recorder import Recorder
 from agent.situation import pool_of
-from runs.events import Answered, Note
+from runs.designers import SIMPLE, designers_of
+from runs.events import Note
 from runs.goal import Goal
 from tools.io.errors import SecateurError, UsageError
 
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from agent.llm.connection import Connection
+    from agent.llm.turns import Turns
+    from runs.fold.history import History
 
-NAMES = ("builtin", "random", "evolution", "self")
+NAMES = (*SIMPLE, "self")
+MOST_MEMBERS = 4
+"""Language models of an ensemble."""
 MOST_TOKENS = 8192
 """Tokens of one answer, thinking included."""
 TIMEOUT = 120.0
@@ -49,17 +55,49 @@ def designer(goal: Goal, record: Recorder, home: Path) -> Designer:
 
         return Evolution()
     from agent.designers.language import LanguageModel
+    from agent.llm.turns import Turns
     from agent.prompts.prompt import Style
 
-    return LanguageModel(_connection(goal, record, home), record, Style(goal.prompting), home)
+    turns = Turns()
+    return LanguageModel(goal.designer, _members(goal, record, home, turns), record, Style(goal.prompting), home, turns)
 
 
 def check(name: str) -> None:
     """Refuse a name that can be no designer, before a run is made for it.
 
     Raises:
-        UsageError: the line says what names there are, or which variable is missing.
+        UsageError: the line says what names there are, which variable is missing, or what no ensemble has.
     """
+    members = designers_of(name)
+    for member in members:
+        _check(member)
+    if len(members) == 1:
+        return
+    if other := [member for member in members if member in SIMPLE or member.startswith("replay:")]:
+        raise UsageError(f"{other[0]} is no language model: an ensemble has only such members; leave it out of {name}")
+    if twice := [member for member in members if members.count(member) > 1]:
+        raise UsageError(f"{twice[0]} is named twice: name every member of an ensemble once")
+    if len(members) > MOST_MEMBERS:
+        raise UsageError(f"{len(members)} designers are named, and an ensemble has at most {MOST_MEMBERS}")
+    _check_served(members)
+
+
+def _check_served(members: Sequence[str]) -> None:
+    """Refuse a member that a server of one's own has not, as far as it tells; what serves one model alone may take any
+    name for it."""
+    from agent.session.endpoints import served
+
+    base = os.environ.get("OPENAI_BASE_URL")
+    asked = [rest for kind, _, rest in (member.partition(":") for member in members) if kind == "openai"]
+    there = (served(base) if base and asked else None) or []
+    if len(there) == len(asked) == 1:
+        return
+    for model in asked:
+        if there and not {model, f"{model}:latest"} & {*there}:
+            raise UsageError(f"openai:{model} is not to be had: {base} serves {', '.join(there)}")
+
+
+def _check(name: str) -> None:
     kind, colon, rest = name.partition(":")
     if name in NAMES:
         return
@@ -71,8 +109,8 @@ def check(name: str) -> None:
         raise UsageError(f"{name} needs OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own; neither is set")
 
 
-def replayed(goal: Goal) -> dict[str, Answered]:
-    """The answers in the journal that a `replay:` designer names.
+def _replayed(goal: Goal) -> History:
+    """What the journal that a `replay:` designer names has come to.
 
     Raises:
         SecateurError: there is no such journal.
@@ -83,24 +121,41 @@ def replayed(goal: Goal) -> dict[str, Answered]:
     path = Path(goal.designer.partition(":")[2])
     if not path.exists():
         raise SecateurError(f"{path} is not there: a replay needs the journal of the run")
-    return History.of(Journal(path).read()).answers
+    return History.of(Journal(path).read())
 
 
-def _connection(goal: Goal, record: Recorder, home: Path) -> Connection:
+def _members(goal: Goal, record: Recorder, home: Path, turns: Turns) -> list[Connection]:
+    """Connections to every language model of a designer; of an ensemble that is replayed, to none under its names."""
+    from agent.llm.connection import Connection
+
+    if not goal.designer.startswith("replay:"):
+        check(goal.designer)
+        return [_connection(goal.model_copy(update={"designer": name}), record, home, turns) for name in goal.designers]
+    before = _replayed(goal)
+    own = () if before.goal is None else before.goal.designers
+    names = own if len(own) > 1 else (goal.designer,)
+    return [Connection(name, None, record, None, before.answers, turns=turns) for name in names]
+
+
+def _connection(goal: Goal, record: Recorder, home: Path, turns: Turns) -> Connection:
     from agent.llm.connection import Connection, formats_of
     from agent.llm.prices import price_of
 
     name = goal.designer
-    if name.startswith("replay:"):
-        return Connection(name, None, record, None, replayed(goal))
-    check(name)
     price = price_of(name, home)
     if price is None and not name.startswith(("self", "local:")) and goal.budget.money is not None:
         raise UsageError(f"the price of {name} is not known, so money cannot be capped: name it in {home}/prices.toml")
     if price is None and name.startswith("openai:") and not os.environ.get("OPENAI_BASE_URL"):
         record(Note(text=f"the price of {name} is not known: money is not counted. Name it in {home}/prices.toml"))
-    formats = formats_of(name)
-    return Connection(name, chat_model(goal, home), record, price, formats=formats, stopped=record.stopping)
+    return Connection(
+        name,
+        chat_model(goal, home),
+        record,
+        price,
+        formats=formats_of(name),
+        stopped=turns.leaves(record.stopping),
+        turns=turns,
+    )
 
 
 def chat_model(goal: Goal, home: Path, tokens: int = MOST_TOKENS) -> BaseChatModel:

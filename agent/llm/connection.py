@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agent.llm.prices import Price
 from agent.llm.speech import LONGEST_SECONDS
+from agent.llm.turns import Turns
 from agent.recorder import Records
 from runs.events import Answered, Note
 
@@ -55,6 +57,8 @@ class Connection:
     """How often a question is put where the server fails."""
     stopped: Callable[[], bool] = never
     """Whether nobody waits for an answer any more; asked while one is under way."""
+    turns: Turns | None = None
+    """Whose turn it is, where several conversations are held at once."""
     guesses: int = 0
     """Answers whose tokens nobody counted."""
     silent: int = 0
@@ -63,6 +67,19 @@ class Connection:
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         """US dollars, as far as the price is known."""
         return self.price.of(tokens_in, tokens_out) if self.price else 0.0
+
+    @property
+    def hosted(self) -> bool:
+        """Whether a server answers, which can answer several calls at once."""
+        return self.model is not None and not self.name.startswith(("self", "local:"))
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Open while one does anything but wait."""
+        return nullcontext() if self.turns is None else self.turns.held()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Open while one waits for the model."""
+        return nullcontext() if self.turns is None else self.turns.given_up()
 
     def plainer(self, why: str) -> None:
         """Go on to the next format of calls."""

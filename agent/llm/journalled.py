@@ -7,7 +7,7 @@ can be replayed from its journal without any model.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -21,7 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from agent.llm.connection import CallFormat, Connection
 from agent.llm.held_back import parted
-from agent.llm.leaving import Stopped, leaving
+from agent.llm.leaving import LOOK, Stopped, leaving
 from agent.llm.messages import as_message, calls_of, for_journal, text_of, thinking_of
 from agent.llm.plain_calls import call_schema, calls_in, without_calls
 from agent.llm.speech import Speech
@@ -108,8 +108,16 @@ class JournalledModel(BaseChatModel):
             wait=WAIT,
             retry=retry_if_exception(_passes),
             before_sleep=self._told,
+            sleep=self._pause,
             reraise=True,
         )
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before another try; who says stop does not wait."""
+        connection, end = self.connection, time.monotonic() + seconds
+        with connection.waiting():
+            while (left := end - time.monotonic()) > 0 and not connection.stopped():
+                time.sleep(min(LOOK, left))
 
     def _told(self, state: RetryCallState) -> None:
         connection, error = self.connection, state.outcome.exception() if state.outcome else None
@@ -121,12 +129,16 @@ class JournalledModel(BaseChatModel):
         """Stream one answer to its end, or to where it is long enough."""
         connection = self.connection
         while True:
+            asked = connection.formats[0]
             try:
                 return self._stream_whole(call, *self._table(messages))
             except Exception as error:
-                if not self.tools or len(connection.formats) < 2 or _status(error) not in _NO_TOOLS_HERE:
+                if not self.tools or _status(error) not in _NO_TOOLS_HERE:
                     raise
-                connection.plainer(f"knows no {connection.formats[0]} ({_said(error)})")
+                if asked is connection.formats[0]:  # else another conversation has gone on to the next meanwhile
+                    if len(connection.formats) < 2:
+                        raise
+                    connection.plainer(f"knows no {asked} ({_said(error)})")
 
     def _table(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], Any]:
         """What is sent to which model, so that it can call the tools in the format that it knows."""
@@ -143,7 +155,7 @@ class JournalledModel(BaseChatModel):
     def _stream_whole(self, call: str, messages: list[BaseMessage], model: Any) -> AIMessageChunk:
         connection, whole = self.connection, None
         speech = Speech(call, connection.record, known=self._known, every=connection.every)
-        for chunk in leaving(model.stream(messages), connection.patience, connection.stopped):
+        for chunk in self._waited(leaving(model.stream(messages), connection.patience, connection.stopped)):
             whole = chunk if whole is None else whole + chunk
             speech.hear(chunk)
             if (endless := speech.endless) or speech.circling:
@@ -152,6 +164,15 @@ class JournalledModel(BaseChatModel):
                 break
         speech.end()
         return AIMessageChunk(content="") if whole is None else whole
+
+    def _waited(self, stream: Iterator[AIMessageChunk]) -> Iterator[AIMessageChunk]:
+        """A stream whose pieces are waited for while others have their turn."""
+        while True:
+            with self.connection.waiting():
+                chunk = next(stream, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def _answered(self, call: str, messages: list[BaseMessage], whole: AIMessageChunk, seconds: float) -> Answered:
         text, thinking = text_of(whole), thinking_of(whole)

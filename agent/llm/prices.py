@@ -9,6 +9,7 @@ List prices change; `prices.toml` in the home overrides and extends the table:
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tools.io.errors import UsageError
 from tools.io.frozen import Frozen, first_problem
 
 FILE = "prices.toml"
+OWN_SERVER = "OPENAI_BASE_URL"
+"""Names a server of the person's own, which nobody is paid for."""
 
 
 class Price(Frozen):
@@ -48,6 +51,12 @@ LIST: dict[str, Price] = {
 """List prices for tokens that no cache knows, as published up to 2026."""
 
 _TABLE: TypeAdapter[dict[str, Price]] = TypeAdapter(dict[str, Price])
+
+
+def own(name: str) -> bool:
+    """Whether nobody is paid for a designer: it is in this process, or behind a server of the person's own."""
+    kind, colon, _ = name.partition(":")
+    return not colon or kind in ("local", "replay", "ollama") or (kind == "openai" and OWN_SERVER in os.environ)
 
 
 def price_of(name: str, home: Path) -> Price | None:

@@ -74,7 +74,7 @@ def prompt(situation: Situation, step: str, style: Style, wanted: int, rng: Rand
         observations=[n.text for n in graph.of_kind("observation") if n.generation == 0],
         recalled=[_recollection(past) for past in situation.recalled],
         rejected=_refused(history)[-SHOWN:],
-        said=history.said[: history.heard.get(f"{situation.generation}/{step}/1")][-SHOWN:],
+        said=history.said[: history.heard.get(f"{situation.topic(step)}/1")][-SHOWN:],
     )
 
 

@@ -58,7 +58,8 @@ def _standings(history: History) -> dict[str, float]:
 
 
 def draw_template(situation: Situation) -> Template:
-    """The template of this generation; the same for every attempt at it."""
+    """The template of a conversation of this generation; the same for every attempt at it."""
     weights = template_weights(situation.history, templates(situation))
-    rng = Random(f"{situation.goal.seed}/{situation.generation}/template")
+    part = "" if situation.part == 1 else f"/{situation.part}"
+    rng = Random(f"{situation.goal.seed}/{situation.generation}/template{part}")
     return rng.choices(list(weights), list(weights.values()))[0]

@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.session.options import DEFAULT_CANDIDATES, Wish
+from agent.llm.prices import own
+from agent.session.options import DEFAULT_CANDIDATES, HOSTED, Wish
 from agent.session.settings import Settings, Values
+from runs.designers import designers_of
 from runs.goal import Budget, Evaluation, Goal, Size, Workers
 from runs.workers.open import check as check_workers
 from tools.expression import ALLOCATION, parse
@@ -56,6 +58,7 @@ def build(settings: Settings, model: str, wish: Wish, *, recipe: Recipe | None =
         method=wish.method,
         recipe=asked,
         designer=_designer(values.designer),
+        parallel=_parallel(values),
         prompting=values.prompting,
         calibration=_calibration(settings) if asked is None else asked.calibration,
         test_text=_absolute(wish.text),
@@ -241,12 +244,24 @@ def _read_formulas(recipe: Recipe) -> None:
 
 
 def _designer(name: str) -> str:
-    """The designer's name, refused now where it can be none; a folder by its whole path."""
+    """The designer's name, refused now where it can be none; folders by their whole paths."""
     from agent.designers.choose import check
 
     check(name)
+    return ",".join(_with_whole_path(member) for member in designers_of(name))
+
+
+def _with_whole_path(name: str) -> str:
     kind, _, rest = name.partition(":")
     return f"local:{_absolute(rest)}" if kind == "local" else name
+
+
+def _parallel(values: Values) -> int:
+    """Conversations of a design step: several where every member is a provider's, which answers many at once."""
+    if values.parallel is not None:
+        return values.parallel
+    paid = all(":" in member and not own(member) for member in designers_of(values.designer))
+    return HOSTED if paid else 1
 
 
 def _absolute(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
+from runs.designers import MOST_PARALLEL
 from tools.io.errors import UsageError
 
 
@@ -84,9 +85,14 @@ class Wish:
 class Choices:
     """What can be set: on the command line, by a variable, in `config.toml`, or left as it is here."""
 
-    designer: Annotated[str, Flag("Who invents the recipes: builtin (no LLM), openai:NAME, local:PATH, self.", "D")] = (
-        "builtin"
+    designer: Annotated[
+        str, Flag("Who invents recipes: builtin (no LLM), openai:NAME, local:PATH, self; openai:A,openai:B.", "D")
+    ] = "builtin"
+    """Several language models, with commas between them, are an ensemble."""
+    parallel: Annotated[int | None, Ge(1), Le(MOST_PARALLEL), Flag("Conversations of a design step at once.", "N")] = (
+        None
     )
+    """None: `HOSTED` where a provider answers, else 1: models on this machine, servers of one's own."""
     prompting: Annotated[Literal["gcot", "history"], Flag("Prompts from the thought graph (gcot) or history.", "P")] = (
         "gcot"
     )
@@ -131,6 +137,8 @@ class Choices:
 
 
 DEFAULT_CANDIDATES = 24
+HOSTED = 3
+"""Conversations of a design step with models of providers, which answer as many at once as they are asked."""
 
 
 def flag_of(hint: Any) -> Flag | None:

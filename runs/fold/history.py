@@ -20,6 +20,7 @@ from runs.events import (
     CandidateMeasured,
     CandidateProposed,
     CandidateRejected,
+    Chosen,
     Continued,
     Event,
     Extended,
@@ -71,8 +72,7 @@ class History:
     starts: list[RunStarted] = field(default_factory=list)
     """Every engine that took the run up."""
     state: str = "new"
-    """`new`, `working`, `finished`, `failed` or `interrupted`, as far as the journal tells: a killed engine says
-    nothing."""
+    """`new`, `working`, `finished`, `failed` or `interrupted`; a killed engine says nothing."""
     problem: str = ""
     """Why a run that failed cannot go on."""
     winner: str | None = None
@@ -81,19 +81,15 @@ class History:
     """The winner, or who led when a generation last ended."""
     extended: bool = False
     """Whether the person asked for more since a generation last ended."""
-    asking: bool = False
-    """Whether an LLM is thinking now."""
     ledger: Ledger = field(default_factory=Ledger)
     stages: Stages = field(default_factory=Stages)
-
     candidates: dict[str, Candidate] = field(default_factory=dict)
     divergences: dict[str, dict[int, Measurement]] = field(default_factory=dict)
     """Candidate -> tokens read -> measurement on the search text."""
     measured_at: dict[str, datetime] = field(default_factory=dict)
     """Candidate -> when that over the most tokens was measured."""
     lowest: dict[int, list[float]] = field(default_factory=dict)
-    """Tokens read -> lowest divergence after each measurement over as many: those over fewer are no less true, but are
-    not compared with these."""
+    """Tokens read -> lowest divergence after each measurement over as many, which alone are compared."""
     rates: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Candidate -> sparsity of every block."""
     selections: dict[str, Measurement] = field(default_factory=dict)
@@ -121,6 +117,10 @@ class History:
     """All that the designer's LLM was asked and said, in order."""
     answers: dict[str, Answered] = field(default_factory=dict)
     """What it said, by its call."""
+    models: dict[str, str] = field(default_factory=dict)
+    """Call of an LLM -> who was asked."""
+    chosen: dict[str, Chosen] = field(default_factory=dict)
+    """Conversation of a design step -> which of several designers holds it."""
     used: set[tuple[int, str, str]] = field(default_factory=set)
     """Generation, name and arguments of every use of a tool."""
     said: list[str] = field(default_factory=list)
@@ -150,6 +150,8 @@ class History:
     continued: dict[str, tuple[Continuation, ...]] = field(default_factory=dict)
     """Result, or `dense` -> what it wrote."""
     _engines: dict[str, RunStarted] = field(default_factory=dict)
+    _asked: dict[str, int] = field(default_factory=dict)
+    """Calls under way -> how much was said when they were put."""
 
     @classmethod
     def of(cls, events: Iterable[Event], allowed: Budget | None = None) -> Self:
@@ -192,7 +194,7 @@ class History:
     def _take_up(self, event: RunStarted) -> None:
         self.run, self.goal = event.run, event.goal
         self.starts.append(event)
-        self.state, self.asking, self.winner = "working", False, None
+        self.state, self.winner, self._asked = "working", None, {}
         self.ledger.asked = event.goal.budget
         self.ledger.begin(event.at)
         self.stages.take_up(event.at, len(self.ledger.charged))
@@ -215,7 +217,7 @@ class History:
         """Stages come and go; what becomes of the model is known."""
         match event:
             case Stage(name=name, detail=detail, total=total):
-                self.asking = False
+                self._asked = {}
                 self.stages.begin(event.at, name, detail, total)
             case Progress(stage=stage, done=done, total=total):
                 self.stages.progress(stage, done, total)
@@ -236,16 +238,17 @@ class History:
         match event:
             case Thought(id=name):
                 self.thoughts[name or f"t-{len(self.thoughts) + 1}"] = event
-            case Asked():
-                self.asking = True
+            case Asked(call=call, model=model):
+                self._asked[call], self.models[call] = len(self.said), model
                 self.dialogue.append(event)
             case Answered(call=call):
-                self.asking = False
                 self.dialogue.append(event)
                 self.answers[call] = event
-                self.heard[call] = len(self.said)
+                self.heard[call] = self._asked.pop(call, len(self.said))
                 self.ledger.tokens += event.tokens_in + event.tokens_out
                 self.ledger.money += event.money
+            case Chosen(topic=topic):
+                self.chosen[topic] = event
             case ToolUsed(name=name, arguments=arguments, generation=generation):
                 self.used.add((generation, name, arguments))
             case Note(text=text):
@@ -294,7 +297,7 @@ class History:
         self.ledger.charged.add(name)
 
     def _take_result(self, event: Event) -> None:
-        """References and results are measured, answer tasks, are saved."""
+        """References and results are measured, answer tasks, are saved. Pieces of speech an answer holds again."""
         match event:
             case ReferenceMeasured(name=name, measurement=measured):
                 self.measurements.append(measured)
@@ -317,8 +320,6 @@ class History:
                 self.speed = self.last_speed = event
             case Continued(name=name, continuations=continuations):
                 self.continued[name] = continuations
-            case _:
-                pass  # pieces of speech, which an answer holds again
 
     def words(self, upto: int | None = None, since: int = 0) -> list[str]:
         """What the engine has to heed of the first `upto` lines, `since` so many of them."""
@@ -332,8 +333,13 @@ class History:
 
     def died(self) -> None:
         """The engine is gone and had no time to say so."""
-        self.state, self.asking = "interrupted", False
+        self.state = "interrupted"
         self.ledger.stand_still()
+
+    @property
+    def asking(self) -> bool:
+        """Whether an LLM is thinking now."""
+        return bool(self._asked) and self.state == "working"
 
     @property
     def incomplete(self) -> bool:
@@ -352,8 +358,7 @@ class History:
         return self.lowest[max(self.lowest)] if self.lowest else []
 
     def engine_of(self, final: str) -> RunStarted:
-        """The engine that measured a final number; one that was resumed may compute with other threads, on another
-        machine. A journal may have lost the line that tells of it."""
+        """The engine that measured a final number, as a later one may compute otherwise; a journal may have lost it."""
         return self._engines.get(final, self.starts[0])
 
     def generation(self, number: int) -> list[Candidate]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from runs.budget import Spent
 from runs.candidate import Candidate
 from runs.events import FinalMeasured, SpeedMeasured, SurveyDone
+from runs.fold.designers import Share, shares
 from runs.fold.history import History
 from runs.fold.tasks import TaskTable
 from runs.fold.words import number
@@ -77,6 +78,8 @@ class Summary:
     """Perplexities on the selection text, of final forms, best first."""
     references: dict[str, float]
     """Divergence of each reference under the protocol of the most faithful trials."""
+    shares: tuple[Share, ...]
+    """What each designer of an ensemble contributed; nothing of other designers."""
     rejected: tuple[tuple[str, str], ...]
     """Candidate and reason."""
     winners: int
@@ -221,6 +224,7 @@ class Summary:
             "protocol": None if self.protocol is None else self.protocol.model_dump(mode="json"),
             "speedup": None if self.speed is None else self.speed.speedup,
             "candidates": len(self.trials),
+            "designers": {one.designer: asdict(one) for one in self.shares},
             "seconds": round(60 * self.spent.minutes, 3),
             "output": self.output,
         }
@@ -254,6 +258,7 @@ def summary(history: History, *, best: str | None = None) -> Summary:
         trials=trials,
         finalists=_finalists(history),
         references=_references(history, max((trial.tokens for trial in trials), default=0)),
+        shares=tuple(shares(history)),
         rejected=tuple(history.rejected.items()),
         winners=sum(_is_candidate(name) for name in finals),
         sparsities={} if won is None else won.sparsities,

@@ -87,6 +87,7 @@ def _render(template: str, found: Summary, graph: ThoughtGraph | None, **more: s
             sparsities=plots.sparsities(found.sparsities, found.goal.sparsity),
             recipe=_recipe_yaml(found),
             family=family(graph),
+            shares=found.shares,
             lessons=graph.of_kind("lesson"),
             **more,
         )

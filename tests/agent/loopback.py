@@ -24,6 +24,10 @@ class Reply:
     """Said again and again, with another number for {n} each time."""
     raw: bytes | None = None
     usage: dict[str, int] | None = None
+    before: threading.Barrier | None = None
+    """Who has to have asked, too, before this is answered."""
+    pause: float = 0.0
+    """Seconds before it is answered."""
 
 
 Script = Callable[[dict[str, Any], int], Reply]
@@ -76,6 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _send_stream(self, reply: Reply) -> None:
+        if reply.before is not None:
+            reply.before.wait(60)
+        time.sleep(reply.pause)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")

@@ -331,13 +331,18 @@ class SecateurApp(Keys):
         return f"{name}   {history.thoughts[name].text[:80]}" if name in history.thoughts else name
 
     def action_open_id(self, name: str) -> None:
-        """What an id stands for, over everything: a candidate, a thought, a result of a tool."""
+        """What an id stands for, over everything: a candidate, a thought, a call of a designer, a result of a tool."""
         if name.startswith("c-"):
             self.show_candidate(name)
         elif name in self.view.history.thoughts:
             thought = self.view.history.thoughts[name]
             about = f"\n\ndrawn from {', '.join(thought.about)}" if thought.about else ""
             self.push_screen(Reading(f"{name}: {thought.kind}", f"{thought.text}{about}"))
+        elif name in self.view.history.answers:
+            said = self.view.history.answers[name]
+            called = [f"→ {call.name}({call.arguments})" for call in said.calls]
+            told = [part for part in (said.thinking, said.text, *called, said.problem) if part]
+            self.push_screen(Reading(f"{name}: what the designer thought and said", "\n\n".join(told)))
         elif result := self.dialogue.result(name):
             self.push_screen(Reading(name, result))
         else:

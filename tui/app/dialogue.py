@@ -17,7 +17,7 @@ from agent.session.talk.session import Carry, Use
 from agent.session.told import told
 from runs.run import Run
 from tui.app.face import Face
-from tui.app.view import Words
+from tui.app.view import THINKING, Words
 
 if TYPE_CHECKING:
     from agent.session.talk.conversation import Talk
@@ -84,6 +84,7 @@ class Dialogue:
                 made = Talk(self._settings, self._carry)
                 made.session.hear = made.session.use = self._take
                 made.session.note = lambda text: self._take(Words("note", text, said=True))
+                made.session.think = lambda text: self._take(Words(THINKING, text, said=True))
                 made.speaker = speaker(self._settings, made.session)
                 self._made = made
                 for run in self._about:

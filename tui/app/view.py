@@ -43,6 +43,10 @@ DOING = {"model": "opening", "statistics": "surveying", "times": "timing", "memo
 """What is said of a stage while it runs; the others are called by their names."""
 
 
+THINKING = "thinking"
+"""Label of what a language model thought in the conversation, which is folded until somebody opens it."""
+
+
 @dataclass
 class Words:
     """A line or a few: of the person, of the program, or a fact."""

@@ -48,6 +48,7 @@ def chat(
     settings.use_threads()
     lines = _Lines()
     talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
+    talk.session.think = _thought
     talk.speaker = speaker(settings, talk.session)
     lines.heard = Heard(talk.session)
     for gone in talk.gone:
@@ -56,6 +57,13 @@ def chat(
     while not talk.over and (line := lines.next()) is not None:
         if line.strip():
             lines.answer(talk.say(line if talk.asks else meant(line, _next(talk.run))))
+
+
+def _thought(text: str) -> None:
+    """What a model thought, as one dim line."""
+    from tui.text.thought import thought_line
+
+    print(thought_line(text, color=sys.stdout.isatty()))
 
 
 def _next(run: Run | None) -> list[Step]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     *("sparsity", "pattern", "multiple", "speedup", "request", "method", "recipe"),
-    *("designer", "prompting", "candidates", "minutes", "tokens", "money", "calibration", "windows", "length", "text"),
+    *("designer", "parallel", "prompting", "candidates", "minutes", "tokens", "money"),
+    *("calibration", "windows", "length", "text"),
     *("recall", "compensation", "output", "compress", "masks", "tasks", "limit", "shots", "task_data", "judge"),
     *("executor", "workers", "gpus_per_worker", "accelerator", "seed"),
 )

@@ -12,12 +12,14 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
-from runs.events import CandidateMeasured, CandidateRejected, Event, Note, RunFailed, RunStarted, ToolUsed
+from runs.events import Answered, CandidateMeasured, CandidateRejected, Event, Note, RunFailed, RunStarted, ToolUsed
 from runs.fold.history import History
 from runs.fold.stages import Step
 from runs.fold.tally import standing
 from runs.fold.words import shown
 from runs.used import called, use_line
+from tui.text.thought import LABEL as WORD
+from tui.text.thought import folded
 
 LABEL = 11
 """Width of the first column."""
@@ -84,6 +86,9 @@ class Plain:
                 self.line(f"  {'note':<{LABEL}} {text}")
             case ToolUsed(name=name, arguments=arguments, seconds=seconds):
                 self.line(f"  {'designer':<{LABEL}} {use_line(called(name, arguments), seconds)}", style="dim")
+            case Answered(call=call, thinking=thinking) if thinking:
+                width = max(40, self._console.width) - LABEL - 3
+                self.line(f"  {WORD:<{LABEL}} {folded(f'{call}   {thinking}', width)}", style="dim")
             case CandidateRejected(candidate_id=name, stage="measure", reason=reason):
                 self.line(f"  {name:<{LABEL}} failed: {reason}")
             case CandidateMeasured(candidate_id=name, measurement=measurement) if self._bars is None:

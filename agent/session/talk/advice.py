@@ -8,6 +8,7 @@ from typing import Any
 from agent.session.talk.lessons import rules
 from memory.remembered import Remembered
 from runs.candidate import Candidate
+from runs.fold.designers import shares
 from runs.fold.history import History
 from runs.fold.summary import describe, summary
 from runs.fold.thoughts import ThoughtGraph, thought_graph
@@ -62,7 +63,8 @@ def _about(history: History, graph: ThoughtGraph, name: str) -> str:
         known = f"c-1 to c-{len(history.candidates)}" if history.candidates else "none so far"
         return f"{name} is not a candidate of this run; they are {known}."
     parents = f" of {', '.join(candidate.parents)}" if candidate.parents else ""
-    parts = [f"{name} is {describe(candidate.recipe)} ({candidate.operator}{parents})."]
+    by = f" by {candidate.designer}" if history.chosen and candidate.generation else ""
+    parts = [f"{name} is {describe(candidate.recipe)} ({candidate.operator}{parents}{by})."]
     parts += [f"It was made because: {candidate.why}."] if candidate.why else []
     outcome = graph.nodes.get(f"o-{name[2:]}")
     parts.append(f"Outcome: {outcome.text}." if outcome else "It is not measured.")
@@ -100,8 +102,9 @@ def lessons(history: History) -> str:
         return "Nothing is measured yet, so nothing is learnt."
     head = f"The best so far is {_numbers(history, ranked[0])}."
     if not drawn:
-        return f"{head} No feature of the recipes is set apart from chance yet; that takes more candidates."
-    return "\n".join([head, "What to do by what was measured:", *drawn])
+        head = f"{head} No feature of the recipes is set apart from chance yet; that takes more candidates."
+        return "\n".join([head, *_designers(history)])
+    return "\n".join([head, "What to do by what was measured:", *drawn, *_designers(history)])
 
 
 def standing(history: History) -> str:
@@ -111,8 +114,15 @@ def standing(history: History) -> str:
         return "Nothing is measured yet."
     lines = [f"{len(ranked)} candidates are measured. The best:"]
     lines += [f"  {_numbers(history, c)}" for c in ranked[:BEST]]
+    lines += _designers(history)
     found = summary(history)
     return "\n".join([*lines, found.verdict] if found.winner else lines)
+
+
+def _designers(history: History) -> list[str]:
+    """What each designer of an ensemble contributed."""
+    found = [f"  {share}" for share in shares(history)]
+    return ["Who designed:", *found] if found else []
 
 
 def _numbers(history: History, candidate: Candidate) -> str:

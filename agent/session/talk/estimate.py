@@ -138,13 +138,15 @@ def _measured(device: str) -> Rate:
 
 
 def _money(goal: Goal, home: Path) -> str:
-    name = goal.designer
-    if ":" not in name or name.startswith(("local:", "replay:")):
+    paid = [name for name in goal.designers if ":" in name and not name.startswith(("local:", "replay:"))]
+    prices = {name: price_of(name, home) for name in paid}
+    if not paid:
         return "no money"
-    if (price := price_of(name, home)) is None:
-        return f"money that is not counted, as the price of {name} is not known"
+    if unknown := [name for name, price in prices.items() if price is None]:
+        return f"money that is not counted, as the price of {' and '.join(unknown)} is not known"
     most = "" if goal.budget.money is None else f", at most ${goal.budget.money:.2f}"
-    return f"money for the tokens of {name} (${price.read:g} a million read, ${price.write:g} written{most})"
+    told = [f"{name} (${of.read:g} a million read, ${of.write:g} written)" for name, of in prices.items() if of]
+    return f"money for the tokens of {' and '.join(told)}{most}"
 
 
 def held(goal: Goal, before: Sequence[tuple[Run, History]]) -> str:

@@ -76,6 +76,8 @@ class Session:
     """Takes what is to be known of the model that answers, such as that it is asked again."""
     use: Callable[[Use], None] = _unseen
     """Takes every use of a tool, as it begins and as it has ended."""
+    think: Callable[[str], None] = _unheard
+    """Takes what a language model thought before an answer, where its server sends that."""
     beside: bool = False
     """Whether this very process works on the run while the person speaks."""
     unfinished: dict[str, Any] | None = None

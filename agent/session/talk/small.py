@@ -24,7 +24,7 @@ from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
 from agent.session.talk.graph import Call, calling
 from agent.session.talk.session import Session
-from agent.session.talk.speakers import Rules, described, fallen_back
+from agent.session.talk.speakers import Other, Rules, described, fallen_back
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.tool import SessionTool
 
@@ -45,14 +45,19 @@ yourself: say so where something is to be done that is not pruning, measuring or
 class Small:
     """The grammar where it reads a line, else a small model: first which tools, then their arguments."""
 
-    def __init__(self, quiet: Connection, aloud: Connection) -> None:
-        """`quiet` is asked for calls, which nobody needs to see; `aloud` for words."""
-        self._quiet, self._aloud = quiet, aloud
+    def __init__(self, quiet: Connection, aloud: Connection, otherwise: Other | None = None) -> None:
+        """`quiet` is asked for calls, which nobody needs to see; `aloud` for words; `otherwise` where it fails."""
+        self._quiet, self._aloud, self._otherwise = quiet, aloud, otherwise
         self.alone = False
         """Without the grammar: for those who measure the model."""
         self._rules = Rules()
         self._turn = 0
         self._unusable = ""
+
+    @property
+    def name(self) -> str:
+        """As the settings call it."""
+        return self._aloud.name
 
     def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
         """Calls for what was said, the results of those that were made, or words without a number of its own."""
@@ -71,7 +76,8 @@ class Small:
             return AIMessage("Stopped.")
         except Unusable as problem:
             news, self._unusable = str(problem) != self._unusable, str(problem)
-            return fallen_back(read, problem) if news else read
+            found = read if self._otherwise is None else self._otherwise.answer(messages, session)
+            return fallen_back(found, problem, self._otherwise) if news else found
         sources = [message.text for message in messages if isinstance(message, HumanMessage)]
         return AIMessage(marked(said, sources)) if said else read
 

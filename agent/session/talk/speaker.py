@@ -18,7 +18,8 @@ from agent.session.talk.graph import Speaker
 from agent.session.talk.session import Session
 from agent.session.talk.small import Small
 from agent.session.talk.speakers import Model, Rules
-from runs.events import Event, Note, Spoke
+from runs.designers import designers_of
+from runs.events import Answered, Event, Note, Spoke
 from runs.fold.history import History
 from runs.goal import Goal
 
@@ -43,16 +44,28 @@ class Ears:
         self.ledger = self.history.ledger
         self._session = session
         self._call = ""
+        self._thought = ""
 
     def __call__(self, event: Event) -> None:
-        """Pieces of speech are heard at once, notes are lines of their own; nothing else is kept."""
+        """Pieces of speech are heard at once, thoughts once they are whole, notes are lines of their own; nothing else
+        is kept."""
         match event:
-            case Spoke(thinking=False):
+            case Spoke(thinking=True):
+                self._thought += event.text
+            case Spoke():
+                self._think()
                 apart = "\n" if self._call not in ("", event.call) else ""
                 self._call = event.call
                 self._session.hear(apart + event.text)
+            case Answered():
+                self._think()
             case Note():
                 self._session.note(event.text)
+
+    def _think(self) -> None:
+        if self._thought.strip():
+            self._session.think(self._thought)
+        self._thought = ""
 
 
 class Notes(Ears):
@@ -94,7 +107,8 @@ def _small(name: str) -> bool:
 
 
 def speaker(settings: Settings, session: Session) -> Speaker:
-    """Who answers: whom the person named here, else whom the settings name.
+    """Who answers: whom the person named here, else whom the settings name; of an ensemble its first member, and the
+    next one where that cannot be used.
 
     Raises:
         UsageError: the designer is not known, or what it needs is not there.
@@ -104,8 +118,25 @@ def speaker(settings: Settings, session: Session) -> Speaker:
         base, chosen = os.environ.get("OPENAI_BASE_URL"), settings.sources["designer"] != "default"
         return Announced(base) if base and not chosen else Rules()
     check(name)
+    found: Model | Small | None = None
+    for member in reversed(designers_of(name)):
+        found = _answering(_connection(member, settings, session), session, found)
+    assert found is not None
+    return found
+
+
+def _answering(connection: Connection, session: Session, otherwise: Model | Small | None) -> Model | Small:
+    """A model that answers, and who does where it cannot be used."""
+    name = connection.name
+    if not _small(name):
+        return Model(connection, otherwise)
+    held = [kind for kind in formats_of(name) if kind is not CallFormat.NATIVE or not name.startswith("openai:")]
+    return Small(replace(connection, record=Notes(session), formats=held), connection, otherwise)
+
+
+def _connection(name: str, settings: Settings, session: Session) -> Connection:
     model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home, TOKENS)
-    connection = Connection(
+    return Connection(
         name,
         model,
         Ears(session),
@@ -116,7 +147,3 @@ def speaker(settings: Settings, session: Session) -> Speaker:
         every=0.0,
         stopped=session.stopped.is_set,
     )
-    if not _small(name):
-        return Model(connection)
-    held = [kind for kind in formats_of(name) if kind is not CallFormat.NATIVE or not name.startswith("openai:")]
-    return Small(replace(connection, record=Notes(session), formats=held), connection)

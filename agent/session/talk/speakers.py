@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
@@ -29,6 +29,19 @@ LAST = 40
 """Messages that a model reads of the conversation."""
 
 
+class Other(Protocol):
+    """Who answers where a language model cannot be used."""
+
+    @property
+    def name(self) -> str:
+        """As the settings call it."""
+        ...
+
+    def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
+        """What it says."""
+        ...
+
+
 class Rules:
     """The floor: requests are read by pattern, answers are what the tools say."""
 
@@ -42,10 +55,10 @@ class Rules:
 
 
 class Model:
-    """A language model; where it cannot be used, the rules serve."""
+    """A language model; where it cannot be used, another answers, in the end the rules."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, otherwise: Other | None = None) -> None:
+        self._connection, self._otherwise = connection, otherwise
         self._rules = Rules()
         self._turn = 0
         self._unusable = ""
@@ -63,12 +76,17 @@ class Model:
             return AIMessage("Stopped.")
         except Unusable as problem:
             news, self._unusable = str(problem) != self._unusable, str(problem)
-            found = self._rules.answer(messages, session)
-            return fallen_back(found, problem) if news else found
+            found = (self._otherwise or self._rules).answer(messages, session)
+            return fallen_back(found, problem, self._otherwise) if news else found
         if said.tool_calls or said.invalid_tool_calls:
             return said
         sources = [_with_id(m).text for m in messages if isinstance(m, HumanMessage | ToolMessage)]
         return AIMessage(marked(said.text.strip(), sources))
+
+    @property
+    def name(self) -> str:
+        """As the settings call it."""
+        return self._connection.name
 
     def _said(self, messages: Sequence[BaseMessage]) -> AIMessage:
         self._turn += 1
@@ -79,9 +97,10 @@ class Model:
         return said
 
 
-def fallen_back(found: AIMessage, problem: Unusable) -> AIMessage:
-    """What the rules say in a model's place, with the reason before it."""
-    return AIMessage(f"({problem}: rules read what you say)\n{found.text}", tool_calls=found.tool_calls)
+def fallen_back(found: AIMessage, problem: Unusable, otherwise: Other | None = None) -> AIMessage:
+    """What the rules, or another model, say in a model's place, with the reason before it."""
+    who = "rules read what you say" if otherwise is None else f"{otherwise.name} answers"
+    return AIMessage(f"({problem}: {who})\n{found.text}", tool_calls=found.tool_calls)
 
 
 def described(tool: type[SessionTool]) -> Any:

@@ -63,6 +63,8 @@ def test_what_is_allowed_is_the_most(tmp_path: Path, new_story: Any) -> None:
     ("designer", "told"),
     [
         ("openai:gpt-4o-mini", "$0.15 a million read, $0.6 written"),
+        ("openai:gpt-4o-mini,openai:gpt-4o", "$0.6 written) and openai:gpt-4o ($2.5 a million read"),
+        ("openai:gpt-4o-mini,openai:new", "the price of openai:new is not known"),
         ("openai:mine", "the price of openai:mine is not known"),
     ],
 )

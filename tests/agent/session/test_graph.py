@@ -280,6 +280,24 @@ def test_where_the_model_fails_the_rules_read(reply: Reply, spoken: Callable[...
     assert second == "There are no runs yet."
 
 
+def test_the_next_member_answers_where_the_first_fails(spoken: Callable[..., Talk]) -> None:
+    talk = spoken(lambda request, number: Reply(status=401) if request["model"] == "test" else say("I am the other."))
+    talk.session.answered_by("openai:test,openai:other")
+    first, second = talk.say("who are you?"), talk.say("who are you?")
+    assert "openai:test is unusable" in first
+    assert "openai:other answers)\nI am the other." in first
+    assert second == "I am the other."
+
+
+def test_thoughts_are_handed_on_before_the_answer(spoken: Callable[..., Talk]) -> None:
+    talk = spoken(lambda request, number: say("An answer.", thinking="The person asks who I am."))
+    heard: list[str] = []
+    talk.session.think, talk.session.hear = (lambda text: heard.append(f"thought: {text}")), heard.append
+    talk.say("who are you?")
+    assert heard[0] == "thought: The person asks who I am."
+    assert "".join(heard[1:]).strip() == "An answer."
+
+
 def test_stop_leaves_a_call_under_way_and_needs_no_model(spoken: Callable[..., Talk]) -> None:
     talk = spoken(lambda request, number: Reply(endless="and {n} "))
     done: list[str] = []

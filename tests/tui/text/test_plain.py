@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from runs.events import CandidateMeasured, Event, Note, Progress, Stage
+from runs.events import Answered, CandidateMeasured, Event, Note, Progress, Stage
 from runs.fold.history import History
 from runs.fold.tally import eta
 from runs.fold.words import short_time
 from runs.goal import Budget, Goal
 from tui.text.plain import Plain
+from tui.text.thought import thought_line
 
 
 @pytest.fixture
@@ -97,3 +98,23 @@ def test_the_leader_is_judged_on_the_most_tokens(events: list[Event]) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (100, "1:40"), (3729, "1:02:09")])
 def test_short_time(seconds: float, text: str) -> None:
     assert short_time(seconds) == text
+
+
+def test_what_a_model_thought_is_one_line(new_story: Any) -> None:
+    story = new_story(goal=Goal(model="tiny", sparsity=0.5, budget=Budget(candidates=4)))
+    story.start()
+    thinking = "The first block is skewed.\nSo spare it. " * 40
+    story.events.append(Answered(at=story.at(), call="1/design/1", thinking=thinking, text="Done."))
+    out = io.StringIO()
+    with Plain(out, terminal=False) as printer:
+        for event in story.events:
+            printer(event)
+    (line,) = [line for line in out.getvalue().splitlines() if "skewed" in line]
+    assert line.split()[:3] == ["thinking", "1/design/1", "The"]
+    assert line.endswith("…")
+    assert len(line) <= 100
+
+
+def test_thoughts_are_dim_where_a_terminal_reads_them() -> None:
+    assert thought_line("one\ntwo", color=False) == "thinking one two"
+    assert thought_line("one", color=True) == "\x1b[2mthinking one\x1b[0m"

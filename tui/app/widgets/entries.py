@@ -12,10 +12,11 @@ from textual.reactive import Reactive
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
-from tui.app.view import Earlier, Ending, Entry, Generation, RunView, Speech, Words
+from tui.app.view import THINKING, Earlier, Ending, Entry, Generation, RunView, Speech, Words
 from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids, linked
 from tui.app.widgets.prose import prose
+from tui.text.thought import folded
 
 LABEL = 12
 
@@ -56,6 +57,9 @@ class Line(Static):
 
     def _content(self, view: RunView) -> Content:
         match self.entry:
+            case Words(label=label, text=text) if label == THINKING:
+                self.add_class("dim")
+                return self._thought(text)
             case Words() as words:
                 self.add_class(words.label if words.label in ("you", "error") else "other")
                 self.set_class(words.label not in ("you", "secateur", "error"), "dim")
@@ -74,6 +78,12 @@ class Line(Static):
         if words.label == "secateur":
             return prose(words.text, self._width - LABEL, LABEL)
         return self._hanging(words.text)
+
+    def _thought(self, text: str) -> Content:
+        """One line, or all of it."""
+        if self.toggled:
+            return Content.assemble((f"▾ {THINKING}\n", "bold"), "\n".join(_wrapped(text, max(20, self._width - 2))))
+        return Content.assemble((f"▸ {THINKING}  ", "bold"), folded(text, max(20, self._width - LABEL)))
 
     def _ending(self, ending: Ending) -> Content:
         rows = [line[:LABEL] + self._hanging(line[LABEL:]) for line in ending.text.splitlines()]
@@ -103,9 +113,10 @@ class Line(Static):
     @property
     def opens(self) -> list[str]:
         """The ids that its text names; the result, where it is a use of a tool."""
-        if isinstance(self.entry, Words) and self.entry.label == "tool" and self.entry.source:
-            return [self.entry.source]
-        return ids(self.entry.text) if isinstance(self.entry, Words) and self.entry.label != "you" else []
+        words = self.entry
+        if isinstance(words, Words) and words.label == "tool" and words.source:
+            return [words.source]
+        return ids(words.text) if isinstance(words, Words) and words.label not in ("you", THINKING) else []
 
 
 def _wrapped(text: str, width: int) -> list[str]:

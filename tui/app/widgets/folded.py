@@ -68,7 +68,8 @@ def _member(member: Words | ToolLine | Card | Speech, view: RunView, width: int)
             yield Content.styled(_cut(f"  {tool.line}   {first}{count}", width), "dim")
         case Speech() as speech:
             said = " ".join((speech.text or speech.thinking).split())
-            yield Content.styled(_cut(f"  ▸ designer {speech.call}   {said}", width), "dim")
+            what = "thinking" if speech.thinking else "designer"
+            yield Content.styled(_cut(f"  ▸ {what} {speech.call}   {said}", width), "dim")
         case Words(label=label, text=text):
             yield _hanging(f"  {label}", " ".join(text.split()), width)
 
@@ -77,10 +78,11 @@ def _candidate(candidate: Candidate, view: RunView, width: int) -> Iterator[Cont
     name, history = candidate.id, view.history
     found, mark = history.divergences.get(name), "★" if view.leader == name else " "
     state = f"KL {number(found[max(found)].value)}" if found else "rejected" if name in history.rejected else "KL -"
+    by = f"   by {candidate.designer}" if history.chosen and candidate.generation else ""
     why = f": {history.rejected[name]}" if name in history.rejected else ""
     saved = gain_over_parent(candidate, history.candidates, history.divergences)
     gain = "" if saved is None else f"   {'▼' if saved >= 0 else '▲'} {abs(saved):.4f} against its parent"
-    yield _hanging(f"{mark} {name}", f"{state}{why}   {describe(candidate.recipe)}{gain}", width)
+    yield _hanging(f"{mark} {name}", f"{state}{why}   {describe(candidate.recipe)}{by}{gain}", width)
     if candidate.why:
         yield Content.styled(_cut(f"{' ' * LABEL}why {' '.join(candidate.why.split())}", width), "dim")
 

@@ -1,4 +1,4 @@
-"""Ids in text (c-12, t-3, m-7) that open what they name."""
+"""Ids in text (c-12, t-3, m-7, calls as 3/design/2) that open what they name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from textual.content import Content
 from textual.style import Style
 
-_ID = re.compile(r"\b[ctm]-\d+\b")
+_ID = re.compile(r"\b[ctm]-\d+\b|\b\d+/(?:reason|design)(?:-\d+)?/\d+\b")
 
 
 def ids(text: str) -> list[str]:

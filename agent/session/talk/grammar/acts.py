@@ -164,6 +164,11 @@ def objects(heard: Heard, *verbs: str) -> list[Token]:
     return []
 
 
+def designers(heard: Heard) -> str:
+    """The designer that is named; several are an ensemble."""
+    return ",".join(map(str, heard.all("designer")))
+
+
 def some(**arguments: Any) -> dict[str, Any]:
     """The arguments that were said."""
     return {name: value for name, value in arguments.items() if value not in (None, "", (), False)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.session.talk.grammar.acts import REFS, Act, Call, Heard, Unclear, count, objects, positive, some
+from agent.session.talk.grammar.acts import REFS, Act, Call, Heard, Unclear, count, designers, objects, positive, some
 
 _MODELS = "model name path quoted both dense pruned result and compare run between"
 _MEASURE = "evaluate good does what how aux ask result show tell compare make does"
@@ -93,7 +93,7 @@ def _upload(heard: Heard) -> Call:
 
 
 def _designer(heard: Heard) -> Call:
-    return Call("use_designer", {"name": heard.one("designer")})
+    return Call("use_designer", {"name": designers(heard)})
 
 
 _SAMPLES = "samples samples_of all first"

@@ -11,6 +11,7 @@ from agent.session.talk.grammar.acts import (
     Heard,
     Unclear,
     count,
+    designers,
     model,
     objects,
     positive,
@@ -43,7 +44,7 @@ def _prune(heard: Heard) -> Call | None:
         max_rise=positive(heard.one("rise_of"), "of rise"),
         minutes=positive(heard.one("minutes_of"), "minutes"),
         candidates=count(heard.one("candidates_of"), "candidates"),
-        designer=heard.one("designer"),
+        designer=designers(heard),
         **sized,
     )
     return Call("prune", arguments)

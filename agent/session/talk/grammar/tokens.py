@@ -22,7 +22,7 @@ _SIGN = r"\s*(?:\*\*|\*|\+|\^|·|\s-\s|\s/\s|(?<=[)|])/)\s*"
 _SHAPES: tuple[tuple[str, str], ...] = (
     ("quoted", r'"[^"]*"|(?<![^\s(])\'[^\']+\'(?![^\s,.;:?!)])'),
     ("url", r"https?://\S+"),
-    ("designer", rf"(?<![{LATIN}./-])[a-z][a-z_]+:(?![/\d]){_PATH}+"),
+    ("designer", rf"(?<![{LATIN}./-])(?:local:|[a-z][a-z_]+:(?![/\d])){_PATH}+"),
     ("candidate_id", rf"(?<![{LATIN}/.-])(?:c-\d+|c(?!4(?!\d))\d+)(?![{LATIN}/]|[.:-]\d)"),
     ("other_id", rf"(?<![{LATIN}/.-])[tm]-\d+(?![{LATIN}/]|[.:-]\d)"),
     ("run_id", rf"(?:{'|'.join(ADJECTIVES)})-(?:{'|'.join(NOUNS)})-\d+(?![{LATIN}])"),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 from pydantic import Field
 
 from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import Group, SessionTool
+from runs.designers import designers_of
 
-OWN = "OPENAI_BASE_URL"
-"""Names a server of the person's own, which nobody is paid for."""
 HELP = """You can say, for example:
   prune smollm2-135m to 50 %            prune ./my-model to 2:4, keep perplexity within 10 %
   what is smollm2-135m?                 which layers matter most?
@@ -21,7 +19,8 @@ HELP = """You can say, for example:
   no OBS please     spare block 0       only depth      stop after this one
   how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
   export it to ./pruned                 export it as gguf to x.gguf
-  use openai:qwen   which runs are there?               stop      bye"""
+  use openai:qwen                       use openai:a,openai:b
+  which runs are there?                 stop      bye"""
 
 
 class Help(SessionTool):
@@ -43,25 +42,24 @@ class UseDesigner(SessionTool):
     name: str = Field(
         min_length=1,
         max_length=200,
-        description="builtin, random, evolution, self, openai:NAME, local:PATH or provider:NAME.",
+        description="builtin, random, evolution, self, openai:NAME, local:PATH, provider:NAME, or openai:A,openai:B.",
     )
 
     def plan(self, session: Session) -> str:
         """What every answer costs, where a provider is paid; a name that can be no designer is refused."""
         from agent.designers.choose import check
-        from agent.llm.prices import price_of
+        from agent.llm.prices import own
 
         check(self.name)
-        kind, colon, _ = self.name.partition(":")
-        own = not colon or kind in ("local", "replay", "ollama") or (kind == "openai" and OWN in os.environ)
-        if own:
+        members = designers_of(self.name)
+        paid = [member for member in members if not own(member)]
+        if not paid:
             return ""
-        price = price_of(self.name, session.settings.home)
-        if price is None:
-            cost = "its price is not known here"
-        else:
-            cost = f"{price.read:g} US dollars per million tokens read, {price.write:g} written"
-        return f"Plan: {self.name} designs the next run and answers here, at its provider's price: {cost}."
+        costs = [_cost(member, session) for member in paid]
+        if len(members) == 1:
+            return f"Plan: {self.name} designs the next run and answers here, at its provider's price: {costs[0]}."
+        told = "; ".join(f"{member}: {cost}" for member, cost in zip(paid, costs, strict=True))
+        return f"Plan: {' and '.join(members)} design the next run, {members[0]} answers here. Prices: {told}."
 
     def work(self, session: Session) -> str:
         """Take it from now on."""
@@ -70,9 +68,25 @@ class UseDesigner(SessionTool):
         check(self.name)
         session.answered_by(self.name)
         session.designer = self.name
+        members = designers_of(self.name)
+        if len(members) > 1:
+            rest = " or ".join(members[1:])
+            return (
+                f"{' and '.join(members)} design the next run: a bandit asks whoever improves. {members[0]} answers "
+                f"here from your next line on, {rest} where it cannot."
+            )
         if ":" in self.name and not self.name.startswith("replay:"):
             return f"{self.name} designs the next run, and answers here from your next line on."
         return f"{self.name} designs the next run; here the rules read what you say."
+
+
+def _cost(member: str, session: Session) -> str:
+    from agent.llm.prices import price_of
+
+    price = price_of(member, session.settings.home)
+    if price is None:
+        return "its price is not known here"
+    return f"{price.read:g} US dollars per million tokens read, {price.write:g} written"
 
 
 class Leave(SessionTool):

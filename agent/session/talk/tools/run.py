@@ -50,7 +50,9 @@ class Prune(SessionTool):
     max_rise: float | None = Field(default=None, gt=0, description="Largest rise of perplexity: 0.1 is 10 %.")
     candidates: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    designer: str | None = Field(default=None, max_length=200, description="builtin, openai:NAME, local:PATH, self.")
+    designer: str | None = Field(
+        default=None, max_length=200, description="builtin, openai:NAME, local:PATH, self; openai:A,openai:B."
+    )
 
     def plan(self, session: Session) -> str:
         """What is searched, how far it reaches and how long it takes; a model that is not there is refused here."""

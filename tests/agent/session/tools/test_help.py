@@ -28,6 +28,26 @@ def test_a_designer_is_taken_and_a_language_model_answers(tmp_path: Path, monkey
     talk.close()
 
 
+def test_an_ensemble_is_taken_and_its_first_member_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    talk = Talk(load(tmp_path / "home"), lambda run: "done", yes=True)
+    assert "openai:a answers here from your next line on, openai:b where it cannot" in talk.say(
+        "use openai:a and openai:b"
+    )
+    assert isinstance(talk.speaker, Model)
+    assert (talk.session.designer, talk.speaker.name) == ("openai:a,openai:b", "openai:a")
+    talk.close()
+
+
+def test_members_of_an_ensemble_cost_their_own_prices(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    plan = UseDesigner(name="openai:gpt-4.1-mini,openai:new").plan(session)
+    assert "openai:gpt-4.1-mini: 0.4 US dollars per million tokens read, 1.6 written; openai:new: its price" in plan
+    with pytest.raises(UsageError, match="no language model"):
+        UseDesigner(name="openai:new,builtin").plan(session)
+
+
 def test_what_costs_money_is_asked_about_and_what_cannot_be_is_refused(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
