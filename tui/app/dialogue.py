@@ -27,6 +27,8 @@ Question = Callable[["Talk"], str]
 OFFER = "Enter starts, no does not"
 SHORT = 0.3
 """Seconds that an answer may take before a sign says that one is under way."""
+MODELS, TO_MODELS = "models", "to models"
+"""Who speaks, in a talk to the models: as the thread of words calls them."""
 KEPT = 400
 """Words of the thread that are shown again."""
 
@@ -49,6 +51,8 @@ class Answer:
     over: bool = False
     run: Run | None = None
     """The run that is talked about now."""
+    models: str = ""
+    """The models that the next line goes to, where it is not for the program."""
 
 
 class Dialogue:
@@ -69,6 +73,8 @@ class Dialogue:
         self._speaking: Words | None = None
         self.asks = False
         """Whether a plan waited for a yes when the last answer ended."""
+        self.models = ""
+        """The models that lines go to; empty where they are for the program."""
 
     @property
     def talk(self) -> Talk:
@@ -140,9 +146,10 @@ class Dialogue:
         self._app.tell("note", f"stopped the answer{dropped}{more}")
 
     def close(self) -> None:
-        """Nobody waits for an answer any more; the thread of words is safe in its file."""
+        """Nobody waits for an answer any more; the thread of words is safe in its file, and models are let go."""
         if self._made is not None:
             self._made.stop()
+            self._made.session.leave_models()
 
     def restore(self) -> None:
         """Show the words of the thread again, in a worker: whoever types meanwhile waits for them."""
@@ -175,15 +182,16 @@ class Dialogue:
         self._pieces.clear()
         self._heard, self._speaking = "", None
         if turn.text:
-            self._app.tell("you", turn.text)
+            self._app.tell(TO_MODELS if self.models else "you", turn.text)
         self._app.run_worker(lambda: self._answer(turn.question), thread=True, group="talk")
 
     def _answer(self, question: Question) -> None:
         try:
             talk = self.talk
-            answer = Answer("secateur", question(talk), talk.asks, talk.over, talk.run)
+            label = MODELS if self.models else "secateur"
+            answer = Answer(label, question(talk), talk.asks, talk.over, talk.run, talk.to_models)
         except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
-            answer = Answer("error", told(error), self.asks)
+            answer = Answer("error", told(error), self.asks, models=self.models)
         self._app.call_from_thread(self._ended, answer)
 
     def _answer_beside(self, question: Question) -> None:
@@ -195,8 +203,9 @@ class Dialogue:
 
     def _ended(self, answer: Answer) -> None:
         """The whole answer takes the place of its pieces."""
-        self._turn, self.asks = None, answer.asks
-        self._app.offer(OFFER if answer.asks else "")
+        self._turn, self.asks, self.models = None, answer.asks and not answer.models, answer.models
+        talks = f"you talk to {answer.models}: /back returns"
+        self._app.offer(talks if answer.models else OFFER if answer.asks else "", to_models=bool(answer.models))
         if self._speaking is not None:
             self._app.view.reword(self._speaking, Words(answer.label, answer.text, said=True))
             self._speaking = None
@@ -214,11 +223,12 @@ class Dialogue:
             return
         while self._pieces:
             self._heard += self._pieces.popleft()
-        text = before_calls(self._heard)
+        text = self._heard if self.models else before_calls(self._heard)
+        label = MODELS if self.models else "secateur"
         if self._speaking is not None:
-            self._app.view.reword(self._speaking, Words("secateur", text, said=True))
+            self._app.view.reword(self._speaking, Words(label, text, said=True))
         elif text:
-            self._app.tell("secateur", text)
+            self._app.tell(label, text)
             self._speaking = self._app.view.last_words
 
     def result(self, name: str) -> str:

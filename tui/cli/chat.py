@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tui.text.ending import Step
 
 PROMPT = "› "
+MODELS = "models › "
+"""Where lines go to the models."""
 
 
 @takes(
@@ -44,9 +46,30 @@ def chat(
     talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
     talk.speaker = speaker(settings, talk.session)
     print(HELP if run is None else plain(talk.say(f"resume {run}")))
-    while not talk.over and (line := lines.next()) is not None:
+    talk.session.hear = heard = _Heard()
+    while not talk.over and (line := lines.next(MODELS if talk.to_models else PROMPT)) is not None:
         if line.strip():
-            print(plain(talk.say(line if talk.asks else meant(line, _next(talk.run)))))
+            said = line if talk.asks or talk.to_models else meant(line, _next(talk.run))
+            print(plain(heard.rest(talk.say(said))))
+    talk.session.leave_models()
+
+
+class _Heard:
+    """Prints what models say as they say it."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def __call__(self, piece: str) -> None:
+        self._text += piece
+        print(plain(piece), end="", flush=True)
+
+    def rest(self, reply: str) -> str:
+        """What of a reply was not printed yet; all of it, on a line of its own, where it is not what was heard."""
+        heard, self._text = self._text, ""
+        if reply.startswith(heard):
+            return reply[len(heard) :]
+        return f"\n{reply}"
 
 
 def _next(run: Run | None) -> list[Step]:
@@ -72,10 +95,10 @@ class _Lines:
             self._typed.put(line.rstrip("\n"))
         self._typed.put(None)
 
-    def next(self) -> str | None:
+    def next(self, prompt: str) -> str | None:
         """The next line; None at the end of the input. Ctrl+C leaves."""
         if self._terminal:
-            print(PROMPT, end="", flush=True)
+            print(prompt, end="", flush=True)
         try:
             return self._typed.get()
         except KeyboardInterrupt:

@@ -17,6 +17,9 @@ from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids, linked
 
 LABEL = 12
+YOURS = ("you", "to models")
+SPOKEN = (*YOURS, "secateur", "models", "error")
+"""Labels of what somebody said; the rest is log."""
 
 
 class Line(Static):
@@ -56,8 +59,8 @@ class Line(Static):
     def _content(self, view: RunView) -> Content:
         match self.entry:
             case Words() as words:
-                self.add_class(words.label if words.label in ("you", "error") else "other")
-                self.set_class(words.label not in ("you", "secateur", "error"), "dim")
+                self.add_class("you" if words.label in YOURS else "error" if words.label == "error" else "other")
+                self.set_class(words.label not in SPOKEN, "dim")
                 return linked(Content.assemble(_label(words.label), self._hanging(words.text)))
             case Generation() as generation:
                 return told_in_full(generation, view, self._width) if self.toggled else told_in_a_line(generation, view)
@@ -96,7 +99,7 @@ class Line(Static):
     @property
     def opens(self) -> list[str]:
         """The ids that its text names."""
-        return ids(self.entry.text) if isinstance(self.entry, Words) and self.entry.label != "you" else []
+        return ids(self.entry.text) if isinstance(self.entry, Words) and self.entry.label not in YOURS else []
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -169,12 +169,19 @@ class Upload(SessionTool):
 
     group: ClassVar[Group] = "deliver"
 
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=100, description="owner/name.")
+    repository: str = Field(
+        default="", pattern=r"^([\w.-]+/[\w.-]+)?$", max_length=100, description="owner/name; empty if it was not said."
+    )
     private: bool = Field(default=True, description="False only where the person said public.")
 
     def plan(self, session: Session) -> str:
-        """What goes where, and who can see it; refused without a token."""
-        folder, _ = _pruned(session).model_folder, _token()
+        """What goes where, and who can see it; refused without a token, and without a repository that is asked for."""
+        run, _ = _pruned(session), _token()
+        folder = run.model_folder
+        if not self.repository:
+            session.unfinished = (self.called(), self.model_dump(exclude_defaults=True))
+            name = f"{Path(run.goal.model).name}-pruned"
+            raise UsageError(f"Into which repository? Say owner/name, as me/{name}. Nothing was sent.")
         files = [file for file in folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files) / 1e6
         seen = "private, only its owner sees it" if self.private else "PUBLIC, everybody sees it"
