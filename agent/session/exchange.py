@@ -80,7 +80,7 @@ class Exchange:
             self._child.stdin.flush()
         except OSError as error:
             raise SecateurError(self._complaint()) from error
-        answers, asked = _Answers(self.names, hear), False
+        answers, broken = _Answers(self.names, hear), False
         while True:
             try:
                 found = self._told.get(timeout=POLL)
@@ -90,20 +90,17 @@ class Exchange:
                     return answers.text
                 answers.take(found)
             except queue.Empty:
-                pass
+                if broken:  # it came before the line was read
+                    self._break_off()
             except KeyboardInterrupt:
-                asked = self._break_off()
-            if stopped() and not asked:
-                asked = self._break_off()
+                broken = True
+                self._break_off()
+            if stopped() and not broken:
+                broken = True
+                self._break_off()
 
-    def _break_off(self) -> bool:
+    def _break_off(self) -> None:
         self._child.send_signal(signal.SIGINT)
-        return True
-
-    @property
-    def over(self) -> bool:
-        """Whether the process has ended."""
-        return self._child.poll() is not None
 
     def close(self) -> None:
         """Let the models go."""
@@ -146,7 +143,8 @@ class _Answers:
         elif "problem" in found:
             self._add(f"({found['problem']})")
         else:
-            self._add(_footnote(found))
+            note = _footnote(found)
+            self._add(note if self._begun else note.lstrip())
 
     def _add(self, piece: str) -> None:
         self.text += piece

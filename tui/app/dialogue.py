@@ -115,7 +115,11 @@ class Dialogue:
             self.stop()
             return
         turn = Turn(text, lambda talk: talk.say(text))
-        if self.busy and self.asks and _decides(text):
+        if self.busy and self.models and _returns(text):
+            self.stop(quietly=True)
+            self._waiting.clear()
+            self._waiting.append(turn)
+        elif self.busy and self.asks and _decides(text):
             self.stop(quietly=True)
             self._waiting.appendleft(turn)
         else:
@@ -250,6 +254,13 @@ class Dialogue:
         from agent.session.talk.tools.run import Stop
 
         return isinstance(quick(text), Stop)
+
+
+def _returns(text: str) -> bool:
+    """Whether a line ends a talk to the models."""
+    from agent.session.talk.conversation import returns
+
+    return returns(text)
 
 
 def _decides(text: str) -> bool:

@@ -196,7 +196,7 @@ class Talk:
     def _to_models(self, exchange: Exchange, text: str) -> str:
         """Put a line to the models, or come back from them; kept in the thread under their name."""
         try:
-            if text.strip().lower().rstrip(".!") in BACK:
+            if returns(text):
                 self.session.leave_models()
                 reply = RETURNED
             else:
@@ -288,6 +288,11 @@ class Talk:
         for said in run.unheard(History.of(run.journal.read())):
             run.journal.append(said)
         run.journal.append(Replied(text=reply))
+
+
+def returns(text: str) -> bool:
+    """Whether a line ends a talk to the models."""
+    return text.strip().lower().rstrip(".!") in BACK
 
 
 def _plan(state: StateSnapshot) -> str:

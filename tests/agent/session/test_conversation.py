@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def talk(tmp_path: Path) -> Talk:
     return Talk(load(tmp_path / "home", {**SMALL, "finalists": 1, "candidates": 4}), carry)
 
 
+@pytest.mark.usefixtures("commands")
 def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert "Which model?" in talk.say("prune a model to 50 %".replace("a model ", ""))
     plan = talk.say("tiny")
@@ -46,10 +48,16 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert str(folder) in talk.say("yes")
     assert (folder / "model.safetensors").exists()
     assert "is there already" in talk.export(str(folder))
+    assert "It is reproduced." in talk.say("reproduce it")
+    kept = run.reproduction_file.read_text()
+    run.reproduction_file.write_text(re.sub(r"perplexity: [\d.]+", "perplexity: 7.5", kept, count=1))
+    again = talk.say("reproduce it")
+    assert re.search(r"  dense perplexity: [\d.]+, then 7.5 \(differs\)", again)
+    assert "It is not reproduced." in again
     events = run.journal.read()
     said = [event.text for event in events if isinstance(event, Said)]
     export = f"export it to {folder}"
-    assert said == ["yes", "explain c-1", "why not 2:4?", export, "yes", export]
+    assert said == ["yes", "explain c-1", "why not 2:4?", export, "yes", export, *2 * ["reproduce it"]]
     assert sum(isinstance(event, Replied) for event in events) == len(said)
     assert "judged by run" in talk.say("prune tiny to 60 %")
     assert talk.say("no") == "Nothing was started."
