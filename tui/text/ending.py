@@ -60,7 +60,8 @@ def _cost(found: Summary) -> str:
 
 def steps(found: Summary) -> list[Step]:
     """What can be done with the result; without one only what begins anew."""
-    name = Path(found.goal.model).name
+    model = Path(found.goal.model)
+    name = model.parent.name if model.name == "model" else model.name  # a result of an earlier run lies in a `model`
     anew = [
         Step("make it faster", f"make {found.goal.model} {FASTER} times faster"),
         Step("search on from here", "go on for ten more minutes"),
@@ -76,7 +77,7 @@ def steps(found: Summary) -> list[Step]:
         Step("start the next from here", f"prune the result further to {_further(found)}"),
         Step("recover it by a little training", "fine-tune it for 100 steps"),
         Step("export a folder (Hugging Face)", f"export it to ./{name}-pruned"),
-        Step("export a GGUF file", f"export it as gguf q8_0 to ./{name}-pruned.gguf"),
+        Step("export a GGUF (q8_0, q5_0 and q4_0 keep zeros)", f"export it as gguf q8_0 to ./{name}-pruned.gguf"),
         Step("export for vLLM", f"export it for vllm to ./{name}-vllm"),
         Step("upload it, private", "upload it"),
         Step("reproduce it", "reproduce it"),
@@ -88,13 +89,15 @@ def _further(found: Summary) -> str:
     """How much of the result the next run could remove: half of the weights that are left of an unstructured one,
     where zeros count, and a fifth of a model that was cut."""
     sparsity = 0.0 if found.winner is None else found.winner.sparsity
-    zeros = found.recipe is not None and found.recipe.pattern.zeros
-    return f"{100 * ((1 + sparsity) / 2 if zeros else CUT):.0f} %"
+    if found.recipe is None or found.recipe.pattern.zeros:
+        return f"{50 * (1 + sparsity):.0f} %"
+    return f"{100 * CUT:.0f} % {found.goal.pattern.option.partition('/')[0]}"
 
 
 def numbered(found: Sequence[Step]) -> str:
     """The steps as a list to choose from by number."""
-    lines = [f"  {place:>2}  {step.label:<34} {step.sentence}" for place, step in enumerate(found, 1)]
+    width = max((len(step.label) for step in found), default=0)
+    lines = [f"  {place:>2}  {step.label:<{width}}  {step.sentence}" for place, step in enumerate(found, 1)]
     return "\n".join(["What next? A number says its sentence:", *lines])
 
 

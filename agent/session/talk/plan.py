@@ -48,8 +48,9 @@ def from_here(session: Session, goal: Goal) -> str:
     gone = f"{100 * found.winner.sparsity:.1f} %"
     if found.recipe.pattern.zeros:
         return (
-            f"It starts from the result of {run.id}: {gone} of its weights are zero already. They score lowest, so "
-            "they fall first and count in the share; what is compared with is that result, not the model before it."
+            f"It starts from the result of {run.id}: {gone} of its weights are zero already and count in the share. A "
+            "zero scores lowest and falls first; only a compensation of weights brings a few back and drops others for "
+            "them. What is compared with is that result, not the model before it."
         )
     return (
         f"It starts from the result of {run.id}, from which {gone} was cut: the share is of what is left, and what is "

@@ -35,7 +35,7 @@ class Reproduce(SessionTool):
         rows = len(history.finals)
         return (
             f"Plan: the {rows} rows of the table of run {run.id} are made and measured again from the model and the "
-            f"texts: about {minutes(took / 60)}, as the same stages took then. Nothing is written."
+            f"texts: {minutes(took / 60)}, as the same stages took then. Nothing is written."
         )
 
     def work(self, session: Session) -> str:
