@@ -7,7 +7,7 @@ penalties is not asked; only which tokens end a text is read there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ def continuations(
         except Exception as error:  # whatever a strange model trips over when it is read on from its cache
             raise SecateurError(f"{model.name} cannot continue prompt {number}: {reason(error)}") from error
         seconds = time.perf_counter() - start
-        text = _following(model, ids, written[:-1] if written[-1] in ends else written)
+        text = following(model, ids, written[:-1] if written[-1] in ends else written)
         found.append(Continuation(prompt=prompt, text=text, tokens=len(written), seconds=seconds))
     return tuple(found)
 
@@ -104,20 +104,26 @@ def greedy(network: Any, ids: Sequence[int], new: int, ends: Collection[int] = (
     Raises:
         SecateurError: the logits are not numbers, so that no token is the likeliest.
     """
+    return list(likeliest(network, ids, new, ends))
+
+
+def likeliest(network: Any, ids: Sequence[int], new: int, ends: Collection[int] = ()) -> Iterator[int]:
+    """The tokens of `greedy`, each as soon as it is known."""
     given, cache = torch.tensor([list(ids)], device=network.device), dict[str, Any]()
-    written: list[int] = []
-    with torch.inference_mode():
-        while len(written) < new and not (written and written[-1] in ends):
+    for _ in range(new):
+        with torch.inference_mode():  # not around the loop: whoever is handed a token would be in it, too
             logits, cache = step(network, given, cache)
             if logits.isnan().any():
                 raise SecateurError("its logits are not numbers")
             token = logits.argmax(-1, keepdim=True)
-            written.append(int(token))
             given = token if cache else torch.cat([given, token], 1)  # without a cache all is read again
-    return written
+        written = int(token)
+        yield written
+        if written in ends:
+            return
 
 
-def _following(of: Reads, ids: Sequence[int], written: Sequence[int]) -> str:
+def following(of: Reads, ids: Sequence[int], written: Sequence[int]) -> str:
     """The text of what was written, as it stands after the prompt: alone, some tokenizers drop its first space."""
     before, whole = _text(of, ids), _text(of, [*ids, *written])
     return whole[len(before) :] if whole.startswith(before) else _text(of, written)

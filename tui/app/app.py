@@ -150,7 +150,8 @@ class SecateurApp(Keys):
         if self.attached is not None and self.attached.watching:
             self.tell("note", f"this run is only watched; /open {self.attached.run.id} lets you talk to it")
             return
-        self.say(text if self.dialogue.asks else meant(text, self.view.next_steps))
+        as_said = self.dialogue.asks or self.dialogue.models
+        self.say(text if as_said else meant(text, self.view.next_steps))
 
     @on(Input.Changed)
     def _note_typing(self) -> None:
@@ -168,9 +169,9 @@ class SecateurApp(Keys):
         """Show what the person asked, and what the conversation answers, whatever else it is about to answer."""
         self.dialogue.ask_beside(text, question)
 
-    def offer(self, text: str) -> None:
-        """Say what Enter on an empty line would do."""
-        self._prompt.offer(text)
+    def offer(self, text: str, *, to_models: bool = False) -> None:
+        """Say what Enter on an empty line would do, or that lines go to the models."""
+        self._prompt.offer(text, to_models=to_models)
 
     def talked_of(self, run: Run | None) -> None:
         """Show the run that the conversation is about now."""

@@ -26,6 +26,7 @@ COMMANDS = (
     Command("watch", "Follow a run without touching it", "RUN"),
     Command("stop", "End the search after this step and conclude"),
     Command("next", "What can be done with a finished run"),
+    Command("back", "End a chat with the models"),
     Command("new", "Back to the first screen; what runs goes on"),
     Command("candidates", "The table of candidates"),
     Command("layers", "Sparsity and statistics by block"),

@@ -26,6 +26,8 @@ Question = Callable[["Talk"], str]
 OFFER = "Enter starts, no does not"
 SHORT = 0.3
 """Seconds that an answer may take before a sign says that one is under way."""
+MODELS, TO_MODELS = "models", "to models"
+"""Who speaks, in a talk to the models: as the thread of words calls them."""
 KEPT = 400
 """Words of the thread that are shown again."""
 
@@ -48,6 +50,8 @@ class Answer:
     over: bool = False
     run: Run | None = None
     """The run that is talked about now."""
+    models: str = ""
+    """The models that the next line goes to, where it is not for the program."""
 
 
 class Dialogue:
@@ -72,6 +76,8 @@ class Dialogue:
         """The line of the tool that works."""
         self.asks = False
         """Whether a plan waited for a yes when the last answer ended."""
+        self.models = ""
+        """The models that lines go to; empty where they are for the program."""
 
     @property
     def talk(self) -> Talk:
@@ -123,7 +129,11 @@ class Dialogue:
             self.stop()
             return
         turn = Turn(text, lambda talk: talk.say(text))
-        if self.busy and self.asks and _decides(text):
+        if self.busy and self.models and _returns(text):
+            self.stop(quietly=True)
+            self._waiting.clear()
+            self._waiting.append(turn)
+        elif self.busy and self.asks and _decides(text):
             self.stop(quietly=True)
             self._waiting.appendleft(turn)
         else:
@@ -154,9 +164,10 @@ class Dialogue:
         self._app.tell("note", f"stopped the answer{dropped}{more}")
 
     def close(self) -> None:
-        """Nobody waits for an answer any more; the thread of words is safe in its file."""
+        """Nobody waits for an answer any more; the thread of words is safe in its file, and models are let go."""
         if self._made is not None:
             self._made.stop()
+            self._made.session.leave_models()
 
     def restore(self) -> None:
         """Show the words of the thread again, in a worker: whoever types meanwhile waits for them."""
@@ -188,15 +199,16 @@ class Dialogue:
         self._since = time.monotonic()
         self._spoken, self._speaking = [], False
         if turn.text:
-            self._app.tell("you", turn.text)
+            self._app.tell(TO_MODELS if self.models else "you", turn.text)
         self._app.run_worker(lambda: self._answer(turn.question), thread=True, group="talk")
 
     def _answer(self, question: Question) -> None:
         try:
             talk = self.talk
-            answer = Answer("secateur", question(talk), talk.asks, talk.over, talk.run)
+            label = MODELS if self.models else "secateur"
+            answer = Answer(label, question(talk), talk.asks, talk.over, talk.run, talk.to_models)
         except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
-            answer = Answer("error", told(error), self.asks)
+            answer = Answer("error", told(error), self.asks, models=self.models)
         self._app.call_from_thread(self._ended, answer)
 
     def _answer_beside(self, question: Question) -> None:
@@ -209,8 +221,9 @@ class Dialogue:
     def _ended(self, answer: Answer) -> None:
         """The whole answer takes the place of its pieces."""
         self.hear()
-        self._turn, self.asks = None, answer.asks
-        self._app.offer(OFFER if answer.asks else "")
+        self._turn, self.asks, self.models = None, answer.asks and not answer.models, answer.models
+        talks = f"you talk to {answer.models}: /back returns"
+        self._app.offer(talks if answer.models else OFFER if answer.asks else "", to_models=bool(answer.models))
         self._conclude(answer)
         if answer.over:
             self._app.exit()
@@ -258,11 +271,12 @@ class Dialogue:
     def _speak(self, text: str) -> None:
         if not text or self._turn is None:
             return
+        label = MODELS if self.models else "secateur"
         if self._speaking:
             last = self._spoken[-1]
-            self._app.view.reword(last, Words("secateur", last.text + text, said=True))
+            self._app.view.reword(last, Words(label, last.text + text, said=True))
         elif text.strip():
-            self._app.tell("secateur", text.lstrip())
+            self._app.tell(label, text.lstrip())
             self._spoken.append(self._app.view.last_words)
             self._speaking = True
 
@@ -302,6 +316,13 @@ class Dialogue:
         from agent.session.talk.tools.run import Stop
 
         return isinstance(quick(text), Stop)
+
+
+def _returns(text: str) -> bool:
+    """Whether a line ends a talk to the models."""
+    from agent.session.talk.conversation import returns
+
+    return returns(text)
 
 
 def _decides(text: str) -> bool:

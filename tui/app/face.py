@@ -54,8 +54,8 @@ class Face(App[None]):
         """Show what the person asked, and what the conversation answers."""
         raise NotImplementedError
 
-    def offer(self, text: str) -> None:
-        """Say what Enter on an empty line would do."""
+    def offer(self, text: str, *, to_models: bool = False) -> None:
+        """Say what Enter on an empty line would do, or that lines go to the models."""
         raise NotImplementedError
 
     def talked_of(self, run: Run | None) -> None:

@@ -126,6 +126,12 @@ class SlashCommands:
         choices = {step.sentence: f"{step.label:<{width}}   {step.sentence}" for step in found}
         self._app.push_screen(Choice("what next?", choices), lambda said: None if said is None else self._app.say(said))
 
+    def command_back(self) -> None:
+        """Said to the conversation, which lets the models go; SecateurError where nobody talks to them."""
+        if not self._app.dialogue.models:
+            raise SecateurError('you talk to no model: "chat with both" begins that')
+        self._app.say("/back")
+
     def command_new(self) -> None:
         """Leaves the run for the first screen; its engine goes on."""
         self._app.run_worker(self._app.leave_run())

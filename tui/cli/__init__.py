@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tui.cli import chat, doctor, evaluate, export, memory, options, prune, reproduce, runs, saved, screen, stats
+from tui.cli import ask, chat, doctor, evaluate, export, memory, options, prune, reproduce, runs, saved, screen, stats
 from tui.cli.shell import complain, exit_code, hush
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("restore")(saved.restore)
 app.command("recover")(saved.recover)
 app.command("stats")(stats.stats)
 app.command("evaluate")(evaluate.evaluate)
+app.command("ask")(ask.ask)
 app.command("reproduce")(reproduce.reproduce)
 app.command("export")(export.export)
 app.add_typer(memory.app, name="memory")

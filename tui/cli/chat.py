@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tui.text.plain import Plain
 
 PROMPT = "› "
+MODELS = "models › "
+"""Where lines go to the models."""
 
 
 @takes(
@@ -48,22 +50,15 @@ def chat(
     settings.use_threads()
     lines = _Lines()
     talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
-    talk.session.think = _thought
     talk.speaker = speaker(settings, talk.session)
     lines.heard = Heard(talk.session)
     for gone in talk.gone:
         complain(gone)
     lines.answer(HELP if run is None else talk.say(f"resume {run}"))
-    while not talk.over and (line := lines.next()) is not None:
+    while not talk.over and (line := lines.next(MODELS if talk.to_models else PROMPT)) is not None:
         if line.strip():
-            lines.answer(talk.say(line if talk.asks else meant(line, _next(talk.run))))
-
-
-def _thought(text: str) -> None:
-    """What a model thought, as one dim line."""
-    from tui.text.thought import thought_line
-
-    print(thought_line(text, color=sys.stdout.isatty()))
+            lines.answer(talk.say(line if talk.asks or talk.to_models else meant(line, _next(talk.run))))
+    talk.session.leave_models()
 
 
 def _next(run: Run | None) -> list[Step]:
@@ -91,10 +86,10 @@ class _Lines:
             self._typed.put(line.rstrip("\n"))
         self._typed.put(None)
 
-    def next(self) -> str | None:
+    def next(self, prompt: str) -> str | None:
         """The next line; None at the end of the input. Ctrl+C leaves."""
         if self._terminal:
-            print(PROMPT, end="", flush=True)
+            print(prompt, end="", flush=True)
         try:
             return self._typed.get()
         except KeyboardInterrupt:

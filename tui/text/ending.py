@@ -12,6 +12,9 @@ from runs.fold.words import number, short_time
 FASTER = 1.4
 """Times as fast, where the next run shall be about speed."""
 
+CUT = 0.2
+"""Share of what is left that a next run removes of a model that was made smaller."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -57,7 +60,8 @@ def _cost(found: Summary) -> str:
 
 def steps(found: Summary) -> list[Step]:
     """What can be done with the result; without one only what begins anew."""
-    name = Path(found.goal.model).name
+    model = Path(found.goal.model)
+    name = model.parent.name if model.name == "model" else model.name  # a result of an earlier run lies in a `model`
     anew = [
         Step("make it faster", f"make {found.goal.model} {FASTER} times faster"),
         Step("search on from here", "go on for ten more minutes"),
@@ -65,22 +69,35 @@ def steps(found: Summary) -> list[Step]:
     if found.output is None:
         return anew
     return [
-        Step("try it, the dense model beside it", 'what do both write after "Once upon a time"?'),
+        Step("chat with it, the dense model beside", "chat with both"),
+        Step("compare what both write", 'what do both write after "Once upon a time"?'),
         Step("evaluate it on tasks", "evaluate it on hellaswag, piqa and arc easy with 100 samples"),
         Step("measure how fast it is", "how fast is it?"),
         *anew,
+        Step("start the next from here", f"prune the result further to {_further(found)}"),
         Step("recover it by a little training", "fine-tune it for 100 steps"),
-        Step("export a folder", f"export it to ./{name}-pruned"),
-        Step("export a GGUF file", f"export it as gguf q8_0 to ./{name}-pruned.gguf"),
+        Step("export a folder (Hugging Face)", f"export it to ./{name}-pruned"),
+        Step("export a GGUF (q8_0, q5_0 and q4_0 keep zeros)", f"export it as gguf q8_0 to ./{name}-pruned.gguf"),
         Step("export for vLLM", f"export it for vllm to ./{name}-vllm"),
-        Step("upload it, private", f"upload it to me/{name}-pruned"),
-        Step("see how to reproduce it", "open the report"),
+        Step("upload it, private", "upload it"),
+        Step("reproduce it", "reproduce it"),
+        Step("read the report", "open the report"),
     ]
+
+
+def _further(found: Summary) -> str:
+    """How much of the result the next run could remove: half of the weights that are left of an unstructured one,
+    where zeros count, and a fifth of a model that was cut."""
+    sparsity = 0.0 if found.winner is None else found.winner.sparsity
+    if found.recipe is None or found.recipe.pattern.zeros:
+        return f"{50 * (1 + sparsity):.0f} %"
+    return f"{100 * CUT:.0f} % {found.goal.pattern.option.partition('/')[0]}"
 
 
 def numbered(found: Sequence[Step]) -> str:
     """The steps as a list to choose from by number."""
-    lines = [f"  {place:>2}  {step.label:<34} {step.sentence}" for place, step in enumerate(found, 1)]
+    width = max((len(step.label) for step in found), default=0)
+    lines = [f"  {place:>2}  {step.label:<{width}}  {step.sentence}" for place, step in enumerate(found, 1)]
     return "\n".join(["What next? A number says its sentence:", *lines])
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from agent.session.talk.session import Session, Use
 from runs.plain import plain
+from tui.text.thought import LABEL, folded
 
 
 class Heard:
@@ -19,7 +20,8 @@ class Heard:
     """
 
     def __init__(self, session: Session) -> None:
-        session.hear, session.use, session.note = self._hear, self._show, self._note
+        session.hear, session.use = self._hear, self._show
+        session.note, session.think = self._note, self._thought
         self._streams, self._live = sys.stdout.isatty(), sys.stderr.isatty()
         self._told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._said = ""
@@ -64,6 +66,10 @@ class Heard:
             return
         self.end_line()
         self._told.print(plain(text), style="dim")
+
+    def _thought(self, text: str) -> None:
+        """What a model thought before it answered: one line."""
+        self._note(f"{LABEL}  {folded(text, self._told.width - len(LABEL) - 2)}")
 
     def end_line(self) -> None:
         """What is printed next begins a line."""

@@ -16,9 +16,22 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START as BEGINNING
 from langgraph.types import Command
 
+from agent.session.exchange import Exchange
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import AFTER, WAITS, Speaker, State, Talking, about, build, done, resumed, shown
+from agent.session.talk.graph import (
+    AFTER,
+    MODELS,
+    WAITS,
+    Speaker,
+    State,
+    Talking,
+    about,
+    build,
+    done,
+    resumed,
+    shown,
+)
 from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
@@ -41,6 +54,11 @@ THREAD = "home"
 LETS_GO = 30.0
 """Seconds in which an engine that has concluded ends."""
 START = "Start? yes or no"
+BACK = frozenset({"back", "/back", "zurück", "retour", "atrás", "indietro", "voltar", "назад", "返回", "戻る"})
+"""What ends a talk to the models."""
+TO_MODELS = "to models"
+"""Who says what is said to the models, as the screen calls them."""
+RETURNED = "You talk to Secateur again; the models are let go."
 BROKEN_OFF = "this was broken off when the program ended; nothing is known of it"
 
 
@@ -176,7 +194,9 @@ class Talk:
         found: list[tuple[str, str]] = []
         calls: dict[str, str] = {}
         for message in self._graph.get_state(self._config).values["messages"]:
-            if isinstance(message, HumanMessage):
+            if message.name == MODELS:
+                found.append((TO_MODELS if isinstance(message, HumanMessage) else MODELS, message.text))
+            elif isinstance(message, HumanMessage):
                 found.append(("you", message.text))
             elif isinstance(message, AIMessage):
                 calls = {call["id"] or "": called(call["name"], call["args"]) for call in message.tool_calls}
@@ -195,6 +215,9 @@ class Talk:
 
     def say(self, text: str) -> str:
         """Take one line; returns the answer, with the plan that waits below it."""
+        if self.session.exchange is not None:
+            return self._to_models(self.session.exchange, text)
+        self.session.private = False
         try:
             with self._turning:
                 reply = self._turn(text)
@@ -203,7 +226,34 @@ class Talk:
             reply = told(error)
         finally:
             self.session.stopped.clear()  # not before: a stop may come with the first millisecond
-        self._remember(text, reply)
+        if not self.session.private:
+            self._remember(text, reply)
+        return reply
+
+    @property
+    def to_models(self) -> str:
+        """The models that the next line goes to; empty where it is for the program."""
+        exchange = self.session.exchange
+        return "" if exchange is None else " and ".join(exchange.names)
+
+    def _to_models(self, exchange: Exchange, text: str) -> str:
+        """Put a line to the models, or come back from them; kept in the thread under their name."""
+        try:
+            if returns(text):
+                self.session.leave_models()
+                reply = RETURNED
+            else:
+                reply = exchange.say(text, self.session.hear, self.session.stopped.is_set)
+        except Exception as error:  # a conversation goes on without them
+            reply = f"{told(error)}\n{RETURNED}"
+            self.session.leave_models()
+        finally:
+            self.session.stopped.clear()
+        said = [HumanMessage(text, name=MODELS), AIMessage(reply, name=MODELS)]
+        self._graph.update_state(self._config, {"messages": said}, as_node="converse")
+        self._graph.invoke(None, self._config, context=self._context, durability="sync")
+        if self.session.exchange is None and self.plan:
+            reply += f"\n{self.plan}\n{START}"
         return reply
 
     @property
@@ -233,7 +283,8 @@ class Talk:
         self.session.stopped.set()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and of models that were talked to."""
+        self.session.leave_models()
         self._connection.close()
 
     @property
@@ -289,6 +340,11 @@ def _used(message: ToolMessage, calls: dict[str, str]) -> list[tuple[str, str]]:
     if tool is None or tool.group == "talk":
         return []
     return [("tool", use_line(calls.get(message.tool_call_id, message.name or ""), result=message.id or ""))]
+
+
+def returns(text: str) -> bool:
+    """Whether a line ends a talk to the models."""
+    return text.strip().lower().rstrip(".!") in BACK
 
 
 def _plan(state: StateSnapshot) -> str:

@@ -37,6 +37,8 @@ MOST_CALLS = 8
 LONGEST = 6000
 """Characters of a tool's result; a model of any size reads this."""
 ENDLESS = f"I used tools {MOST_CALLS} times without coming to an answer; ask for less at once."
+MODELS = "models"
+"""The name of messages that were said to the models, and of what they said: nobody else reads them."""
 NOTHING = "Nothing was started."
 REFUSED = "refused:"
 AFTER = "it comes after what was asked for before it"
@@ -132,7 +134,8 @@ def listen(state: State) -> dict[str, Any]:
 
 def converse(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     """Have the speaker answer, or call tools."""
-    context, messages = runtime.context, state["messages"]
+    context = runtime.context
+    messages = [message for message in state["messages"] if message.name != MODELS]
     if calls_since(messages) >= MOST_CALLS:
         return {"messages": [AIMessage(ENDLESS)]}
     return {"messages": [context.speaker.answer(messages, context.session)]}

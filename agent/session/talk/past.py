@@ -18,8 +18,10 @@ def readable(home: Path) -> list[Run]:
 def newest(home: Path, said: str, day: str = "any") -> Run | None:
     """The newest run that the words and the day fit: an id, or words of the goal."""
     days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
-    words = said.lower().split()
-    for run in reversed(readable(home)):
+    words, found = said.lower().split(), readable(home)
+    if (exact := [run for run in found if [run.id] == words]) and day == "any":  # not a run of that one's result
+        return exact[0]
+    for run in reversed(found):
         text = f"{run.id} {run.goal}".lower()
         when = date.fromtimestamp(run.created)
         if all(word in text.replace("-", " ") + text for word in words) and (day == "any" or when == days[day]):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from agent.session.settings import Settings
 from agent.session.talk.estimate import estimate, finished, held
+from agent.session.talk.session import Session
+from runs.fold.summary import summary
 from runs.goal import Goal
 
 
@@ -33,3 +35,24 @@ def _reach(goal: Goal, cache: Path) -> str:
     if reach is None:
         return "How much of the model that can reach is told once it is opened."
     return reach.warning(goal.pattern, goal.sparsity) or f"It reaches {reach}."
+
+
+def from_here(session: Session, goal: Goal) -> str:
+    """What it means that the model is the result of the run that is talked about; empty where it is another."""
+    run = session.run
+    if run is None or goal.model != str(run.model_folder):
+        return ""
+    found = summary(run.history())
+    if found.recipe is None or found.winner is None:
+        return ""
+    gone = f"{100 * found.winner.sparsity:.1f} %"
+    if found.recipe.pattern.zeros:
+        return (
+            f"It starts from the result of {run.id}: {gone} of its weights are zero already and count in the share. A "
+            "zero scores lowest and falls first; only a compensation of weights brings a few back and drops others for "
+            "them. What is compared with is that result, not the model before it."
+        )
+    return (
+        f"It starts from the result of {run.id}, from which {gone} was cut: the share is of what is left, and what is "
+        "compared with is that result, not the model before it."
+    )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.session.exchange import Exchange
 from agent.session.settings import Settings
 from runs.fold.history import History
 from runs.run import Run, Status
@@ -80,8 +81,12 @@ class Session:
     """Takes what a language model thought before an answer, where its server sends that."""
     beside: bool = False
     """Whether this very process works on the run while the person speaks."""
-    unfinished: dict[str, Any] | None = None
-    """What was said of a prune that still lacks the model, or how much; the next words complete it."""
+    unfinished: tuple[str, dict[str, Any]] | None = None
+    """A tool, and what was said of it that still lacks something; the next words complete it."""
+    exchange: Exchange | None = None
+    """The models that the person talks to; their lines go there until they say back."""
+    private: bool = False
+    """Whether what was said last was for the models: no run keeps it."""
     designer: str = ""
     """Who designs the next run, where the person said so here; empty: whom the settings name."""
     answered_by: Callable[[str], None] = _unheard
@@ -132,8 +137,17 @@ class Session:
             raise SecateurError('No run is open: "prune MODEL to 50 %" starts one, "which runs are there?" lists them')
         return self.run
 
-    def command(self, *arguments: str) -> Any:
+    def leave_models(self) -> None:
+        """The models that were talked to are let go."""
+        if self.exchange is not None:
+            self.exchange.close()
+            self.exchange = None
+
+    def command(self, *arguments: str, also: int = 0) -> Any:
         """What a command of `secateur` prints with --json, run in a process of its own so that the screen stays free.
+
+        Args:
+            also: an exit status with which it has an answer, too.
 
         Raises:
             SecateurError: it failed; the line is its own.
@@ -143,7 +157,7 @@ class Session:
         code, said, problems = self._child([*arguments, *home, "--json"])
         if code == BROKEN_OFF or (code and self.stopped.is_set()):
             raise BrokenOff
-        if code:
+        if code and not (code == also and said.strip()):
             lines = [line for line in problems.splitlines() if line.startswith("secateur: ")]
             raise SecateurError(lines[-1].removeprefix("secateur: ") if lines else f"{arguments[0]} did not succeed")
         return json.loads(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from agent.session.options import Wish
 from agent.session.settings import load
 from agent.session.start import carry_out, start
 from agent.session.talk.conversation import Talk
+from agent.session.talk.tools.reproduce import Reproduce
 from runs.events import Replied, RunFinished, RunStarted, Said
 from runs.fold.history import History
 from runs.run import Run, Status, list_runs
@@ -28,6 +30,7 @@ def talk(tmp_path: Path) -> Talk:
     return Talk(load(tmp_path / "home", {**SMALL, "finalists": 1, "candidates": 4}), carry)
 
 
+@pytest.mark.usefixtures("commands")
 def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert "Which model?" in talk.say("prune a model to 50 %".replace("a model ", ""))
     plan = talk.say("tiny")
@@ -46,12 +49,22 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     assert str(folder) in talk.say("yes")
     assert (folder / "model.safetensors").exists()
     assert "is there already" in talk.export(str(folder))
+    assert "It is reproduced." in Reproduce().work(talk.session)
+    kept = run.reproduction_file.read_text()
+    run.reproduction_file.write_text(re.sub(r"perplexity: [\d.]+", "perplexity: 7.5", kept, count=1))
+    again = Reproduce().work(talk.session)
+    assert re.search(r"  dense perplexity: [\d.]+ now, 7.5 then \(differs\)", again)
+    assert "It is not reproduced." in again
     events = run.journal.read()
     said = [event.text for event in events if isinstance(event, Said)]
     export = f"export it to {folder}"
     assert said == ["yes", "explain c-1", "why not 2:4?", export, "yes", export]
     assert sum(isinstance(event, Replied) for event in events) == len(said)
     assert "judged by run" in talk.say("prune tiny to 60 %")
+    assert talk.say("no") == "Nothing was started."
+    plan = talk.say("prune the result further to 75 %")
+    assert f"Plan: {run.model_folder} → 75 % unstructured" in plan
+    assert f"It starts from the result of {run.id}: 50.0 % of its weights are zero already" in plan
     assert talk.say("no") == "Nothing was started."
     later = Talk(talk.settings, carry)
     assert f"Run {run.id}: tiny → 50 % unstructured, finished" in later.say("continue what we did on tiny today")

@@ -175,7 +175,7 @@ def test_every_line_has_a_reading(text: str) -> None:
 
 def test_a_bare_word_answers_the_question_for_the_model() -> None:
     about = session()
-    about.unfinished = {"sparsity": 0.5}
+    about.unfinished = ("prune", {"sparsity": 0.5})
     assert grammar.read("tiny", about) == [Prune(model="tiny", sparsity=0.5)]
     assert isinstance(grammar.read("tiny", about), str)
 

@@ -48,7 +48,7 @@ def test_a_run_becomes_a_conversation(story: Any) -> None:
         assert part in ending.text
     assert "zeros alone make nothing faster" in ending.text
     assert view.next_steps == ending.steps
-    assert meant("4.", ending.steps) == "make tiny 1.4 times faster"
+    assert meant("5.", ending.steps) == "make tiny 1.4 times faster"
     assert meant("40", ending.steps) == "40"
     line = told_in_a_line(generation, view).plain
     assert line == "▸ generation 0   3 designs   2 measured   1 rejected   best ★ c-2 KL 0.900"

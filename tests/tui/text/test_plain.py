@@ -13,7 +13,7 @@ from runs.fold.tally import eta
 from runs.fold.words import short_time
 from runs.goal import Budget, Goal
 from tui.text.plain import Plain
-from tui.text.thought import thought_line
+from tui.text.thought import folded
 
 
 @pytest.fixture
@@ -116,5 +116,5 @@ def test_what_a_model_thought_is_one_line(new_story: Any) -> None:
 
 
 def test_thoughts_are_dim_where_a_terminal_reads_them() -> None:
-    assert thought_line("one\ntwo", color=False) == "thinking one two"
-    assert thought_line("one", color=True) == "\x1b[2mthinking one\x1b[0m"
+    assert folded("one\ntwo", 20) == "one two"
+    assert folded("one two three", 8) == "one two…"

@@ -19,6 +19,9 @@ from tui.app.widgets.prose import prose
 from tui.text.thought import folded
 
 LABEL = 12
+YOURS = ("you", "to models")
+SPOKEN = (*YOURS, "secateur", "models", "error")
+"""Labels of what somebody said; the rest is log."""
 
 
 class Line(Static):
@@ -61,8 +64,8 @@ class Line(Static):
                 self.add_class("dim")
                 return self._thought(text)
             case Words() as words:
-                self.add_class(words.label if words.label in ("you", "error") else "other")
-                self.set_class(words.label not in ("you", "secateur", "error"), "dim")
+                self.add_class("you" if words.label in YOURS else "error" if words.label == "error" else "other")
+                self.set_class(words.label not in SPOKEN, "dim")
                 return linked(Content.assemble(_label(words.label), self._told(words)))
             case Generation() as generation:
                 return told_in_full(generation, view, self._width) if self.toggled else told_in_a_line(generation, view)
@@ -116,7 +119,7 @@ class Line(Static):
         words = self.entry
         if isinstance(words, Words) and words.label == "tool" and words.source:
             return [words.source]
-        return ids(words.text) if isinstance(words, Words) and words.label not in ("you", THINKING) else []
+        return ids(words.text) if isinstance(words, Words) and words.label not in (*YOURS, THINKING) else []
 
 
 def _wrapped(text: str, width: int) -> list[str]:

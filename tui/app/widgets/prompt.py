@@ -71,6 +71,7 @@ class Prompt(Vertical):
     Prompt #busy { display: none; height: auto; max-height: 5; padding: 0 1; color: $text-muted; }
     Prompt Horizontal { height: 1; padding: 0 1; background: $surface; }
     Prompt #sign { width: 2; color: $accent; text-style: bold; }
+    Prompt #sign.models { width: 9; color: $warning; }
     Prompt PromptLine { width: 1fr; background: $surface; }
     """
 
@@ -94,9 +95,12 @@ class Prompt(Vertical):
         """What the person types in."""
         return self.query_one(PromptLine)
 
-    def offer(self, text: str) -> None:
-        """What Enter on an empty line would do, if anything."""
+    def offer(self, text: str, *, to_models: bool = False) -> None:
+        """What Enter on an empty line would do, if anything, or who listens; another sign where models do."""
         self.line.placeholder = text or INVITATION
+        sign = self.query_one("#sign", Static)
+        sign.set_class(to_models, "models")
+        sign.update("models ›" if to_models else "›")
 
     def busy(self, sign: str) -> None:
         """What is under way, and what waits; nothing is drawn where it says the same."""

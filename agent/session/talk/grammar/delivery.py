@@ -86,10 +86,14 @@ def _recover(heard: Heard) -> Call:
 
 
 def _upload(heard: Heard) -> Call:
-    repository = heard.one("path")
-    if repository is None:
-        raise Unclear('into which repository? For example: "upload it to me/my-model"')
-    return Call("upload", {"repository": repository, **({"private": False} if heard.has("public") else {})})
+    public = {"private": False} if heard.has("public") else {}
+    return Call("upload", {**some(repository=heard.one("path")), **public})
+
+
+def _chat(heard: Heard) -> Call:
+    if heard.has("pruned", "result") and not heard.has("dense", "both"):
+        return Call("chat_with_models", {"models": ("result",)})
+    return Call("chat_with_models", some(models=_models(heard)))
 
 
 def _designer(heard: Heard) -> Call:
@@ -121,6 +125,8 @@ DELIVERIES = (
     Act(("recover",), "steps_of minutes_of text path pruned more", _recover, order=True),
     Act(("upload",), "path hub private public pruned", _upload, order=True),
     Act(("designer", "use|designer_word|make"), "use llm designer_word", _designer, order=True),
+    Act(("chat",), "pruned result dense both model name path run", _chat, order=True),
+    Act(("reproduce",), "run past again result pruned", lambda heard: Call("reproduce"), order=True),
     Act(("help",), "help ask what how aux", lambda heard: Call("help")),
     Act(("leave",), "leave", lambda heard: Call("leave"), order=True),
 )

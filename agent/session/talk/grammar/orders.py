@@ -50,6 +50,14 @@ def _prune(heard: Heard) -> Call | None:
     return Call("prune", arguments)
 
 
+def _prune_result(heard: Heard) -> Call | None:
+    """The result of the run, cut or thinned once more; another model that is named is not meant."""
+    if heard.has(*REFS) or not heard.has("result", "pruned", "to", "nm"):  # `10 % more` may count from anywhere
+        return None
+    call = _prune(heard)
+    return None if call is None else Call("prune", {**call.args, "model": "result"})
+
+
 def _sized(heard: Heard) -> dict[str, Any]:
     """Share, pattern and speed-up of what was said."""
     speed, said = heard.one("times"), heard.one("share")
@@ -132,6 +140,7 @@ ORDERS = (
     Act(("continue|more",), "more until minutes_of candidates_of run candidate", _go_on, order=True),
     Act(("minutes_of|candidates_of", "more"), "more run", _go_on, order=True),
     Act(("prune|compress|a_prune",), f"{_WHAT} make", _prune, order=True),
+    Act(("prune|compress|shrink", "result|pruned|more"), f"{_WHAT} result pruned more make", _prune_result, order=True),
     Act(("remove", "share|experts|head|block"), _WHAT, _prune, order=True),
     Act(("shrink", "model|name|path|share|nm|word|filler"), _WHAT, _prune, order=True),
     Act(("make|kindly", "smaller|faster|sparse"), _WHAT, _prune, order=True),

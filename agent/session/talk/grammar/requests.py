@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agent.session.talk.grammar.acts import FREE, REFS, Act, Call, Heard, Unclear
 from agent.session.talk.grammar.amounts import amounts
+from agent.session.talk.grammar.asked import to_models
 from agent.session.talk.grammar.delivery import DELIVERIES
 from agent.session.talk.grammar.look import LOOKS
 from agent.session.talk.grammar.offers import not_understood
@@ -64,13 +65,17 @@ class Missed:
 def read(text: str, session: Session) -> list[SessionTool] | str:
     """The tools that one line asks for, in order, or the line that says that it was not understood and what is near."""
     line = written(text)
+    if (question := to_models(line)) is not None:
+        return [question]
     if len(line) > LONGEST:
         return not_understood([], "")
+    if (named := _repository(line)) and _asked_of(session) == "upload":
+        return [_tool(Call("upload", {"repository": named}), session)]
     cut = _pieces(_with_tasks(amounts(heard(line)[1]), session))
     if {token.kind for piece in cut for token in piece} - FREE in ({"yes"}, {"not"}, {"no_word"}):
         return WAITS_NOT
     try:
-        calls = _calls(cut, session.unfinished is not None)
+        calls = _calls(cut, _asked_of(session) == "prune")
         if isinstance(calls, str):
             return not_understood([token for piece in cut for token in piece], calls)
         return [_tool(call, session) for call in calls]
@@ -84,6 +89,17 @@ def calls_of(text: str) -> list[Call]:
     """What a line asks for in a conversation that has just begun; empty where it is not understood."""
     calls = _calls(_pieces(amounts(heard(written(text))[1])), unfinished=False)
     return [] if isinstance(calls, str) else calls
+
+
+def _asked_of(session: Session) -> str:
+    """The tool that still lacks something that the person was asked for."""
+    return "" if session.unfinished is None else session.unfinished[0]
+
+
+def _repository(line: str) -> str:
+    """The repository that a line is, if it is nothing else."""
+    found = re.fullmatch(r"(?:in)?(?:to )?([\w.-]+/[\w.-]+?)[.!]?", line)
+    return "" if found is None else found[1]
 
 
 @lru_cache(maxsize=8)
@@ -192,8 +208,11 @@ def _text(piece: Sequence[Token]) -> str:
 def _tool(call: Call, session: Session) -> SessionTool:
     """The validated tool; what was said of a prune before is completed by what is said now."""
     kind, args = TOOLS[call.name], call.args
-    if call.name == "prune" and session.unfinished is not None:
-        before, session.unfinished = session.unfinished, None
+    if call.name == "upload" and _asked_of(session) == "upload":
+        assert session.unfinished is not None
+        args, session.unfinished = {**session.unfinished[1], **args}, None
+    if call.name == "prune" and session.unfinished is not None and session.unfinished[0] == "prune":
+        (_, before), session.unfinished = session.unfinished, None
         whole = "model" in args and bool({"sparsity", "speedup"} & args.keys())
         args = args if whole else {**before, **args}
     return kind.model_validate(args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.session.talk.tools.chat import ChatWithModels
 from agent.session.talk.tools.deliver import Export, Recover, Upload
 from agent.session.talk.tools.formulas import TryAllocation, TryMetric
 from agent.session.talk.tools.help import Help, Leave, UseDesigner
@@ -18,6 +19,7 @@ from agent.session.talk.tools.look import (
 )
 from agent.session.talk.tools.measure import EvaluateTasks, Generations, Perplexity, Speed
 from agent.session.talk.tools.model import LayerStatistics, ModelFacts
+from agent.session.talk.tools.reproduce import Reproduce
 from agent.session.talk.tools.run import GoOn, Pause, Prune, Resume, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 
@@ -44,10 +46,12 @@ ALL: tuple[type[SessionTool], ...] = (
     EvaluateTasks,
     Perplexity,
     Generations,
+    ChatWithModels,
     Speed,
     Recover,
     Export,
     Upload,
+    Reproduce,
     UseDesigner,
     Help,
     Leave,

@@ -19,6 +19,8 @@ from tools.io.files import expanded
 Form = Literal["folder", "gguf", "vllm"]
 CALLED = {"q8": "q8_0", "q5": "q5_0", "q4": "q4_0", "fp16": "f16", "fp32": "f32", "float16": "f16", "bfloat16": "bf16"}
 """How people call what a GGUF is written in."""
+OFFSET = ("q5_1", "q4_1")
+"""Quantisations whose groups have a smallest value: zero lies between two steps."""
 STEPS = 100
 """Of a recovery, where nobody says how many."""
 TRAINING = 3
@@ -69,7 +71,9 @@ class Export(SessionTool):
         dtype = self._dtype()
         more = ["--output", str(place)] if place is not None else []
         more += ["--dtype", dtype] if dtype is not None else []
-        return _lines(_exported(session, run.model_folder, "llama.cpp", more))
+        told = _lines(_exported(session, run.model_folder, "llama.cpp", more))
+        moved = dtype in OFFSET and run.goal.pattern.zeros
+        return f"{told}\n{dtype} moves zeros a little: q8_0, q5_0 and q4_0 keep them exactly." if moved else told
 
     def _form(self) -> Form:
         named = self.folder is not None and self.folder.lower().endswith(".gguf")
@@ -169,12 +173,19 @@ class Upload(SessionTool):
 
     group: ClassVar[Group] = "deliver"
 
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=100, description="owner/name.")
+    repository: str = Field(
+        default="", pattern=r"^([\w.-]+/[\w.-]+)?$", max_length=100, description="owner/name; empty if it was not said."
+    )
     private: bool = Field(default=True, description="False only where the person said public.")
 
     def plan(self, session: Session) -> str:
-        """What goes where, and who can see it; refused without a token."""
-        folder, _ = _pruned(session).model_folder, _token()
+        """What goes where, and who can see it; refused without a token, and without a repository that is asked for."""
+        run, _ = _pruned(session), _token()
+        folder = run.model_folder
+        if not self.repository:
+            session.unfinished = (self.called(), self.model_dump(exclude_defaults=True))
+            name = f"{Path(run.goal.model).name}-pruned"
+            raise UsageError(f"Into which repository? Say owner/name, as me/{name}. Nothing was sent.")
         files = [file for file in folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files) / 1e6
         seen = "private, only its owner sees it" if self.private else "PUBLIC, everybody sees it"

@@ -19,8 +19,9 @@ HELP = """You can say, for example:
   no OBS please     spare block 0       only depth      stop after this one
   how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
   export it to ./pruned                 export it as gguf to x.gguf
-  use openai:qwen                       use openai:a,openai:b
-  which runs are there?                 stop      bye"""
+  chat with both    ask both: what is a tree?           reproduce it      upload it
+  use openai:qwen   use openai:a,openai:b               which runs are there?
+  stop              bye"""
 
 
 class Help(SessionTool):

@@ -14,8 +14,9 @@ from agent.session.settings import Values, load
 from agent.session.start import start
 from agent.session.talk import advice
 from agent.session.talk.past import newest
-from agent.session.talk.plan import planned
+from agent.session.talk.plan import from_here, planned
 from agent.session.talk.session import Session
+from agent.session.talk.tools.subjects import subject
 from agent.session.talk.tools.tool import Group, SessionTool
 from agent.steering.reply import foreseen
 from runs.budget import BudgetSpent
@@ -37,7 +38,11 @@ class Prune(SessionTool):
 
     group: ClassVar[Group] = "run"
 
-    model: str = Field(default="", max_length=300, description="Hub id, folder, GGUF file or sample name, as said.")
+    model: str = Field(
+        default="",
+        max_length=300,
+        description="Hub id, folder, GGUF file or sample name, as said; `result` to prune this run's result further.",
+    )
     sparsity: float | None = Field(default=None, gt=0, lt=1, description="Share of weights to remove: 50 % is 0.5.")
     pattern: str | None = Field(
         default=None,
@@ -65,7 +70,8 @@ class Prune(SessionTool):
             )
         first = ahead(goal.model, session.settings.cache)
         check_here(goal.model, session.settings.cache, goal.pattern, goal.sparsity)
-        return "\n".join(part for part in (planned(goal, session.settings), first) if part)
+        parts = (planned(goal, session.settings), from_here(session, goal), first)
+        return "\n".join(part for part in parts if part)
 
     def work(self, session: Session) -> str:
         """Begin it."""
@@ -77,12 +83,12 @@ class Prune(SessionTool):
         Raises:
             UsageError: which model, or how much, was not said; or it cannot be meant.
         """
-        model = self.model or session.home_model
+        model = subject(session, self.model) if self.model else session.home_model
         if not model:
-            session.unfinished = self.model_dump(exclude_defaults=True)
+            session.unfinished = ("prune", self.model_dump(exclude_defaults=True))
             raise UsageError("Which model? A folder, a GGUF file, a hub id, or the sample smollm2-135m.")
         if not (self.sparsity or self.speedup or re.fullmatch(r"\d+:\d+", self.pattern or "")):
-            session.unfinished = self.model_dump(exclude_defaults=True)
+            session.unfinished = ("prune", self.model_dump(exclude_defaults=True))
             raise UsageError("How much of it shall go? For example 50 %, the pattern 2:4, or 1.4 times faster.")
         settings = session.settings
         given = {name: settings.given(name) for name in Values.model_fields}

@@ -86,9 +86,14 @@ def to_do_first(session: Session, models: Sequence[str]) -> str:
     return " ".join(part for model in models if (part := ahead(model, session.settings.cache)))
 
 
-def priced(session: Session, doing: str, models: Sequence[str], tokens: int, pace: Pace) -> str:
+def priced(
+    session: Session, doing: str, models: Sequence[str], tokens: int, pace: Pace, *, together: bool = False
+) -> str:
     """The plan to have models read so many tokens each, with its minutes and its memory; empty where it takes less
     than ten seconds.
+
+    Args:
+        together: whether all are held at once.
 
     Raises:
         SecateurError: a model does not exist.
@@ -106,7 +111,7 @@ def priced(session: Session, doing: str, models: Sequence[str], tokens: int, pac
         cost = f"{minutes(sum(seconds) / 60)}, judged by run {runs}"
     else:
         cost = f"{tokens:,} tokens for each model; how long that takes here was not measured before"
-    return " ".join(part for part in (f"Plan: {doing}: {cost}{_memory(session, sizes)}.", first) if part)
+    return " ".join(part for part in (f"Plan: {doing}: {cost}{_memory(session, sizes, together)}.", first) if part)
 
 
 def _weights(session: Session, model: str) -> int | None:
@@ -118,12 +123,20 @@ def _weights(session: Session, model: str) -> int | None:
     return None if folder is None else stored_weights(folder)
 
 
-def _memory(session: Session, sizes: Sequence[int | None]) -> str:
+def _memory(session: Session, sizes: Sequence[int | None], together: bool) -> str:
     known = [size for size in sizes if size is not None]
     if not known:
         return ""
     width = 4 if session.settings.values.dtype in (None, "float32", "fp32") else 2
-    return f", {width * max(known) / 1e9:.1f} GB for the weights"
+    held = sum(known) if together else max(known)
+    size = width * held
+    told = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+    return f", {told} for the weights{' of both' if together and len(known) > 1 else ''}"
+
+
+def memory(session: Session, models: Sequence[str]) -> str:
+    """What the weights of models take that are held at once; empty where none lies here."""
+    return _memory(session, [_weights(session, model) for model in models], together=True).removeprefix(", ")
 
 
 def _before(session: Session, model: str, pace: Pace) -> tuple[float, str] | None:

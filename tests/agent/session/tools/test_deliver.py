@@ -9,6 +9,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from agent.session.talk import grammar
 from agent.session.talk.session import Session
 from agent.session.talk.tools.deliver import Export, Recover, Upload
 from runs.run import Run
@@ -120,6 +121,10 @@ def test_an_upload_needs_a_token_and_is_private(session: Session, pruned: Run, m
     assert "MB, with its card)" in plan
     assert "hf_secret" not in plan
     assert "PUBLIC" in Upload(repository="me/tiny-half", private=False).plan(session)
+    with pytest.raises(UsageError, match="Into which repository"):
+        Upload(private=False).plan(session)
+    assert grammar.read("me/tiny-half", session) == [Upload(repository="me/tiny-half", private=False)]
+    assert isinstance(grammar.read("me/tiny-half", session), str)  # nobody asks any more
     assert Upload(repository="me/tiny-half").work(session).endswith("me/tiny-half (private).")
     assert Hub.sent == ("me/tiny-half", pruned.model_folder)
     monkeypatch.setattr(Hub, "sent", ())
