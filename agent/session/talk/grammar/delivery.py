@@ -133,6 +133,7 @@ DELIVERIES = (
         f"{_MODELS} evaluate good text task",
         _perplexity,
     ),
+    Act(("perplexity", "rise|cost", "how|what"), "aux ask rise cost how what many we_did in", _loss),
     Act(("rise", "how|what", "dense|pruned|filler"), f"{ASKS} rise many than dense between pruned result", _loss),
     Act(("fast",), f"{_MEASURE} {_MODELS} fast big faster batch_of", _speed),
     Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between", _speed),

@@ -101,6 +101,10 @@ def _prunable(heard: Heard) -> Call | None:
     return Call("model_facts", {"model": named}) if named else None
 
 
+def _any_runs(heard: Heard) -> bool:
+    return any(token.text.lower() == "runs" for token in heard.tokens)
+
+
 def _against(heard: Heard) -> Call | None:
     """The result beside one published method."""
     if len(heard.all("method")) > 1 or objects(heard):
@@ -137,6 +141,8 @@ LOOKS = (
     Act(("sparse", "how|what|pruned|result"), f"{ASKS} pruned result run weight zeros many count", _sparsities),
     Act(("zeros", "count|how"), f"{ASKS} many weight pruned result sparse", _sparsities),
     Act(("how_long|cost|left",), f"{ASKS} {_SPENT}", _spent),
+    Act(("win", "who"), ASKS, _standing),
+    Act(("run", "aux", "ask"), "any past filler", lambda heard: Call("past_runs") if _any_runs(heard) else None),
     Act(("win", "why|what"), f"{ASKS} best candidate run result", lambda heard: Call("lessons")),
     Act(("works", "what"), f"{ASKS} best past run", lambda heard: Call("lessons")),
     Act(("run", "which|what|past|all|show|where|count"), f"{ASKS} all past count model name path", _past),

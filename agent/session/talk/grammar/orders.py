@@ -117,6 +117,8 @@ def _sized(heard: Heard) -> dict[str, Any]:
     """Share, pattern and speed-up of what was said."""
     speed, said = heard.one("times"), heard.one("share")
     quick = heard.has("faster", "fast")
+    if speed is not None and said is not None:
+        raise Unclear("a share and a speed-up at once; say one, as the other follows from it")
     if quick and said is not None and speed is None:
         speed, said = 1 + (share(said) or 0), None
     elif speed is not None and heard.has("smaller"):
@@ -206,7 +208,7 @@ def _remove_run(heard: Heard) -> Call:
 _ABOUT = (
     "compensation method pattern nm head block experts whole block_id allocation metric use try candidate weight sparse"
 )
-_THINGS = "method|pattern|nm|head|block|experts|block_id|allocation|metric|compensation"
+_THINGS = "method|pattern|nm|head|block|experts|block_id|allocation|metric|compensation|feature"
 _FORESEEN = "how_long cost what_if memory what how many aux ask make use need prune compress shrink remove"
 _AMOUNTS = "share|nm|pattern|faster|smaller|times"
 

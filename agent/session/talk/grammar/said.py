@@ -20,6 +20,7 @@ _WORDS = {
     "allocation": "allocation",
     "metric": "metric",
     "compensation": "compensation",
+    "feature": "gradients",
 }
 """Kind of a token -> the word that steering knows."""
 _VALUES = ("method", "pattern", "nm")
