@@ -41,8 +41,8 @@ class Prune(SessionTool):
 
     group: ClassVar[Group] = "run"
 
-    model: str = Field(default="", max_length=300, description="Hub id, folder, GGUF file or sample name, as said.")
-    sparsity: float | None = Field(default=None, gt=0, lt=1, description="Share of weights to remove: 50 % is 0.5.")
+    model: str = Field(default="", max_length=300, description="Hub id, folder, GGUF file or sample, as said.")
+    sparsity: float | None = Field(default=None, gt=0, lt=1, description="Share to remove: 50 % is 0.5.")
     pattern: str | None = Field(
         default=None,
         max_length=40,
