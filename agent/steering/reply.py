@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.kinds import KINDS
 from agent.steering.rules import Ground, Limit
 from agent.steering.words import CAN, Heard, heard, steering
@@ -9,6 +11,9 @@ from runs.budget import Ledger
 from runs.events import Heeded
 from runs.fold.history import History
 from runs.goal import Goal
+
+NOT_OBEYED = "not obeyed:"
+"""How it begins to say that something stays as it was."""
 
 
 def listens(goal: Goal) -> bool:
@@ -23,9 +28,15 @@ def ground(goal: Goal, history: History) -> Ground:
     return Ground(goal, sizes)
 
 
-def foreseen(text: str, goal: Goal, history: History) -> str:
-    """What will change with these words, for whoever says them; the engine answers the same when it has read them."""
-    found = heard(text, steering(history.words(), ground(goal, history)), ground(goal, history))
+def foreseen(text: str, goal: Goal, history: History, sizes: tuple[float, ...] = ()) -> str:
+    """What will change with these words, for whoever says them; the engine answers the same when it has read them.
+
+    Args:
+        sizes: prunable weights of every block, where the run does not know them yet.
+    """
+    here = ground(goal, history)
+    here = here if here.sizes else replace(here, sizes=sizes)
+    found = heard(text, steering(history.words(), here), here)
     told = _told(found, goal, history.ledger)
     return f"{told[0].upper()}{told[1:]}."
 
@@ -45,12 +56,12 @@ def heeded(text: str, place: int, before: str, goal: Goal, history: History) -> 
 
 def _told(found: Heard, goal: Goal, ledger: Ledger) -> str:
     parts = [*found.changes, *(f"at most {_whole(of, ledger):.3g} {of.of} in all" for of in found.limits)]
-    parts += [f"not obeyed: {reason}" for reason in found.refused]
+    parts += [f"{NOT_OBEYED} {reason}" for reason in found.refused]
     if found.unread and listens(goal):
         parts.append(f'{goal.designer} reads "{", ".join(found.unread)}" with its next prompt')
     elif found.unread:
         words = ", ".join(found.unread)
-        parts.append(f'not obeyed: "{words}" is nothing that designer {goal.designer} understands; it obeys {CAN}')
+        parts.append(f'{NOT_OBEYED} "{words}" is nothing that designer {goal.designer} understands; it obeys {CAN}')
     return "; ".join(parts) or "nothing was said"
 
 

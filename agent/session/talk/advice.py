@@ -68,10 +68,20 @@ def _about(history: History, graph: ThoughtGraph, name: str) -> str:
     parts += [f"It was made because: {candidate.why}."] if candidate.why else []
     outcome = graph.nodes.get(f"o-{name[2:]}")
     parts.append(f"Outcome: {outcome.text}." if outcome else "It is not measured.")
-    if name in history.selections:
-        parts.append(f"In its final form: perplexity {number(history.selections[name].value)} on the selection text.")
+    parts.append(_perplexities(history, name))
     parts += [f"Behind it: {graph.nodes[t].text}" for t in candidate.thoughts if t in graph.nodes]
     return " ".join(parts)
+
+
+def _perplexities(history: History, name: str) -> str:
+    """On which texts its perplexity was measured, if on any."""
+    final = history.finals.get(name)
+    read = {"test": None if final is None else final.measurement, "selection": history.selections.get(name)}
+    found = {text: of for text, of in read.items() if of is not None}
+    if not found:
+        return "Its perplexity is not known: only finalists are made in their final form, of which it is measured."
+    told = [f"perplexity {number(of.value)} on the {text} text" for text, of in found.items()]
+    return f"In its final form: {' and '.join(told)}."
 
 
 def about_pattern(pattern: str, history: History, memories: Sequence[Remembered]) -> str:
@@ -107,16 +117,38 @@ def lessons(history: History) -> str:
     return "\n".join([head, "What to do by what was measured:", *drawn, *_designers(history)])
 
 
-def standing(history: History) -> str:
+def standing(history: History, most: int = BEST) -> str:
     """The best so far, and whether the winner beats the references."""
     ranked = history.ranked()
     if not ranked:
         return "Nothing is measured yet."
-    lines = [f"{len(ranked)} candidates are measured. The best:"]
-    lines += [f"  {_numbers(history, c)}" for c in ranked[:BEST]]
+    lines = [f"{len(ranked)} candidates are measured. {'The best' if most < len(ranked) else 'Best first'}:"]
+    lines += [f"  {_numbers(history, c)}" for c in ranked[:most]]
     lines += _designers(history)
     found = summary(history)
-    return "\n".join([*lines, found.verdict] if found.winner else lines)
+    return "\n".join([*lines, found.verdict, found.extent] if found.winner else lines)
+
+
+def against(history: History, method: str) -> str:
+    """The result beside one published method: perplexities on the test text, else divergences while it is searched."""
+    if history.goal is None:
+        return "Nothing is measured yet."
+    found = summary(history)
+    rival = next((row for row in found.table if row.name == method), None)
+    if found.winner is not None and rival is not None:
+        better = "is better than" if found.winner.perplexity < rival.perplexity else "is not better than"
+        told = f"perplexity {number(found.winner.perplexity)} against {number(rival.perplexity)} on the same test text"
+        return f"{found.winner.name} {better} {method}: {told}."
+    ranked = history.ranked()
+    if ranked and method in found.references:
+        measured = history.divergences[ranked[0].id]
+        ours, theirs = measured[max(measured)].value, found.references[method]
+        better = "is better than" if ours < theirs else "is not better than"
+        told = f"KL {number(ours)} against {number(theirs)} on the search text"
+        return f"So far {ranked[0].id} {better} {method}: {told}; perplexities are measured at the end."
+    known = [row.name for row in found.table if row.role == "reference"] or list(found.references)
+    beside = f"it has {', '.join(known)} to compare with" if known else "it has no reference yet"
+    return f'{method} was not measured in run {found.run}; {beside}. "prune MODEL with {method} to 50 %" applies it.'
 
 
 def _designers(history: History) -> list[str]:

@@ -64,7 +64,7 @@ def test_it_chooses_and_then_fills_in_each_under_a_schema(opened: Opened, tmp_pa
     (offered,) = second["response_format"]["json_schema"]["schema"]["anyOf"]
     assert offered["properties"]["name"] == {"const": "prune"}
     assert len(json.dumps(first["messages"])) < 5000
-    assert len(json.dumps(second["messages"])) < 3000
+    assert len(json.dumps(second["messages"])) < 3300
     assert "tiny" in reply
     assert talk.asks
     assert "7 candidates" not in reply

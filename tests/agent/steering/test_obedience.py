@@ -103,6 +103,20 @@ def test_a_run_that_is_resumed_heeds_the_same(obedient: Run, tmp_path: Path) -> 
     assert [again.candidates[c.id] for c in first] == first
 
 
+@pytest.mark.parametrize("designer", ["random", "evolution"])
+def test_rules_hold_under_every_designer_without_a_language_model(designer: str, tmp_path: Path) -> None:
+    said = {1: ("no OBS, and spare block 0",)}
+    run = steered(tmp_path, said, designer=designer, budget=Budget(candidates=8))
+    events, history = run.read(), run.history()
+    heard = next(i for i, event in enumerate(events) if isinstance(event, Heeded))
+    after = {e.candidate_id for e in events[heard:] if isinstance(e, CandidateMeasured)}
+    assert len(after & history.candidates.keys()) > 3
+    assert {history.candidates[name].recipe.compensation.kind for name in after & history.candidates.keys()} == {"none"}
+    assert all(history.rates[name][0] < 1e-6 for name in after if name in history.rates)
+    final = history.finals[str(history.winner)]
+    assert {share for name, share in final.sparsities.items() if ".0." in name} == {0.0}
+
+
 def test_a_stop_ends_the_search_before_anything_else_is_measured(tmp_path: Path) -> None:
     run = steered(tmp_path, {2: ("stop after this one",)})
     events = run.read()

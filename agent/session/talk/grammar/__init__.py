@@ -3,15 +3,16 @@
     words     languages/*.txt: phrases and the concepts that they stand for
     tokens    a line as typed values and concepts
     amounts   numbers with what they count
-    acts      what can be asked for; `look`, `orders` and `delivery` are the lists
+    acts      what can be asked for; `knowledge`, `look`, `orders` and `delivery` are the lists
+    said      rules of a search in the words that steering reads
+    whole     what of a line belongs to one order
     requests  a line as acts, in order
 
 What it cannot read it says so, with the three nearest things that can be done; it never answers a question with
 something else, and never does half of what was said.
 """
 
-from agent.session.talk.grammar.meanings import meanings, numbers
 from agent.session.talk.grammar.offers import EXAMPLES, STRANGE
-from agent.session.talk.grammar.requests import quick, read
+from agent.session.talk.grammar.requests import meanings, numbers, quick, read
 
 __all__ = ["EXAMPLES", "STRANGE", "meanings", "numbers", "quick", "read"]

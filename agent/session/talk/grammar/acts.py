@@ -13,7 +13,24 @@ from typing import Any
 from agent.session.talk.grammar.tokens import Token
 
 FREE = frozenset(
-    ["filler", "just", "to", "by", "at", "with", "on", "as", "in", "and", "comma", "kindly", "a", "elided"]
+    [
+        "filler",
+        "just",
+        "to",
+        "by",
+        "at",
+        "with",
+        "on",
+        "as",
+        "in",
+        "and",
+        "comma",
+        "kindly",
+        "a",
+        "elided",
+        "greeting",
+        "thanks",
+    ]
 )
 """Words that change nothing by themselves."""
 ASKS = "what which how aux ask about tell show explain"
@@ -25,6 +42,10 @@ MODEL = frozenset({"model", "network", "modell", "modele", "modèle", "modelo", 
 
 class Unclear(Exception):
     """An act is meant, but a part of it cannot be."""
+
+
+class Lacking(Unclear):
+    """What follows upon an order lacks a word, so that it cannot be done; the order can."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,8 @@ class Heard:
 
     def unused(self, call: Call) -> list[Token]:
         """Names and unknown words that stand in no argument, and so would be passed over."""
+        if call.name == "explain":  # its acts allow names only where they make no difference
+            return []
         told = str(list(call.args.values())).lower()
         return [one for one in self.tokens if one.kind in (*REFS, "word") and str(one.value).lower() not in told]
 

@@ -12,7 +12,7 @@ _BETWEEN = ("more", "filler")
 
 def amounts(found: Sequence[Token]) -> list[Token]:
     """The tokens, with numbers and their units made one."""
-    for rule in (_halves, _shares, _counted, _blocks, _limits):
+    for rule in (_forms, _halves, _shares, _counted, _named, _blocks, _limits):
         found = _merged(found, rule)
     return list(found)
 
@@ -56,6 +56,33 @@ def _halves(found: Sequence[Token]) -> tuple[Token, int] | None:
     return _together("share", found, 1, float(first.value))
 
 
+def _forms(found: Sequence[Token]) -> tuple[Token, int] | None:
+    """`2 to 4` and `2 of 4` are 2:4, where nothing is counted by them."""
+    if len(found) < 3 or found[0].kind != "number" or found[2].kind != "number":
+        return None
+    (n, of, m), after = found[:3], found[3].kind if len(found) > 3 else ""
+    kept, group = float(n.value), float(m.value)
+    if of.text.lower() not in ("to", "of", "out of") or after in (*_COUNTED, "percent", "block", "more"):
+        return None
+    if group not in _GROUPS or not 0 < kept < group or not kept.is_integer():
+        return None
+    return _together("nm", found, 3, f"{kept:g}:{group:g}")
+
+
+_GROUPS = (2, 4, 8, 16, 32)
+"""Sizes of the groups that people mean by N:M."""
+
+
+def _named(found: Sequence[Token]) -> tuple[Token, int] | None:
+    """`seed 3`, `batch 4`."""
+    if len(found) > 1 and found[0].kind in _NAMED and found[1].kind == "number":
+        return _together(_NAMED[found[0].kind], found, 2, float(found[1].value))
+    return None
+
+
+_NAMED = {"seed_word": "seed_of", "batch_word": "batch_of"}
+
+
 def _shares(found: Sequence[Token]) -> tuple[Token, int] | None:
     """`50 %`, and where the sign comes first."""
     kinds = [token.kind for token in found[:2]]
@@ -74,6 +101,7 @@ _COUNTED = {
     "samples": ("samples_of", 1.0),
     "steps": ("steps_of", 1.0),
     "times_word": ("times", 1.0),
+    "bytes": ("bytes_of", 1.0),
 }
 
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from agent.session.talk.grammar.acts import REFS, Act, Call, Heard, Unclear, count, designers, objects, positive, some
+from agent.session.talk.grammar.acts import (
+    ASKS,
+    FREE,
+    REFS,
+    Act,
+    Call,
+    Heard,
+    Lacking,
+    Unclear,
+    count,
+    designers,
+    objects,
+    positive,
+    some,
+)
 
-_MODELS = "model name path quoted both dense pruned result and compare run between"
+_MODELS = "model name path quoted both dense pruned result and compare run between candidate_id"
 _MEASURE = "evaluate good does what how aux ask result show tell compare make does"
 QUANTISED = "q8_0, q5_1, q5_0, q4_1, q4_0"
 
 
 def _tasks(heard: Heard) -> Call:
     tasks = heard.all("task")
-    named = heard.one("model", "name", "path") or next((one.text for one in objects(heard, "evaluate", "aux")), "")
+    named = heard.one("model", "name", "path", "candidate_id") or next(
+        (one.text for one in objects(heard, "evaluate", "aux")), ""
+    )
+    named = named or ("dense" if heard.has("dense") and not heard.has("pruned", "compare", "both", "and") else "")
     samples = count(heard.one("samples_of"), "samples")
     every = heard.has("all")
     return Call("evaluate_tasks", some(tasks=tasks, model=named, samples=samples, all_samples=every))
@@ -19,7 +36,7 @@ def _tasks(heard: Heard) -> Call:
 
 def _models(heard: Heard) -> list[str]:
     """The models to measure; none for the result beside the dense model, which is what both are."""
-    named = [str(value) for value in heard.all("model", "name", "path") if not _is_text(str(value))]
+    named = [str(value) for value in heard.all("model", "name", "path", "candidate_id") if not _is_text(str(value))]
     if heard.has("both") or (heard.has("dense") and heard.has("pruned", "compare", "faster", "between")):
         return named
     if heard.has("dense"):
@@ -44,12 +61,20 @@ def _perplexity(heard: Heard) -> Call | None:
     return Call("perplexity", some(models=_models(heard), text=texts[0] if texts else ""))
 
 
+def _loss(heard: Heard) -> Call | None:
+    """How much worse the result is: perplexities beside each other tell."""
+    return None if heard.has("at", "by", "with") else Call("perplexity")
+
+
 def _generations(heard: Heard) -> Call:
     return Call("generations", some(prompts=heard.all("quoted"), models=_models(heard)))
 
 
-def _speed(heard: Heard) -> Call:
-    return Call("speed", some(models=_models(heard)))
+def _speed(heard: Heard) -> Call | None:
+    asked = heard.kinds - FREE != {"fast"} or any(token.text.lower() in _MEASURABLE for token in heard.tokens)
+    if not asked and heard.tokens[0].text.isascii():  # `be quick` is no question
+        return None
+    return Call("speed", some(models=_models(heard), batch=count(heard.one("batch_of"), "sequences")))
 
 
 def _place(heard: Heard) -> str | None:
@@ -75,7 +100,7 @@ def _export(heard: Heard) -> Call | None:
 
 def _quantise(heard: Heard) -> Call | None:
     if heard.one("quantisation") is None:
-        raise Unclear(f'to how many bits? A GGUF is quantised as it is exported: "export it as q8_0" ({QUANTISED})')
+        raise Lacking(f'to how many bits? A GGUF is quantised as it is exported: "export it as q8_0" ({QUANTISED})')
     return _export(heard)
 
 
@@ -100,18 +125,21 @@ def _designer(heard: Heard) -> Call:
     return Call("use_designer", {"name": designers(heard)})
 
 
+_MEASURABLE = ("speed", "latency", "throughput", "tokens per second", "inference time", "how fast")
 _SAMPLES = "samples samples_of all first"
 DELIVERIES = (
-    Act(("task",), f"{_MEASURE} {_SAMPLES} pruned run on {' '.join(REFS)} word", _tasks),
+    Act(("task",), f"{_MEASURE} {_SAMPLES} pruned dense both run on candidate_id {' '.join(REFS)} word", _tasks),
     Act(("quoted", "generate|compare"), f"{_MEASURE} {_MODELS} generate prompt text_word", _generations),
     Act(("generate",), f"{_MEASURE} {_MODELS} prompt show text_word", _generations),
-    Act(("perplexity",), f"{_MEASURE} {_MODELS} text task big text_word", _perplexity),
+    Act(("perplexity",), f"{_MEASURE} {_MODELS} text task big text_word count", _perplexity),
     Act(
-        ("evaluate|compare", "both|dense|pruned|filler|model|path|result"),
+        ("evaluate|compare", "both|dense|pruned|filler|model|path|result|candidate_id|text"),
         f"{_MODELS} evaluate good text task",
         _perplexity,
     ),
-    Act(("fast",), f"{_MEASURE} {_MODELS} fast big faster", _speed),
+    Act(("perplexity", "rise|cost", "how|what"), "aux ask rise cost how what many we_did in", _loss),
+    Act(("rise", "how|what", "dense|pruned|filler"), f"{ASKS} rise many than dense between pruned result", _loss),
+    Act(("fast",), f"{_MEASURE} {_MODELS} fast big faster batch_of", _speed),
     Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between", _speed),
     Act(
         ("export|make|where|quantise", "form|quantisation"),
@@ -121,7 +149,7 @@ DELIVERIES = (
     ),
     Act(("quantise",), "make export pruned quantisation path word quoted name model", _quantise, order=True),
     Act(("export",), "word path quoted name model pruned form quantisation result", _export, order=True),
-    Act(("where", "pruned|result|filler"), "aux ask pruned result export done", lambda heard: Call("export")),
+    Act(("where", "pruned|result|filler"), "aux ask pruned result export done dense", lambda heard: Call("export")),
     Act(("recover",), "steps_of minutes_of text path pruned more", _recover, order=True),
     Act(("upload",), "path hub private public pruned", _upload, order=True),
     Act(("designer", "use|designer_word|make"), "use llm designer_word", _designer, order=True),

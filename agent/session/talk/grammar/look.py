@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, Unclear, model, objects, share, some
+from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, Unclear, count, model, objects, share, some
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS, Language, parse
 from tools.io.errors import UsageError
 
 _RUN = "run past candidate result best going status done"
+_OF_ONE = f"{ASKS} why candidate good done works result we_did win best make perplexity divergence metric use define"
+_SPENT = "run going done left past many more take use make until we_did count status search how_long cost"
 
 
 def _candidates(heard: Heard) -> Call | None:
@@ -16,7 +18,9 @@ def _candidates(heard: Heard) -> Call | None:
 
 def _compare(heard: Heard) -> Call | None:
     named = heard.all("candidate_id")
-    return Call("compare", {"one": named[0], "other": named[1]}) if len(named) == 2 else None
+    return (
+        Call("compare", {"one": named[0], "other": named[1]}) if len(named) == 2 and not heard.has("method") else None
+    )
 
 
 def _pattern(heard: Heard) -> Call | None:
@@ -75,17 +79,70 @@ def _is_formula(text: str, language: Language) -> bool:
 
 
 def _standing(heard: Heard) -> Call | None:
-    return None if objects(heard) else Call("standing")
+    if objects(heard) or _which_run(heard):
+        return None
+    many = heard.one("candidates_of", "number")
+    one = any(token.text.lower() in ("recipe", "candidate") for token in heard.tokens) and not heard.has("all")
+    every = heard.has("all", "candidate") and not heard.has("best")
+    most = count(many, "candidates") or (1 if one else MANY if every else None)
+    return Call("standing", some(most=most))
+
+
+def _which_run(heard: Heard) -> bool:
+    """Whether runs are asked for, of which this one is not the only one."""
+    kinds = [token.kind for token in heard.tokens]
+    return any(kinds[i : i + 2] == ["what", "run"] for i in range(len(kinds)))
+
+
+def _prunable(heard: Heard) -> Call | None:
+    """`can I prune gpt2?`: its facts tell whether, and how far."""
+    can = any(token.kind == "aux" and token.text.lower() == "can" for token in heard.tokens)
+    named = model(heard, "prune", "aux") if can else ""
+    return Call("model_facts", {"model": named}) if named else None
+
+
+def _any_runs(heard: Heard) -> bool:
+    return any(token.text.lower() == "runs" for token in heard.tokens)
+
+
+def _against(heard: Heard) -> Call | None:
+    """The result beside one published method."""
+    if len(heard.all("method")) > 1 or objects(heard):
+        return None
+    return Call("standing", some(reference=heard.one("method")))
+
+
+def _spent(heard: Heard) -> Call | None:
+    return None if objects(heard) else Call("spent")
+
+
+def _sparsities(heard: Heard) -> Call | None:
+    return None if objects(heard) else Call("sparsities", some(candidate=heard.one("candidate_id")))
+
+
+MANY = 100
+"""Candidates that `all` are."""
 
 
 _TRIAL = "what how ask aux good share block_id model name path"
 _LAYER = "statistics matter redundant statistic outlier"
 
 LOOKS = (
-    Act(("candidate_id", "compare|differ|better"), f"{ASKS} candidate between than run", _compare),
-    Act(("candidate_id",), f"{ASKS} why candidate good done works result we_did win best make", _candidates),
+    Act(("candidate_id", "compare|differ|better"), f"{ASKS} why candidate between than run many", _compare),
+    Act(("candidate_id",), _OF_ONE, _candidates),
     Act(("nm",), f"{ASKS} why why_not try works good better result we_did pattern past run not measure", _pattern),
     Act(("learn",), f"{ASKS} past run we_did aux works", lambda heard: Call("lessons")),
+    Act(("removed",), f"{ASKS} block weight from run result", _sparsities),
+    Act(
+        ("sparse", "block|block_id|candidate_id"),
+        f"{ASKS} block block_id candidate_id has result by per all",
+        _sparsities,
+    ),
+    Act(("sparse", "how|what|pruned|result"), f"{ASKS} pruned result run weight zeros many count", _sparsities),
+    Act(("zeros", "count|how"), f"{ASKS} many weight pruned result sparse", _sparsities),
+    Act(("how_long|cost|left",), f"{ASKS} {_SPENT}", _spent),
+    Act(("win", "who"), ASKS, _standing),
+    Act(("run", "aux", "ask"), "any past filler", lambda heard: Call("past_runs") if _any_runs(heard) else None),
     Act(("win", "why|what"), f"{ASKS} best candidate run result", lambda heard: Call("lessons")),
     Act(("works", "what"), f"{ASKS} best past run", lambda heard: Call("lessons")),
     Act(("run", "which|what|past|all|show|where|count"), f"{ASKS} all past count model name path", _past),
@@ -108,12 +165,21 @@ LOOKS = (
         _facts,
     ),
     Act(("what|explain|tell|facts", "model|path|name"), f"{ASKS} facts", _facts),
+    Act(("prune", "aux", "ask", "model|name|path|word"), f"{ASKS} prune support", _prunable),
     Act(("status",), f"{ASKS} {_RUN}", _standing),
     Act(("going", "how|what"), f"{ASKS} {_RUN}", _standing),
-    Act(("best",), f"{ASKS} {_RUN} good", _standing),
-    Act(("beat", "reference|dense|method"), f"{ASKS} {_RUN}", _standing),
+    Act(("best",), f"{ASKS} {_RUN} good candidates_of metric number", _standing),
+    Act(("candidate", "show|all|what"), f"{ASKS} {_RUN} all candidates_of try we_did count", _standing),
+    Act(("candidates_of", "show|what|best"), f"{ASKS} {_RUN}", _standing),
+    Act(
+        ("method", "beat|better|compare|than"),
+        f"{ASKS} {_RUN} beat better compare than reference pruned between with",
+        _against,
+    ),
+    Act(("beat", "reference|dense"), f"{ASKS} {_RUN}", _standing),
+    Act(("try", "we_did|what", "past|aux"), f"{ASKS} {_RUN} all method metric", _standing),
     Act(("reference", "better"), f"{ASKS} {_RUN} than", _standing),
     Act(("done", "aux|ask"), f"{ASKS} run", _standing),
-    Act(("good", "how"), "aux ask how run result past candidate", _standing),
+    Act(("good", "how|aux"), "aux ask how run result past candidate", _standing),
 )
 """In the order in which they are tried."""

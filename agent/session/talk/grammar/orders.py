@@ -19,25 +19,34 @@ from agent.session.talk.grammar.acts import (
     some,
     times,
 )
+from agent.session.talk.grammar.said import in_english
+from agent.session.talk.grammar.tokens import Token
 
 _VERBS = ("prune", "compress", "shrink", "make", "a_prune")
 _SIZES = "share number times_of nm pattern head experts smaller faster times weight sparse of_original block whole"
 _LIMITS = "perplexity keep limit rise_of minutes_of candidates_of max until rise"
-_WHAT = f"{_SIZES} {_LIMITS} method designer llm again model name path quoted word run"
+_SET = "seed_of device calibrate text task text_word structured"
+_NAMED = "method method_word designer llm again model name path quoted word run"
+_WHAT = f"{_SIZES} {_LIMITS} {_SET} {_NAMED} only left fit bytes_of machine"
 
 
 def _prune(heard: Heard) -> Call | None:
     """What shall be pruned, how much and within which limits."""
     if heard.has("keep") and not heard.has("perplexity", "share", "number"):
         return None
-    sized = _sized(heard)
+    _can_be_asked(heard)
+    sized, chosen = _sized(heard), _chosen(heard)
+    if chosen is None:
+        return None
     limit = heard.one("limit")
     if limit is not None and not heard.has("perplexity"):
         raise Unclear(f"{limit:g} of what? For example: perplexity under {limit:g}")
-    named = model(heard, *_VERBS)
-    if len(objects(heard)) and not named:
+    others = Heard([token for token in heard.tokens if not _is_text(token)], heard.text)
+    named = model(others, *_VERBS)
+    if len(objects(others)) and not named:
         return None
     arguments = some(
+        **chosen,
         model=named,
         method=heard.one("method"),
         max_perplexity=positive(limit, "of perplexity"),
@@ -58,20 +67,79 @@ def _prune_result(heard: Heard) -> Call | None:
     return None if call is None else Call("prune", {**call.args, "model": "result"})
 
 
+def _is_text(token: Token) -> bool:
+    return token.kind == "path" and str(token.value).endswith((".txt", ".jsonl"))
+
+
+def _can_be_asked(heard: Heard) -> None:
+    """Raises Unclear where the amount is none that can be asked for here."""
+    if heard.has("bytes_of", "machine", "fit"):
+        raise Unclear(
+            'a size in bytes or a machine is no amount here; "what is MODEL?" tells how big it is: say how much '
+            'smaller, as "make MODEL 30 % smaller", or export fewer bits, as "export it as gguf q8_0 to x.gguf"'
+        )
+    named = {token.text.lower() for token in heard.tokens if token.kind == "head"}
+    if named and not (any("head" in text for text in named) and any("neuron" in text for text in named)):
+        raise Unclear(
+            f"{', '.join(sorted(named))} alone cannot be asked for: heads and neurons fall together, by width: "
+            '"prune MODEL by 30 % in width"'
+        )
+    if heard.has("number") and heard.has("block"):
+        raise Unclear('blocks are asked for as a share: "prune MODEL by 20 % in depth"')
+
+
+def _chosen(heard: Heard) -> dict[str, Any] | None:
+    """Seed, device and calibration text; None where a text or a task stands there for something else."""
+    texts = heard.all("text") + ["wikitext2"] * (heard.all("task") == ["wikitext"])
+    texts += [str(token.value) for token in heard.tokens if _is_text(token)]
+    if (heard.has("task") and heard.all("task") != ["wikitext"]) or (bool(texts) != heard.has("calibrate")):
+        return None
+    if len(texts) > 1:
+        raise Unclear(f"{' and '.join(texts)} at once; say one")
+    seed = heard.one("seed_of")
+    if seed is not None and (seed < 0 or seed != int(seed)):
+        raise Unclear(f"seed {seed:g}: it must be a whole number from 0")
+    found = some(calibration=texts[0] if texts else None, device=heard.one("device"))
+    return found if seed is None else {**found, "seed": int(seed)}
+
+
+def _set(heard: Heard) -> Call | None:
+    """What holds of the prune that is asked for next, or that waits for the rest."""
+    chosen = _chosen(heard)
+    others = [token for token in heard.tokens if token.kind in (*REFS, "word") and not _is_text(token)]
+    return Call("prune", chosen) if chosen and not others and not heard.has("ask") else None
+
+
+def _redo(heard: Heard) -> Call | None:
+    """The order of this run, with something else in it."""
+    call = _prune(heard)
+    return None if call is None else Call("prune", {**call.args, "again": True})
+
+
+def _foresee(heard: Heard) -> Call | None:
+    call = _prune(heard)
+    return None if call is None else Call("foresee", call.args)
+
+
 def _sized(heard: Heard) -> dict[str, Any]:
     """Share, pattern and speed-up of what was said."""
     speed, said = heard.one("times"), heard.one("share")
-    if heard.has("faster") and said is not None and speed is None:
+    quick = heard.has("faster", "fast")
+    if speed is not None and said is not None:
+        raise Unclear("a share and a speed-up at once; say one, as the other follows from it")
+    if quick and said is not None and speed is None:
         speed, said = 1 + (share(said) or 0), None
     elif speed is not None and heard.has("smaller"):
         speed, said = None, 1 - 1 / (times(speed) or 1)
-    elif speed is not None and not heard.has("faster"):
+    elif speed is not None and not quick:
         raise Unclear(f"{speed:g} times what? For example: {speed:g} times faster")
     if (plain := _plain_share(heard)) is not None:
         if said is not None or speed is not None:
             raise Unclear(f"{plain:g} beside another amount; say one")
         said = plain
-    kept = said is not None and (heard.has("of_original") or (heard.has("keep") and not heard.has("perplexity")))
+    kept = said is not None and (
+        heard.has("of_original", "left") or (heard.has("keep") and not heard.has("perplexity"))
+    )
     said = share(said)
     return some(sparsity=round(1 - said, 6) if kept and said else said, speedup=times(speed), pattern=_pattern(heard))
 
@@ -95,7 +163,7 @@ def _pattern(heard: Heard) -> str | None:
         return "width"
     if heard.has("block"):
         return "depth"
-    return "width+depth" if heard.has("smaller", "of_original") else None
+    return "width+depth" if heard.has("smaller", "of_original", "structured", "big") else None
 
 
 def _bare(heard: Heard) -> Call | None:
@@ -111,7 +179,9 @@ def _bare(heard: Heard) -> Call | None:
     return Call("prune", some(model=words[0].text if words else "", minutes=heard.one("minutes_of"), **_sized(heard)))
 
 
-def _go_on(heard: Heard) -> Call:
+def _go_on(heard: Heard) -> Call | None:
+    if any(token.kind == "show" and token.text.lower() != "give" for token in heard.tokens):
+        return None
     minutes, more = heard.one("minutes_of"), heard.one("candidates_of")
     return Call("go_on", some(minutes=positive(minutes, "minutes"), candidates=count(more, "candidates")))
 
@@ -124,27 +194,64 @@ def _resume(heard: Heard) -> Call | None:
 
 
 def _steer(heard: Heard) -> Call:
-    return Call("steer", {"words": heard.text})
+    return Call("steer", {"words": in_english(heard)})
 
 
-_ABOUT = "method pattern nm head block experts whole block_id allocation metric use try candidate weight sparse"
-_THINGS = "method|pattern|nm|head|block|experts|block_id|allocation|metric"
+def _limit(heard: Heard) -> Call | None:
+    """`at most 40 candidates`: of the order that waits for the rest, else of the run at work."""
+    minutes, candidates = heard.one("minutes_of"), heard.one("candidates_of")
+    if heard.unfinished:
+        return Call("prune", some(minutes=positive(minutes, "minutes"), candidates=count(candidates, "candidates")))
+    if all(token.text[0].isdigit() for token in heard.tokens) and not heard.has("only"):
+        return None
+    said = {"candidates": candidates, "minutes": minutes}
+    told = " and ".join(f"at most {value:g} {of}" for of, value in said.items() if value is not None)
+    return Call("steer", {"words": told})
+
+
+def _remove_run(heard: Heard) -> Call:
+    return Call("remove_run", some(run=heard.one("run_id")))
+
+
+_ABOUT = (
+    "compensation method pattern nm head block experts whole block_id allocation metric use try candidate weight sparse"
+)
+_THINGS = "method|pattern|nm|head|block|experts|block_id|allocation|metric|compensation|feature"
+_FORESEEN = "how_long cost what_if memory what how many aux ask make use need prune compress shrink remove"
+_AMOUNTS = "share|nm|pattern|faster|smaller|times"
 
 ORDERS = (
     Act(("stop",), "after_this run", lambda heard: Call("stop"), order=True),
     Act(("pause",), "run", lambda heard: Call("pause"), order=True),
     Act(("resume|continue",), "we_did day run run_id model name path quoted past last", _resume, order=True),
     Act(("show", "run_id"), "run past", _resume, order=True),
+    Act(("remove", "run|run_id"), "run run_id", _remove_run, order=True),
+    Act(
+        ("how_long|cost|what_if|memory", "prune|compress|shrink|remove|faster|smaller", _AMOUNTS),
+        f"{_WHAT} {_FORESEEN}",
+        _foresee,
+    ),
+    Act(("how_long|cost", "prune", "aux|what"), f"{_FORESEEN} model name path", _foresee),
+    Act(
+        ("again", "share|nm|times|pattern|model|name|path|method|seed_of"),
+        f"{_WHAT} try prune make use",
+        _redo,
+        order=True,
+    ),
     Act(("method", "apply|run|use", "share|nm|number"), f"{_WHAT} apply use", _prune, order=True),
     Act(("apply", "method", "prune"), f"{_WHAT} apply", _prune, order=True),
     Act(("continue|more",), "more until minutes_of candidates_of run candidate", _go_on, order=True),
-    Act(("minutes_of|candidates_of", "more"), "more run", _go_on, order=True),
+    Act(("minutes_of|candidates_of", "more"), "more run use show need", _go_on, order=True),
     Act(("prune|compress|a_prune",), f"{_WHAT} make", _prune, order=True),
     Act(("prune|compress|shrink", "result|pruned|more"), f"{_WHAT} result pruned more make", _prune_result, order=True),
     Act(("remove", "share|experts|head|block"), _WHAT, _prune, order=True),
-    Act(("shrink", "model|name|path|share|nm|word|filler"), _WHAT, _prune, order=True),
+    Act(("shrink", "model|name|path|share|nm|word|filler"), f"{_WHAT} big", _prune, order=True),
     Act(("make|kindly", "smaller|faster|sparse"), _WHAT, _prune, order=True),
-    Act(("faster", "times|share"), _WHAT, _prune, order=True),
+    Act(("faster|fast", "times|share"), f"{_WHAT} fast make", _prune, order=True),
+    Act(("keep|left", "share"), _WHAT, _prune, order=True),
+    Act(("method", "share|nm"), _WHAT, _prune, order=True),
+    Act(("fit|bytes_of|machine", "make|fit|shrink"), f"{_WHAT} make run", _prune, order=True),
+    Act(("calibrate|seed_of|device",), "calibrate seed_of device text task path use run again", _set, order=True),
     Act(("keep", "block_id"), "dense alone spare first last", _steer, order=True),
     Act(
         ("spare|alone", "block_id|block|head|experts"),
@@ -155,5 +262,6 @@ ORDERS = (
     Act(("not", _THINGS), f"{_ABOUT} not any leave", _steer, order=True),
     Act(("only|just", _THINGS), f"{_ABOUT} only", _steer, order=True),
     Act(("prefer|try|use|more", _THINGS), f"{_ABOUT} prefer more", _steer, order=True),
-    Act((), "share nm pattern number times faster smaller sparse model name path word minutes_of again", _bare),
+    Act(("candidates_of|minutes_of",), "run only", _limit, order=True),
+    Act((), "share nm pattern number times faster smaller sparse model name path word minutes_of again use", _bare),
 )

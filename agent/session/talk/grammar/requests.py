@@ -9,22 +9,24 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from agent.session.talk.grammar.acts import FREE, REFS, Act, Call, Heard, Unclear
+from agent.session.talk.grammar.acts import FREE, REFS, Act, Call, Heard, Lacking, Unclear
 from agent.session.talk.grammar.amounts import amounts
-from agent.session.talk.grammar.asked import to_models
 from agent.session.talk.grammar.delivery import DELIVERIES
+from agent.session.talk.grammar.knowledge import KNOWLEDGE
 from agent.session.talk.grammar.look import LOOKS
-from agent.session.talk.grammar.offers import not_understood
+from agent.session.talk.grammar.offers import EXAMPLES, not_understood
 from agent.session.talk.grammar.orders import ORDERS
 from agent.session.talk.grammar.tokens import FAR, Token, heard
+from agent.session.talk.grammar.whole import LEFT_OUT, again, folded, put
 from agent.session.talk.grammar.words import written
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.run import OWN
 from agent.session.talk.tools.tool import SessionTool
 from tools.io.files import expanded
 from tools.io.frozen import first_problem
 
-ACTS: tuple[Act, ...] = (*LOOKS, *DELIVERIES, *ORDERS)
+ACTS: tuple[Act, ...] = (*KNOWLEDGE, *LOOKS, *DELIVERIES, *ORDERS)
 AT_ONCE = ("stop", "pause", "leave")
 """Tools that never wait for a language model."""
 LONGEST = 600
@@ -50,6 +52,11 @@ BARE = FREE | frozenset(
 )
 """What says nothing by itself behind an `and`: it belongs to what was said before."""
 _CUTS = ("and", "comma")
+_HELLO = ("greeting", *_CUTS)
+_CONDITIONS = ("not", "spare")
+"""Where a rule of an order begins that stands in its sentence."""
+_AMOUNTS = frozenset({"share", "nm", "times", "prune", "compress", "shrink", "method"})
+WELCOME = "You are welcome."
 WAITS_NOT = "Nothing waits for a yes or no."
 NEVER = "That cannot be meant: "
 
@@ -65,20 +72,24 @@ class Missed:
 def read(text: str, session: Session) -> list[SessionTool] | str:
     """The tools that one line asks for, in order, or the line that says that it was not understood and what is near."""
     line = written(text)
-    if (question := to_models(line)) is not None:
-        return [question]
+    if (asked := put(line)) is not None:
+        return [_tool(asked, session)]
     if len(line) > LONGEST:
         return not_understood([], "")
     if (named := _repository(line)) and _asked_of(session) == "upload":
         return [_tool(Call("upload", {"repository": named}), session)]
-    cut = _pieces(_with_tasks(amounts(heard(line)[1]), session))
-    if {token.kind for piece in cut for token in piece} - FREE in ({"yes"}, {"not"}, {"no_word"}):
+    code, found = heard(line)
+    cut = _pieces(_with_tasks(amounts(found), session))
+    kinds = {token.kind for piece in cut for token in piece}
+    if kinds - FREE in ({"yes"}, {"not"}, {"no_word"}):
         return WAITS_NOT
+    if kinds <= FREE and "thanks" in kinds:
+        return WELCOME
     try:
         calls = _calls(cut, _asked_of(session) == "prune")
         if isinstance(calls, str):
             return not_understood([token for piece in cut for token in piece], calls)
-        return [_tool(call, session) for call in calls]
+        return [_tool(call, session, code) for call in folded(calls)]
     except Unclear as problem:
         return f"{NEVER}{problem}."
     except ValidationError as error:  # what a tool takes no value for
@@ -100,6 +111,17 @@ def _repository(line: str) -> str:
     """The repository that a line is, if it is nothing else."""
     found = re.fullmatch(r"(?:in)?(?:to )?([\w.-]+/[\w.-]+?)[.!]?", line)
     return "" if found is None else found[1]
+
+
+def meanings() -> list[tuple[str, str]]:
+    """Every example with the name of the tool that it asks for."""
+    return [(example, call.name) for example in EXAMPLES for call in calls_of(example)]
+
+
+def numbers(line: str) -> set[float]:
+    """The numbers of a line, in figures or in words, shares as shares."""
+    found = [token.value for token in amounts(heard(written(line))[1])]
+    return {float(value) for value in found if isinstance(value, int | float)}
 
 
 @lru_cache(maxsize=8)
@@ -126,7 +148,9 @@ def _pieces(found: Sequence[Token]) -> list[list[Token]]:
     """The tokens between the words where a request may end; those words stay at the beginning of what follows."""
     made: list[list[Token]] = [[]]
     for token in found:
-        if token.kind in _CUTS and any(one.kind not in _CUTS for one in made[-1]) and len(made) < MOST:
+        said = {one.kind for one in made[-1]}
+        cut = bool(said - {*_CUTS}) if token.kind in _CUTS else token.kind in _CONDITIONS and bool(said & _AMOUNTS)
+        if cut and len(made) < MOST:
             made.append([])
         made[-1].append(token)
     return made
@@ -134,29 +158,39 @@ def _pieces(found: Sequence[Token]) -> list[list[Token]]:
 
 def _calls(pieces: list[list[Token]], unfinished: bool) -> list[Call] | str:
     """The fewest acts, in order, that account for all pieces; else the words that nothing accounts for."""
-    if not any(piece for piece in pieces):
+    if not any(piece for piece in pieces) or all(token.kind in _HELLO for piece in pieces for token in piece):
         return [Call("help")]
     reading = _partition(pieces, unfinished)
     return reading if reading is not None else _missed(pieces, unfinished)
 
 
-def _partition(pieces: list[list[Token]], unfinished: bool) -> list[Call] | None:
+def _partition(pieces: list[list[Token]], unfinished: bool, behind: bool = False) -> list[Call] | None:
     if not pieces:
         return []
     problem: Unclear | None = None
     for length in range(len(pieces), 0, -1):
         try:
-            first = _act([token for piece in pieces[:length] for token in piece], unfinished)
+            first = _begun([token for piece in pieces[:length] for token in piece], unfinished, behind)
             later = pieces[length:]
             if later and _bare(later[0]):
                 continue
-            if isinstance(first, Call) and (rest := _partition(later, unfinished=False)) is not None:
+            if isinstance(first, Call) and (rest := _partition(later, unfinished=False, behind=True)) is not None:
                 return [first, *rest]
         except Unclear as found:
             problem = problem or found
     if problem is not None:
         raise problem
     return None
+
+
+def _begun(piece: Sequence[Token], unfinished: bool, behind: bool) -> Call | Missed:
+    """The act of a piece; what lacks a word behind an order is left out of it, which is told."""
+    try:
+        return _act(piece, unfinished)
+    except Lacking as problem:
+        if not behind:
+            raise
+        return Call(LEFT_OUT, {"words": _text(piece), "why": str(problem)})
 
 
 def _bare(piece: Sequence[Token]) -> bool:
@@ -178,6 +212,7 @@ def _act(piece: Sequence[Token], unfinished: bool) -> Call | Missed:
     """The first act that accounts for all tokens, or the least that is left over."""
     said = Heard(piece, _text(piece), unfinished)
     left: list[Token] | None = None
+    least = (0, False)
     for act in ACTS:
         if not act.met(said):
             continue
@@ -185,8 +220,9 @@ def _act(piece: Sequence[Token], unfinished: bool) -> Call | Missed:
         call = None if rest else act.make(said)
         if call is not None and not (rest := said.unused(call)):
             return call
-        if rest and act.needs and (left is None or len(rest) < len(left)):
-            left = rest
+        weight = (len(rest), not act.order)
+        if rest and act.needs and (left is None or weight < least):
+            left, least = rest, weight
     asked = said.has("what", "how", "why", "aux", "ask", "where", "explain") and not said.has("kindly")
     return Missed(_span(piece, left or piece), left is not None and not asked)
 
@@ -205,14 +241,19 @@ def _text(piece: Sequence[Token]) -> str:
     return re.sub(rf"(?<=') | (?=[{FAR}])|(?<=[{FAR}]) ", "", said)
 
 
-def _tool(call: Call, session: Session) -> SessionTool:
+def _tool(call: Call, session: Session, code: str = "en") -> SessionTool:
     """The validated tool; what was said of a prune before is completed by what is said now."""
     kind, args = TOOLS[call.name], call.args
+    if call.name == "explain" and code != "en":
+        args = {**args, "language": code}
+    if args.get("again"):
+        args = again(args, session)
     if call.name == "upload" and _asked_of(session) == "upload":
         assert session.unfinished is not None
         args, session.unfinished = {**session.unfinished[1], **args}, None
     if call.name == "prune" and session.unfinished is not None and session.unfinished[0] == "prune":
         (_, before), session.unfinished = session.unfinished, None
         whole = "model" in args and bool({"sparsity", "speedup"} & args.keys())
-        args = args if whole else {**before, **args}
+        kept = {name: value for name, value in before.items() if not whole or name in OWN}
+        args = {**kept, **args}
     return kind.model_validate(args)

@@ -12,7 +12,7 @@ from runs.names import ADJECTIVES, NOUNS
 from tools.expression import ALLOCATION
 from tools.model.sample import SAMPLES
 
-FAR = "\u3040-\u30ff\u4e00-\u9fff\uff00-\uffef"
+FAR = "\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af\uff00-\uffef"
 _PATH = rf"[^\s\"'<>|,;?!{FAR}]"
 _ENDING = r"gguf|safetensors|jsonl|json|txt|ya?ml|html|md"
 _BRACKETS = r"\([^()]*(?:\([^()]*\)[^()]*)*\)"
@@ -30,7 +30,10 @@ _SHAPES: tuple[tuple[str, str], ...] = (
     ("expression", rf"{_OPERAND}(?:{_SIGN}{_OPERAND})(?:(?:{_SIGN}|/){_OPERAND})*|[a-z_]+\([a-z_0-9(), .*+-]+\)"),
     ("expression", rf"(?<![{LATIN}])-(?:{'|'.join(ALLOCATION.terminals)})(?![{LATIN}])"),
     ("path", rf"(?:\.{{1,2}}|~[\w-]*)?/{_PATH}*|\.{{1,2}}(?![{LATIN}.])"),
-    ("path", rf"[{LATIN}.-]+(?:/[{LATIN}.-]+)+/?|[{LATIN}.-]+\.(?:{_ENDING})(?![{LATIN}])"),
+    (
+        "path",
+        rf"[{LATIN}.-]+(?:/[{LATIN}.-]+)+/?|(?<![{LATIN}/.-])[{LATIN}.-]+/(?!\S)|[{LATIN}.-]+\.(?:{_ENDING})(?![{LATIN}])",
+    ),
     ("times", rf"(?<![{LATIN}.,])[-]?\d+(?:[.,]\d+)?\s*[x×](?![{LATIN}])"),
 )
 _REST: tuple[tuple[str, str], ...] = (
@@ -134,8 +137,14 @@ def number(text: str) -> float:
     return float(plain.replace(",", "" if thousands else "."))
 
 
+ALONE = frozenset({"para"})
+"""Words that mean `stop` where nothing else is said, and something else in a sentence."""
+
+
 def heard(line: str) -> tuple[str, list[Token]]:
     """The language in which most of a line is known, and its tokens."""
+    if plain(line.strip("¡!.… ")) in ALONE:
+        return "es", [Token("stop", line)]
     read = [(code, tokens(line, code)) for code in CODES]
     return min(read, key=lambda one: sum(_foreign(token) for token in one[1]))
 

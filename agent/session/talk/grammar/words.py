@@ -11,7 +11,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "languages"
 LATIN = "0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff"
 """What words are made of where spaces part them; elsewhere a word may begin anywhere."""
-CODES = ("en", "de", "fr", "es", "it", "pt", "ru", "zh", "ja")
+CODES = ("en", "de", "fr", "es", "it", "pt", "ru", "zh", "ja", "nl", "pl", "tr", "ko")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def written(text: str) -> str:
     text = re.sub(r"[\u2018\u2019\u201b\u00b4]", "'", text)
     text = re.sub(r"[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]", '"', text)
     text = text.replace("\u2212", "-").replace("\u3001", ",").replace("\u3002", ".")
+    text = re.sub(r"(?<=\d)-(?=mal|fach|fold|percent|minute|hour|candidate|block)", " ", text)
     return " ".join(text.split())
 
 

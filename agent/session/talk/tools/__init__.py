@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from agent.session.talk.tools.account import RemoveRun, Sparsities, Spent
 from agent.session.talk.tools.chat import ChatWithModels
 from agent.session.talk.tools.deliver import Export, Recover, Upload
+from agent.session.talk.tools.explain import Explain
 from agent.session.talk.tools.formulas import TryAllocation, TryMetric
 from agent.session.talk.tools.help import Help, Leave, UseDesigner
 from agent.session.talk.tools.look import (
@@ -20,23 +22,28 @@ from agent.session.talk.tools.look import (
 from agent.session.talk.tools.measure import EvaluateTasks, Generations, Perplexity, Speed
 from agent.session.talk.tools.model import LayerStatistics, ModelFacts
 from agent.session.talk.tools.reproduce import Reproduce
-from agent.session.talk.tools.run import GoOn, Pause, Prune, Resume, Steer, Stop
+from agent.session.talk.tools.run import Foresee, GoOn, Pause, Prune, Resume, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 
 ALL: tuple[type[SessionTool], ...] = (
     Prune,
+    Foresee,
     GoOn,
     Resume,
     Steer,
     Pause,
     Stop,
     Standing,
+    Spent,
     Candidates,
     Compare,
+    Sparsities,
     Lessons,
     Thoughts,
     Pattern,
+    Explain,
     PastRuns,
+    RemoveRun,
     Recall,
     Report,
     ModelFacts,

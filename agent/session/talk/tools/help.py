@@ -18,10 +18,12 @@ HELP = """You can say, for example:
   go on for ten more minutes            continue what we did on smollm2 yesterday
   no OBS please     spare block 0       only depth      stop after this one
   how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
+  how much time is left?                what will it cost to prune tiny to 50 %?
+  is it better than wanda?              show the sparsity of all blocks
   export it to ./pruned                 export it as gguf to x.gguf
-  chat with both    ask both: what is a tree?           reproduce it      upload it
-  use openai:qwen   use openai:a,openai:b               which runs are there?
-  stop              bye"""
+  what is 2:4?      does it need retraining?            ask both: what is a tree?
+  chat with both    reproduce it      upload it         which runs are there?
+  use openai:qwen   use openai:a,openai:b               stop      bye"""
 
 
 class Help(SessionTool):

@@ -20,13 +20,17 @@ MOST = 6
 
 
 class Standing(SessionTool):
-    """How the run stands: the best candidates so far, and whether the winner beats the references."""
+    """How the run stands: the best candidates so far, and whether the winner beats the references, or one of them."""
 
     group: ClassVar[Group] = "look"
 
+    most: int = Field(default=advice.BEST, ge=1, le=100, description="Candidates that are listed.")
+    reference: str = Field(default="", max_length=40, description="A published method to compare with: wanda.")
+
     def work(self, session: Session) -> str:
         """From the journal."""
-        return advice.standing(session.history())
+        history = session.history()
+        return advice.against(history, self.reference) if self.reference else advice.standing(history, self.most)
 
 
 class Candidates(SessionTool):

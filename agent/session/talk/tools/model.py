@@ -42,11 +42,13 @@ class ModelFacts(SessionTool):
 
     group: ClassVar[Group] = "look"
 
-    model: str = Field(default="", max_length=300, description="As said; empty for the one that is talked about.")
+    model: str = Field(
+        default="", max_length=300, description="As said; empty for the result of the run, or the model talked about."
+    )
 
     def plan(self, session: Session) -> str:
         """What has to be fetched or converted first; a model that does not exist is refused."""
-        name = subject(session, self.model)
+        name = self._names(session)[0]
         first = to_do_first(session, [name])
         return f"Plan: look at {name}. {first}" if first else ""
 
@@ -54,11 +56,26 @@ class ModelFacts(SessionTool):
         """From configuration and headers of files alone."""
         from tools.model.checkpoint import locate, outline
 
-        name = subject(session, self.model)
-        folder = locate(name, session.settings.cache)
-        model = outline(name, folder)
-        patterns = [f"  {text}: {_reached(model, text)}" for text in PATTERNS]
-        return "\n".join([*_facts(model), "What patterns reach, of what can be pruned:", *patterns])
+        models = [outline(name, locate(name, session.settings.cache)) for name in self._names(session)]
+        patterns = [f"  {text}: {_reached(models[0], text)}" for text in PATTERNS]
+        beside = [line for model in models[1:] for line in ("It was made of:", *_facts(model))]
+        return "\n".join([*_facts(models[0]), *beside, "What patterns reach, of what can be pruned:", *patterns])
+
+    def _names(self, session: Session) -> list[str]:
+        """The model that is named; with none the result of the run before the model that it was made of."""
+        run = session.run
+        if not self.model and run is not None and run.model_folder.exists():
+            return [str(run.model_folder), run.goal.model]
+        return [subject(session, self.model)]
+
+
+def block_sizes(name: str, cache: Path) -> tuple[float, ...]:
+    """Prunable weights of every block, of a model that lies here; empty where it has to be fetched first."""
+    from tools.model.checkpoint import local_folder, outline
+    from tools.model.units import units
+
+    folder = local_folder(name, cache)
+    return () if folder is None else tuple(float(u.size) for u in units(outline(name, folder).architecture, "block"))
 
 
 def _facts(model: Model) -> list[str]:

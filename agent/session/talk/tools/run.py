@@ -16,11 +16,13 @@ from agent.session.talk import advice
 from agent.session.talk.past import newest
 from agent.session.talk.plan import from_here, planned
 from agent.session.talk.session import Session
+from agent.session.talk.tools.model import block_sizes
 from agent.session.talk.tools.subjects import subject
 from agent.session.talk.tools.tool import Group, SessionTool
-from agent.steering.reply import foreseen
+from agent.steering.reply import NOT_OBEYED, foreseen
 from runs.budget import BudgetSpent
 from runs.events import Extended
+from runs.fold.history import History
 from runs.goal import Goal
 from runs.run import Run, Status
 from tools.io.errors import SecateurError, UsageError
@@ -31,6 +33,8 @@ MINUTES = 10.0
 """For which a search goes on where nobody says how long."""
 DECIDED = ("finalists", "test", "save")
 """Stages in which nothing is searched any more."""
+OWN = ("candidates", "minutes", "designer", "seed", "device", "calibration")
+"""Of what is said of a prune, what settings are."""
 
 
 class Prune(SessionTool):
@@ -41,9 +45,9 @@ class Prune(SessionTool):
     model: str = Field(
         default="",
         max_length=300,
-        description="Hub id, folder, GGUF file or sample name, as said; `result` to prune this run's result further.",
+        description="Hub id, folder, GGUF file or sample, as said; `result`: this run's result, further.",
     )
-    sparsity: float | None = Field(default=None, gt=0, lt=1, description="Share of weights to remove: 50 % is 0.5.")
+    sparsity: float | None = Field(default=None, gt=0, lt=1, description="Share to remove: 50 % is 0.5.")
     pattern: str | None = Field(
         default=None,
         max_length=40,
@@ -58,6 +62,11 @@ class Prune(SessionTool):
     designer: str | None = Field(
         default=None, max_length=200, description="builtin, openai:NAME, local:PATH, self; openai:A,openai:B."
     )
+    seed: int | None = None
+    device: str | None = Field(default=None, description="cpu or cuda.")
+    calibration: str | None = Field(default=None, description="c4, wikitext2 or a file.")
+    rules: tuple[str, ...] = Field(default=(), description="no OBS, spare block 0.")
+    left_out: tuple[str, ...] = Field(default=(), description="Asked for, not done, and why.")
 
     def plan(self, session: Session) -> str:
         """What is searched, how far it reaches and how long it takes; a model that is not there is refused here."""
@@ -70,12 +79,35 @@ class Prune(SessionTool):
             )
         first = ahead(goal.model, session.settings.cache)
         check_here(goal.model, session.settings.cache, goal.pattern, goal.sparsity)
-        parts = (planned(goal, session.settings), from_here(session, goal), first)
-        return "\n".join(part for part in parts if part)
+        told = [planned(goal, session.settings), self._beside(), *self._kept(goal, session)]
+        told += [from_here(session, goal), first]
+        return "\n".join([*filter(None, told), *(f"Left out: {what}." for what in self.left_out)])
 
     def work(self, session: Session) -> str:
-        """Begin it."""
-        return session.worked(start(session.settings, self._goal(session)))
+        """Begin it, and tell it first what it must keep to."""
+        run = start(session.settings, self._goal(session))
+        for rule in self.rules:
+            run.say(rule)
+        return session.worked(run)
+
+    def _beside(self) -> str:
+        """What was chosen that the plan's first line does not tell."""
+        said = {"calibrated on": self.calibration, "seed": self.seed, "on": self.device}
+        told = ", ".join(f"{name} {value}" for name, value in said.items() if value is not None)
+        return f"As you say: {told}." if told else ""
+
+    def _kept(self, goal: Goal, session: Session) -> list[str]:
+        """What the rules change, a line each.
+
+        Raises:
+            UsageError: one cannot be obeyed, which is no run that was asked for.
+        """
+        sizes = block_sizes(goal.model, session.settings.cache) if self.rules else ()
+        told = [(rule, foreseen(rule, goal, History(), sizes)) for rule in self.rules]
+        for rule, answer in told:
+            if NOT_OBEYED in answer.lower():
+                raise UsageError(f'"{rule}" cannot be kept, so nothing is planned. {answer}')
+        return [f"{answer[:-1]}." for _, answer in told]
 
     def _goal(self, session: Session) -> Goal:
         """The goal of what was said; what the command line said holds where nothing else was.
@@ -92,11 +124,23 @@ class Prune(SessionTool):
             raise UsageError("How much of it shall go? For example 50 %, the pattern 2:4, or 1.4 times faster.")
         settings = session.settings
         given = {name: settings.given(name) for name in Values.model_fields}
-        said = {name: getattr(self, name) for name in ("candidates", "minutes", "designer")}
+        said = {name: getattr(self, name) for name in OWN}
         said["designer"] = self.designer or session.designer or None
         given |= {name: value for name, value in said.items() if value is not None}
-        wish = Wish(**self.model_dump(exclude={"model", "candidates", "minutes", "designer"}))
+        wish = Wish(**self.model_dump(exclude={"model", "rules", "left_out", *OWN}))
         return build(load(settings.home, given), model, wish)
+
+
+class Foresee(Prune):
+    """What pruning a model would take, time, memory and money, and how far it reaches, without starting it."""
+
+    def plan(self, session: Session) -> str:
+        """It starts nothing."""
+        return ""
+
+    def work(self, session: Session) -> str:
+        """The plan of the same words, as an answer."""
+        return f'{super().plan(session)}\nNothing is started: the order itself ("prune …") does that.'
 
 
 class GoOn(SessionTool):
@@ -113,7 +157,8 @@ class GoOn(SessionTool):
         if run is None:
             raise UsageError('There is no run to go on with: "continue what we did on MODEL" takes one up.')
         if session.working:
-            raise UsageError(f"Run {run.id} is at work already.")
+            more = 'another limit is said as "at most 40 candidates" or "at most 30 minutes"'
+            raise UsageError(f"Run {run.id} is at work already; {more}.")
         if run.status() is not Status.FINISHED:
             return f"Run {run.id} is not finished; it goes on where it stopped."
         if not run.goal.searches:

@@ -55,7 +55,7 @@ def subject(session: Session, named: str) -> str:
 
 def _meant(session: Session, name: str) -> str:
     if re.fullmatch(r"c-\d+", name):
-        raise UsageError(f"{name} is a recipe of the run, of which no model was saved: the result of the run is one.")
+        name = _saved(session, name)
     low = name.lower()
     if low in DENSE or low in RESULT:
         run = session.present()
@@ -65,6 +65,22 @@ def _meant(session: Session, name: str) -> str:
             raise SecateurError(f"Run {run.id} has no pruned model yet.")
         return str(run.model_folder)
     return name
+
+
+def _saved(session: Session, candidate: str) -> str:
+    """`result`, where the model of that candidate was saved.
+
+    Raises:
+        UsageError: it is another one's.
+    """
+    winner = session.history().winner
+    if candidate == winner:
+        return "result"
+    saved = f"that of the result is there, {winner}" if winner else "none of this run is there yet"
+    raise UsageError(
+        f"{candidate} is a recipe of the run, of which no model was saved; {saved}. "
+        f'"explain {candidate}" tells what was measured of it.'
+    )
 
 
 def called(session: Session, model: str) -> str:

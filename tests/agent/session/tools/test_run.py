@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from agent.session.talk import grammar
 from agent.session.talk.session import Session
-from agent.session.talk.tools.run import Pause, Prune
+from agent.session.talk.tools.run import Foresee, Pause, Prune
 from runs.run import Run
 from tools.io.errors import SecateurError, UsageError
 
@@ -51,6 +52,43 @@ def test_a_pause_goes_to_the_engine(
     with pytest.raises(UsageError, match=r"Ctrl\+C"):
         Pause().work(session)
     assert len(sent) == 1
+
+
+def test_a_plan_tells_what_it_keeps_to_and_what_it_leaves_out(session: Session) -> None:
+    order = Prune(model="tiny", sparsity=0.5, seed=3)
+    left = ('"quantise it" (to how many bits?)',)
+    kept = order.model_copy(update={"rules": ("no OBS", "spare the last block"), "left_out": left})
+    told = kept.plan(session)
+    assert "seed 3" in told
+    assert "No OBS from here on." in told
+    assert "Block 4 stays whole from here on." in told
+    assert told.endswith('Left out: "quantise it" (to how many bits?).')
+    for rule in ("spare block 9", "without wanda", "only depth"):
+        with pytest.raises(UsageError, match="cannot be kept, so nothing is planned"):
+            order.model_copy(update={"rules": (rule,)}).plan(session)
+    with pytest.raises(UsageError, match="nothing is searched that could be steered"):
+        order.model_copy(update={"method": "wanda", "rules": ("no OBS",)}).plan(session)
+
+
+def test_the_engine_finds_the_rules_in_its_inbox(session: Session) -> None:
+    session.carry = lambda run: "begun"
+    assert Prune(model="tiny", sparsity=0.5, rules=("no OBS", "spare block 0")).work(session) == "begun"
+    run = session.present()
+    assert [said.text for said in run.unheard(run.history())] == ["no OBS", "spare block 0"]
+
+
+def test_what_is_foreseen_starts_nothing(session: Session) -> None:
+    tool = Foresee(model="tiny", sparsity=0.5)
+    assert tool.plan(session) == ""
+    assert tool.work(session).startswith("Plan: tiny")
+    assert not (session.settings.home / "runs").exists()
+
+
+def test_an_order_is_repeated_with_what_is_said_now(session: Session, told: Callable[..., Run], story: Any) -> None:
+    run = told(story.start())
+    again = grammar.read("start over with 60 %", session)
+    assert again == [Prune(model=run.goal.model, sparsity=0.6, pattern="unstructured")]
+    assert grammar.read("try again with 2:4", session) == [Prune(model=run.goal.model, pattern="2:4")]
 
 
 def test_the_designer_that_was_named_here_designs(session: Session) -> None:

@@ -1,0 +1,139 @@
+"""Questions of general knowledge on pruning: what a term means, and what people ask of any pruning tool."""
+
+from __future__ import annotations
+
+from agent.session.talk.grammar.acts import FREE, Act, Call, Heard
+
+_TERMS = {
+    "perplexity": "perplexity",
+    "divergence": "divergence",
+    "calibrate": "calibration",
+    "sparse": "sparsity",
+    "prune": "pruning",
+    "metric": "metric",
+    "allocation": "allocation",
+    "compensation": "compensation",
+    "recover": "recovery",
+    "quantise": "quantisation",
+    "reference": "references",
+    "candidate": "candidate",
+    "designer_word": "designer",
+    "structured": "structured",
+    "nm": "n:m",
+    "experts": "experts",
+}
+"""Kind of a token -> the subject that it is the name of."""
+_ASKING = FREE | {"what", "explain", "tell", "about", "how", "aux", "does", "works", "ask", "define", "show"}
+_ADVICE = ("can", "should", "could", "may", "shall", "do", "does", "will", "would")
+_MEASURED = ("the perplexity", "perplexities")
+"""How perplexity is called where a measured one is meant."""
+
+
+def _term(heard: Heard) -> Call | None:
+    """What one term means: nothing else stands in the question."""
+    said = [token for token in heard.tokens if token.kind not in _ASKING]
+    pruning = [token for token in said if token.kind == "prune"]
+    said = [token for token in said if token.kind != "prune"] or pruning[:1]
+    if len(said) != 1 or not heard.has("what", "explain", "tell", "define", "how"):
+        return None
+    (token,) = said
+    clear = heard.has("explain", "define") or token.kind in ("method", "pattern", "nm", "structured")
+    if not clear and not _is_definition(heard, token.text.lower()):
+        return None
+    subject = str(token.value) if token.kind in ("method", "pattern") else _TERMS[token.kind]
+    return _explain(subject)
+
+
+def _is_definition(heard: Heard, text: str) -> bool:
+    """`what is perplexity`, but not `what is the perplexity`, nor in another order: those ask for a number."""
+    first = [token for token in heard.tokens if token.kind not in ("comma", "and")][:2]
+    what = bool(first) and first[0].kind == "what" and first[0].text.lower() in ("what is", "what's", "what are")
+    bare = not any(token.kind in ("filler", "aux", "how") for token in heard.tokens)
+    return what and bare and text not in _MEASURED
+
+
+def _explain(subject: str) -> Call:
+    return Call("explain", {"subject": subject})
+
+
+def _advised(heard: Heard) -> bool:
+    """`can I`, `should I`: what is asked for is advice, not what was done."""
+    return any(token.kind == "aux" and token.text.lower() in _ADVICE for token in heard.tokens) or heard.has("kindly")
+
+
+def _how_much(heard: Heard) -> Call | None:
+    return _explain("how much") if heard.has("too_much", "quality") or _advised(heard) else None
+
+
+def _better(heard: Heard) -> Call | None:
+    """Structured or unstructured, or two methods beside each other."""
+    patterns = len({"structured"} & heard.kinds) + len(heard.all("pattern", "nm"))
+    if heard.has("method"):
+        return _explain("best method") if len(heard.all("method")) > 1 and not patterns else None
+    return _explain("structured") if patterns > 1 else None
+
+
+def _method(heard: Heard) -> Call | None:
+    return _explain("best method") if heard.has("best", "works", "use") or heard.kinds <= _ASKING else None
+
+
+def _hardware(heard: Heard) -> Call | None:
+    order = heard.has("kindly") and not heard.has("ask")
+    return None if order or heard.has("share", "nm") else _explain("hardware")
+
+
+_MUCH = "many prune remove sparse too_much quality not share good best weight"
+_ANY = "what which how why aux ask about tell explain show does"
+KNOWLEDGE = (
+    Act(("|".join(["method", "pattern", *_TERMS]),), " ".join(_ASKING | {"prune"}), _term),
+    Act(
+        ("structured|pattern|nm|method", "differ|better|compare|best|ask|use|between"),
+        f"{_ANY} structured pattern nm method differ better compare best use between prune kindly works good than "
+        "prefer what_if",
+        _better,
+    ),
+    Act(
+        ("recover", "need|aux", "need|ask|prune"),
+        f"{_ANY} need recover prune pruned prompt again kindly",
+        lambda heard: _explain("retraining") if heard.has("need") or _advised(heard) else None,
+    ),
+    Act(
+        ("faster|fast", "prune|zeros|sparse|nm|pattern|structured", "aux|how|why|ask|does|make"),
+        f"{_ANY} faster fast prune pruned zeros sparse nm pattern structured make prompt not more",
+        lambda heard: None if heard.has("kindly") or not heard.has("aux", "does", "why", "how") else _explain("faster"),
+    ),
+    Act(
+        ("smaller|big|disk", "zeros|pruned|prune|not", "aux|why|does"),
+        f"{_ANY} smaller big zeros pruned not on disk prune sparse make weight disk",
+        lambda heard: _explain("size") if heard.has("smaller", "zeros", "disk") else None,
+    ),
+    Act(("too_much|quality", "prune|remove|sparse|share"), f"{_ANY} {_MUCH}", _how_much),
+    Act(("how", "many", "prune|remove"), f"{_ANY} {_MUCH}", _how_much),
+    Act(("what", "sparse", "use|best|good"), f"{_ANY} {_MUCH} use", _how_much),
+    Act(("method_word", "best|use|works|what"), f"{_ANY} best use works good prune kindly", _method),
+    Act(
+        ("models|support", "what|aux|support"),
+        f"{_ANY} models name model path word support prune use works run kindly",
+        lambda heard: _explain("models"),
+    ),
+    Act(
+        ("device|machine", "what|aux|need|kindly"),
+        f"{_ANY} device machine need use make prune run kindly name good best works",
+        _hardware,
+    ),
+    Act(
+        ("form", "aux|kindly", "ask|run|use|support|works|nm"),
+        f"{_ANY} kindly form run use support works nm pruned pattern result zeros sparse",
+        lambda heard: _explain("runtimes"),
+    ),
+    Act(("calibrate", "what", "use"), f"{_ANY} calibrate use prune", lambda heard: _explain("calibration")),
+    Act(("designer_word", "what", "use"), f"{_ANY} designer_word use llm", lambda heard: _explain("designer")),
+    Act(("exact",), f"{_ANY} run result exact number", lambda heard: _explain("exact")),
+    Act(("undo",), f"{_ANY} kindly we_did run prune", lambda heard: _explain("undo")),
+    Act(
+        ("changed", "dense|filler", "aux|does"),
+        f"{_ANY} changed dense prune path weight",
+        lambda heard: _explain("original"),
+    ),
+)
+"""Asked first of all, as they allow nothing that an order or a question for a number is made of."""

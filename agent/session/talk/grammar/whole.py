@@ -1,0 +1,95 @@
+"""A line as a whole: what of it belongs to one order, what repeats an earlier one, what is put to the models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from agent.session.talk.grammar.acts import Call, Lacking, Unclear
+from agent.session.talk.session import Session
+
+LEFT_OUT = "left_out"
+"""What stands for a part of an order that cannot be done; no tool."""
+SETTINGS = {"seed", "device", "calibration"}
+"""What is said of an order behind it, as `seed 3`."""
+_VERB = (
+    r"(?:please\s+|now\s+)?(?:ask|frage?|demandez?|pregunt[ae]|chiedi|pergunte?|спроси|vraag|zapytaj|问|質問|聞いて)"
+    r"(?:-?le|-lui)?"
+)
+_BOTH = r"both(?: models| of them)?|the two(?: models)?|them|beide(?: modelle)?|les deux|(?:a )?(?:los )?dos|обе(?:их)?"
+_PRUNED = r"it|the (?:pruned|result)(?: model| one)?|the model|the result|das (?:beschnittene )?modell"
+_DENSE = r"the (?:dense|original)(?: model| one)?|das (?:dichte|ursprüngliche) modell"
+_ASKED = re.compile(
+    rf"{_VERB}\s+(?:(?P<both>{_BOTH})|(?P<pruned>{_PRUNED})|(?P<dense>{_DENSE}))\s*[:,]?\s+(?P<words>\S.*)", re.I
+)
+_PUT = re.compile(rf"{_VERB}\s*(?P<whom>[^:]{{0,40}}?)\s*:\s*(?P<words>.+)", re.I)
+_SAYS = {"dense": r"\b(?:dense|original|unpruned|base)\b", "result": r"\b(?:pruned|sparse|smaller)\b"}
+LONGEST = 2000
+"""Characters of a question."""
+
+
+def put(line: str) -> Call | None:
+    """`ask both: QUESTION`, `ask it QUESTION`: what is for the models and not for this program, whatever it says."""
+    models: tuple[str, ...] = ()
+    if found := _ASKED.fullmatch(line):
+        models = () if found["both"] else ("result",) if found["pruned"] else ("dense",)
+    elif found := _PUT.fullmatch(line):
+        models = tuple(name for name, words in _SAYS.items() if re.search(words, found["whom"], re.I))[:1]
+    if found is None or len(found["words"]) > LONGEST:
+        return None
+    question = found["words"].strip()
+    quoted = re.fullmatch(r'"([^"]+)"', question)
+    return Call("chat_with_models", {"question": quoted[1] if quoted else question, "models": models})
+
+
+def folded(calls: Sequence[Call]) -> list[Call]:
+    """What steers belongs to the prune that the same line asks for, and so does what is left out of it.
+
+    Raises:
+        Unclear: what is left out follows no prune, whose plan would tell it.
+    """
+    made: list[Call] = []
+    early: list[Call] = []
+    for call in calls:
+        place = next((i for i in range(len(made) - 1, -1, -1) if made[i].name in ("prune", "foresee")), None)
+        if call.name == LEFT_OUT and place is None:
+            raise Lacking(call.args["why"])
+        if call.name in ("steer", LEFT_OUT) and place is not None:
+            made[place] = _with(made[place], call)
+        elif call.name == "prune" and place is not None and call.args and set(call.args) <= SETTINGS:
+            made[place] = Call(made[place].name, {**call.args, **made[place].args})
+        elif call.name == "steer" and any(other.name == "prune" for other in calls):
+            early.append(call)
+        else:
+            made.append(call)
+            while early and call.name == "prune":
+                made[-1] = _with(made[-1], early.pop(0))
+    return made
+
+
+def _with(order: Call, part: Call) -> Call:
+    if part.name == LEFT_OUT:
+        name, said = "left_out", f'"{part.args["words"]}" ({part.args["why"]})'
+    else:
+        name, said = "rules", part.args["words"]
+    return Call(order.name, {**order.args, name: [*order.args.get(name, ()), said]})
+
+
+def again(args: dict[str, Any], session: Session) -> dict[str, Any]:
+    """The order of the run that is talked about, with what is said now in the place of what was said then.
+
+    Raises:
+        Unclear: there is no run.
+    """
+    now = {name: value for name, value in args.items() if name != "again"}
+    if session.run is None:
+        raise Unclear('no run is open whose order could be repeated; say the whole of it: "prune MODEL to 50 %"')
+    goal = session.run.goal
+    before: dict[str, Any] = {"model": goal.model, "pattern": goal.pattern.option, "method": goal.method}
+    before |= {"sparsity": goal.sparsity} if goal.speedup is None else {"speedup": goal.speedup}
+    if now.keys() & {"sparsity", "speedup"} or ":" in str(now.get("pattern", "")):
+        before = {name: value for name, value in before.items() if name not in ("sparsity", "speedup")}
+    if "sparsity" in now and ":" in str(before["pattern"]) and "pattern" not in now:
+        del before["pattern"]
+    return {**{name: value for name, value in before.items() if value is not None}, **now}

@@ -1,0 +1,73 @@
+"""What a run took, what it made of each block, and its end; what is explained without measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.session.talk import advice
+from agent.session.talk.session import Session
+from agent.session.talk.tools.account import RemoveRun, Sparsities, Spent
+from agent.session.talk.tools.explain import Explain, subjects
+from agent.session.talk.tools.model import ModelFacts
+from runs.run import Run
+from tools.io.errors import SecateurError, UsageError
+from tools.recipe.methods import METHODS
+
+
+def test_what_was_spent_is_told_and_what_is_left_only_where_it_is_known(
+    session: Session, told: Callable[..., Run], story: Any
+) -> None:
+    with pytest.raises(SecateurError, match="No run is open"):
+        Spent().work(session)
+    run = told(story.start())
+    assert f"Run {run.id} so far: " in Spent().work(session)
+    assert "0 candidates" in Spent().work(session)
+    assert Spent().work(session).endswith("Nothing is at work on it now.")
+    with run.lock():
+        assert "cannot be told now" in Spent().work(session)
+
+
+def test_no_block_has_a_sparsity_before_one_is_measured(session: Session, told: Callable[..., Run], story: Any) -> None:
+    told(story.start())
+    assert "Nothing is measured yet" in Sparsities().work(session)
+    assert "is not known" in Sparsities(candidate="c-3").work(session)
+
+
+def test_a_run_is_removed_after_a_plan_and_not_while_it_works(
+    session: Session, told: Callable[..., Run], story: Any
+) -> None:
+    run = told(story.start())
+    with run.lock(), pytest.raises(UsageError, match='say "stop" first'):
+        RemoveRun().plan(session)
+    with pytest.raises(UsageError, match="is not known"):
+        RemoveRun(run="bold-owl-99").plan(session)
+    plan = RemoveRun(run=run.id).plan(session)
+    assert run.id in plan
+    assert "cannot be undone" in plan
+    assert RemoveRun().work(session) == f"Run {run.id} is deleted."
+    assert not run.folder.exists()
+    assert session.run is None
+
+
+def test_the_pruned_model_is_told_before_the_one_it_was_made_of(session: Session, pruned: Run) -> None:
+    told = ModelFacts().work(session)
+    assert told.startswith(str(pruned.model_folder))
+    assert "It was made of:\ntiny: " in told.replace(pruned.goal.model, "tiny")
+
+
+def test_a_reference_that_was_not_measured_is_said_to_be_unknown(
+    session: Session, told: Callable[..., Run], story: Any
+) -> None:
+    told(story.start())
+    assert advice.against(session.history(), "wanda").startswith("wanda was not measured in run ")
+
+
+def test_every_method_but_the_plainest_is_explained(session: Session) -> None:
+    assert set(METHODS) - subjects().keys() == {"frequency"}
+    assert "W * X" in Explain(subject="wanda").work(session)
+    assert "in English only" in Explain(subject="n:m", language="de").work(session)
+    with pytest.raises(ValueError, match="cannot be explained here"):
+        Explain(subject="weather")
