@@ -49,6 +49,8 @@ class Connection:
     """Answers of another run that is replayed."""
     formats: list[CallFormat] = field(default_factory=lambda: [CallFormat.NATIVE, CallFormat.TEXT])
     """How tools are called; the first is tried, and dropped for good where the model cannot do it."""
+    words: bool = False
+    """Whether an answer may be words where tools are on the table, as in a talk."""
     patience: float = LONGEST_SECONDS
     """Seconds for one answer."""
     every: float | None = None

@@ -142,7 +142,8 @@ class JournalledModel(BaseChatModel):
 
     def _table(self, messages: list[BaseMessage]) -> tuple[list[BaseMessage], Any]:
         """What is sent to which model, so that it can call the tools in the format that it knows."""
-        model, calls = self.connection.model, self.connection.formats[0]
+        connection = self.connection
+        model, calls = connection.model, connection.formats[0]
         assert model is not None
         if not self.tools:
             return messages, model
@@ -150,7 +151,7 @@ class JournalledModel(BaseChatModel):
             more = {} if self.choice is None else {"tool_choice": self.choice}
             return messages, model.bind_tools(list(self.tools), **more)
         held = {"extra_body": {"response_format": call_schema(self.tools)}} if calls is CallFormat.SCHEMA else {}
-        return without_calls(messages, list(self.described.values())), model.bind(**held)
+        return without_calls(messages, list(self.described.values()), words=connection.words), model.bind(**held)
 
     def _stream_whole(self, call: str, messages: list[BaseMessage], model: Any) -> AIMessageChunk:
         connection, whole = self.connection, None

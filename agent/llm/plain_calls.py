@@ -18,17 +18,22 @@ _DECODER = json.JSONDecoder()
 DEEPEST = 16
 """Levels of lists and objects in the arguments of a call; no tool takes more than three."""
 
+_ALWAYS = "Answer with exactly one JSON object and nothing else, which calls one of these tools:"
+_EITHER = "To use a tool, answer with exactly one JSON object and nothing else. To speak, answer in words. The tools:"
 
-def without_calls(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> list[BaseMessage]:
+
+def without_calls(
+    messages: Sequence[BaseMessage], tools: Sequence[BaseTool], *, words: bool = False
+) -> list[BaseMessage]:
     """A conversation for a model that has no tool calls of its own: calls and results as text.
+
+    Args:
+        words: whether it may answer in words, too.
 
     The tools are described before the conversation, so that a server can keep what it has read of a growing one.
     """
     described = [json.dumps(convert_to_openai_tool(tool)["function"], ensure_ascii=False) for tool in tools]
-    rule = (
-        "Answer with exactly one JSON object and nothing else, which calls one of these tools:\n"
-        '{"name": "<tool>", "arguments": {...}}\n\n' + "\n".join(described)
-    )
+    rule = f'{_EITHER if words else _ALWAYS}\n{{"name": "<tool>", "arguments": {{...}}}}\n\n' + "\n".join(described)
     return merge_message_runs([SystemMessage(rule), *(_plain(message) for message in messages)])
 
 

@@ -85,13 +85,13 @@ class Dialogue:
         with self._making:
             if self._made is None:
                 from agent.session.talk.conversation import Talk
-                from agent.session.talk.speaker import speaker
+                from agent.session.talk.speaker import warmed
 
                 made = Talk(self._settings, self._carry)
                 made.session.hear = made.session.use = self._take
                 made.session.note = lambda text: self._take(Words("note", text, said=True))
                 made.session.think = lambda text: self._take(Words(THINKING, text, said=True))
-                made.speaker = speaker(self._settings, made.session)
+                made.speaker = warmed(self._settings, made.session)
                 self._made = made
                 for run in self._about:
                     made.run = run
@@ -99,12 +99,15 @@ class Dialogue:
 
     def warm(self) -> None:
         """Import what answers, in a worker, so that the first answer takes no longer than any other."""
+        designer = self._settings.values.designer
         with self._making:  # threads that import the same modules in another order would meet half of them
             from agent.session.talk import conversation, grammar, speaker  # noqa: F401 (only imported)
 
             grammar.quick("stop")
-            if self._settings.values.designer.startswith("openai:"):
+            if designer.startswith("openai:"):
                 import agent.llm.openai  # noqa: F401 (only imported)
+        if ":" in designer and not designer.startswith("replay:"):
+            _ = self.talk  # a model on a slow machine begins to read
 
     def about(self, run: Run | None) -> None:
         """Talk of another run from now on."""

@@ -42,7 +42,7 @@ def chat(
 ) -> None:
     """Prune in conversation: say what you want, ask why, go on, export."""
     from agent.session.talk.conversation import Talk
-    from agent.session.talk.speaker import speaker
+    from agent.session.talk.speaker import warmed
     from agent.session.talk.tools.help import HELP
     from tui.text.ending import meant
     from tui.text.heard import Heard
@@ -50,7 +50,7 @@ def chat(
     settings.use_threads()
     lines = _Lines()
     talk = Talk(settings, lambda run: lines.carry(run, talk), model=model, yes=yes)
-    talk.speaker = speaker(settings, talk.session)
+    talk.speaker = warmed(settings, talk.session)
     lines.heard = Heard(talk.session)
     for gone in talk.gone:
         complain(gone)

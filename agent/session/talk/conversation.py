@@ -136,11 +136,11 @@ class Talk:
 
     def _answered_by(self, designer: str) -> None:
         """Have it answer from the next line on; who answers now stays where it cannot be had."""
-        from agent.session.talk.speaker import speaker
+        from agent.session.talk.speaker import warmed
 
         before, self.session.designer = self.session.designer, designer
         try:
-            self.speaker = speaker(self.settings, self.session)
+            self.speaker = warmed(self.settings, self.session)
         except BaseException:
             self.session.designer = before
             raise

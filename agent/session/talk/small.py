@@ -7,8 +7,12 @@ such models fill in what nobody said. Results are told as the tools say them.
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from math import isclose
 from typing import Any, Literal
@@ -26,17 +30,20 @@ from agent.session.talk.graph import Call, calling
 from agent.session.talk.session import Session
 from agent.session.talk.speakers import Other, Rules, described, fallen_back
 from agent.session.talk.tools import TOOLS
+from agent.session.talk.tools.run import Foresee, Prune
 from agent.session.talk.tools.tool import SessionTool
 
+WARM = 300.0
+"""Seconds for reading the menu for the first time."""
 WORDS = "words"
 """Chosen where no tool is meant: a question of knowledge, or small talk."""
 MOST = 3
 """Tools that one line may ask for."""
-CHOICE = """A person types a line into a program that prunes language models. Which of its tools does the line ask for?
-Name them in the order of the line; most lines ask for one. Name `words` where none of them does what is asked.
-"""
+CHOICE = f"""A person types a line into a program that prunes language models: it removes weights, heads or blocks in a
+run of many candidates, measures them, and exports the result. Which of its tools does the line ask for, in the order of
+the line? Mostly it is one. Name `{WORDS}` where none of them does what is asked. Lines, and the tools they ask for:"""
 ARGUMENTS = """A person types a line into a program that prunes language models. Fill in the arguments of the tool
-from the line. Leave out every argument that the line does not name. 50 % is 0.5, half is 0.5."""
+from the line. Leave out what the line does not name. 50 % is 0.5, half is 0.5, 10 more minutes is 10."""
 ANSWER = """You help a person prune language models (remove weights, layers or heads so that they become smaller or
 faster). Answer in their language in two or three sentences. Say no number that they did not say. You cannot do anything
 yourself: say so where something is to be done that is not pruning, measuring or exporting a model."""
@@ -58,6 +65,16 @@ class Small:
     def name(self) -> str:
         """As the settings call it."""
         return self._aloud.name
+
+    def warm(self) -> None:
+        """Have a server read the menu before the first line comes: that takes longest, and it is kept."""
+        if self._quiet.hosted:
+            threading.Thread(target=self._read_menu, daemon=True).start()
+
+    def _read_menu(self) -> None:
+        early = Small(replace(self._quiet, patience=WARM, attempts=1), self._aloud)
+        with suppress(Unusable, Stopped):  # whoever speaks will be told
+            early._calls("help")
 
     def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
         """Calls for what was said, the results of those that were made, or words without a number of its own."""
@@ -84,28 +101,31 @@ class Small:
     def _calls(self, line: str) -> list[Call]:
         """The calls that a line asks for; empty where none does, or where one of them cannot be filled in."""
         chosen = self._ask(self._quiet, [SystemMessage(_menu()), HumanMessage(line)], _choice())
-        names = [name for call in chosen.tool_calls for name in call["args"].get("tools", [])]
+        names = [name for call in chosen.tool_calls for name in call["args"].get("tools", []) if name in TOOLS]
         calls: list[Call] = []
-        for name in dict.fromkeys(name for name in names if name in TOOLS):
+        for name in list(dict.fromkeys(names))[: grammar.parts(line)]:
             tool = self._filled(TOOLS[name], line)
             if tool is None:
                 return []
             args = tool.model_dump(mode="json", exclude_defaults=True)
             calls.append(Call(name=name, args=args, plan=""))
-        return calls
+        return calls if _all_numbers(line, calls) else []
 
     def _filled(self, kind: type[SessionTool], line: str) -> SessionTool | None:
         """A tool with what the line says of it; None where what it needs is not said."""
         args: dict[str, Any] = {}
-        if kind.model_fields:
-            said = self._ask(self._quiet, [SystemMessage(ARGUMENTS), HumanMessage(line)], described(kind))
-            args = said_of(kind, next((call["args"] for call in said.tool_calls), {}), line)
+        if list(kind.model_fields) not in ([], ["words"]):
+            asked = [SystemMessage(_arguments(kind.called())), HumanMessage(line)]
+            args = next((call["args"] for call in self._ask(self._quiet, asked, described(kind)).tool_calls), {})
+        kept = said_of(kind, args, line)
+        if kind in (Prune, Foresee) and not kept:  # of an order something is said
+            return None
         try:
-            return kind.model_validate(args)
+            return kind.model_validate(kept)
         except ValidationError:
             return None
 
-    def _ask(self, connection: Connection, messages: list[BaseMessage], *tools: Any) -> AIMessage:
+    def _ask(self, connection: Connection, messages: Sequence[BaseMessage], *tools: Any) -> AIMessage:
         self._turn += 1
         model: Any = JournalledModel(connection=connection, topic=f"talk/{self._turn}")
         said: AIMessage = (model.bind_tools(list(tools)) if tools else model).invoke(messages)
@@ -133,6 +153,19 @@ def _is_said(value: Any, line: str) -> bool:
             return False
 
 
+def _all_numbers(line: str, calls: Sequence[Call]) -> bool:
+    """Whether every number of a line is in some argument: what would be done otherwise is not what was said."""
+    held = json.dumps([call["args"] for call in calls])
+    done = {float(text) for text in re.findall(r"\d+(?:\.\d+)?", held)}
+    for text in re.findall(r"(?<![\w.:/-])\d+(?:[.,]\d+)?(?=[\s%x,.;?!]|$)", line):
+        number = float(text.replace(",", "."))
+        if text not in held and not any(
+            isclose(number / scale, value, rel_tol=0.015) for value in done for scale in (1, 100)
+        ):
+            return False
+    return True
+
+
 def _letters(text: str) -> str:
     """For a comparison: without what is written in several ways, `arc_easy` and `ARC easy`."""
     return re.sub(r"[\s_\-'\"]+", "", text.casefold())
@@ -157,14 +190,14 @@ def _choice() -> StructuredTool:
 
 @cache
 def _menu() -> str:
-    """Every tool in a line: what it is for, and what people say; the same each time, so that servers keep it read."""
-    examples: dict[str, list[str]] = {}
-    for example, name in grammar.meanings():
-        examples.setdefault(name, []).append(f'"{example}"')
-    lines = [f"{name}: {_short(tool)} {', '.join(examples.get(name, []))}".strip() for name, tool in TOOLS.items()]
-    return "\n".join([CHOICE, *lines, f'{WORDS}: nothing of these. "what is sparsity?", "write an e-mail"'])
+    """Lines with their tools, as they are to be answered; the same each time, so that servers keep it read."""
+    told = [(example, [call.name for call in calls]) for example, calls in grammar.meanings()]
+    told += [("write an e-mail to my boss", [WORDS]), ("hello there", [WORDS])]
+    return "\n".join([CHOICE, *(f"{line} -> {json.dumps(names)}" for line, names in told)])
 
 
-def _short(tool: type[SessionTool]) -> str:
-    """The beginning of what a tool is for."""
-    return re.split(r"[:;.,]\s", " ".join((tool.__doc__ or "").split()))[0].rstrip(".") + "."
+@cache
+def _arguments(name: str) -> str:
+    """How the arguments of one tool are read from lines."""
+    told = [(line, call.args) for line, calls in grammar.meanings() for call in calls if call.name == name]
+    return "\n".join([ARGUMENTS, *(f"{line} -> {json.dumps(args)}" for line, args in told)])

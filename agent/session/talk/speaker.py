@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -31,6 +32,8 @@ _FEW = 4.0
 """Billions of weights."""
 TOKENS = 2048
 """Tokens of one answer, thinking included."""
+FEW_TOKENS = 256
+"""Those of a small model, which goes on for as long as it may."""
 
 
 THERE = "OPENAI_BASE_URL names a server of language models, and no designer was chosen"
@@ -125,23 +128,37 @@ def speaker(settings: Settings, session: Session) -> Speaker:
     return found
 
 
+def warmed(settings: Settings, session: Session) -> Speaker:
+    """Who answers, reading what can be read before the first line comes; see `speaker`."""
+    found = speaker(settings, session)
+    if isinstance(found, Small):
+        found.warm()
+    return found
+
+
 def _answering(connection: Connection, session: Session, otherwise: Model | Small | None) -> Model | Small:
     """A model that answers, and who does where it cannot be used."""
     name = connection.name
-    if not _small(name):
-        return Model(connection, otherwise)
-    held = [kind for kind in formats_of(name) if kind is not CallFormat.NATIVE or not name.startswith("openai:")]
-    return Small(replace(connection, record=Notes(session), formats=held), connection, otherwise)
+    if not _small(name):  # under a schema it could not speak
+        spoken: list[CallFormat] = [kind for kind in formats_of(name) if kind is not CallFormat.SCHEMA]
+        return Model(replace(connection, formats=spoken, words=True), otherwise)
+    exact: Any = connection.model
+    if exact is not None and "temperature" in type(exact).model_fields:
+        exact = exact.model_copy(update={"temperature": 0.0})  # a call is read from the line, not made up
+    held: list[CallFormat] = [
+        kind for kind in formats_of(name) if kind is not CallFormat.NATIVE or not name.startswith("openai:")
+    ]
+    return Small(replace(connection, model=exact, record=Notes(session), formats=held), connection, otherwise)
 
 
 def _connection(name: str, settings: Settings, session: Session) -> Connection:
-    model = chat_model(Goal(model=session.home_model or "-", sparsity=0.5, designer=name), settings.home, TOKENS)
+    goal = Goal(model=session.home_model or "-", sparsity=0.5, designer=name)
+    model = chat_model(goal, settings.home, FEW_TOKENS if _small(name) else TOKENS)
     return Connection(
         name,
         model,
         Ears(session),
         price_of(name, settings.home),
-        formats=formats_of(name),
         patience=PATIENCE,
         attempts=ATTEMPTS,
         every=0.0,

@@ -13,6 +13,6 @@ something else, and never does half of what was said.
 """
 
 from agent.session.talk.grammar.offers import EXAMPLES, STRANGE
-from agent.session.talk.grammar.requests import meanings, numbers, quick, read
+from agent.session.talk.grammar.requests import meanings, numbers, parts, quick, read
 
-__all__ = ["EXAMPLES", "STRANGE", "meanings", "numbers", "quick", "read"]
+__all__ = ["EXAMPLES", "STRANGE", "meanings", "numbers", "parts", "quick", "read"]

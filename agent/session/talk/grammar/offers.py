@@ -41,6 +41,20 @@ EXAMPLES = (
     "fine-tune it for 200 steps",
     "upload it to me/my-model",
     "use openai:qwen",
+    "prune tiny to 30 % and export it to ./out",
+    "only depth",
+    "prefer wanda",
+    "pause",
+    "how much time is left?",
+    "what will it cost to prune tiny to 50 %?",
+    "show the sparsity of all blocks",
+    "what do earlier runs say about ria?",
+    "ask both: what is a tree?",
+    "what is 2:4?",
+    "does it need retraining?",
+    "remove run calm-heron-7",
+    "what can you do?",
+    "bye",
 )
 """What is offered where a line was not understood; every one of them is understood."""
 

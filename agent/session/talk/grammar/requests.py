@@ -98,6 +98,8 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
 
 def calls_of(text: str) -> list[Call]:
     """What a line asks for in a conversation that has just begun; empty where it is not understood."""
+    if (asked := put(written(text))) is not None:
+        return [asked]
     calls = _calls(_pieces(amounts(heard(written(text))[1])), unfinished=False)
     return [] if isinstance(calls, str) else calls
 
@@ -113,9 +115,14 @@ def _repository(line: str) -> str:
     return "" if found is None else found[1]
 
 
-def meanings() -> list[tuple[str, str]]:
-    """Every example with the name of the tool that it asks for."""
-    return [(example, call.name) for example in EXAMPLES for call in calls_of(example)]
+def meanings() -> list[tuple[str, list[Call]]]:
+    """Every example with what it asks for."""
+    return [(example, calls_of(example)) for example in EXAMPLES]
+
+
+def parts(line: str) -> int:
+    """How many things a line may ask for, by the words between them."""
+    return len(_pieces(amounts(heard(written(line))[1])))
 
 
 def numbers(line: str) -> set[float]:
