@@ -32,6 +32,8 @@ _MEASURED = ("the perplexity", "perplexities")
 def _term(heard: Heard) -> Call | None:
     """What one term means: nothing else stands in the question."""
     said = [token for token in heard.tokens if token.kind not in _ASKING]
+    if heard.has("pattern", "structured") and heard.has("define", "explain"):  # at 50 %, they are what they are
+        said = [token for token in said if token.kind not in ("share", "sparse")]
     pruning = [token for token in said if token.kind == "prune"]
     said = [token for token in said if token.kind != "prune"] or pruning[:1]
     if len(said) != 1 or not heard.has("what", "explain", "tell", "define", "how"):
@@ -85,7 +87,7 @@ def _hardware(heard: Heard) -> Call | None:
 _MUCH = "many prune remove sparse too_much quality not share good best weight"
 _ANY = "what which how why aux ask about tell explain show does"
 KNOWLEDGE = (
-    Act(("|".join(["method", "pattern", *_TERMS]),), " ".join(_ASKING | {"prune"}), _term),
+    Act(("|".join(["method", "pattern", *_TERMS]),), " ".join(_ASKING | {"prune", "share", "sparse"}), _term),
     Act(
         ("structured|pattern|nm|method", "differ|better|compare|best|ask|use|between"),
         f"{_ANY} structured pattern nm method differ better compare best use between prune kindly works good than "
@@ -107,6 +109,11 @@ KNOWLEDGE = (
         f"{_ANY} smaller big zeros pruned not on disk prune sparse make weight disk",
         lambda heard: _explain("size") if heard.has("smaller", "zeros", "disk") else None,
     ),
+    Act(
+        ("same_size", "why|aux|ask"),
+        f"{_ANY} same_size prompt prune pruned zeros disk run",
+        lambda heard: _explain("size"),
+    ),
     Act(("too_much|quality", "prune|remove|sparse|share"), f"{_ANY} {_MUCH}", _how_much),
     Act(("how", "many", "prune|remove"), f"{_ANY} {_MUCH}", _how_much),
     Act(("what", "sparse", "use|best|good"), f"{_ANY} {_MUCH} use", _how_much),
@@ -124,6 +131,11 @@ KNOWLEDGE = (
     Act(
         ("form", "aux|kindly", "ask|run|use|support|works|nm"),
         f"{_ANY} kindly form run use support works nm pruned pattern result zeros sparse",
+        lambda heard: _explain("runtimes"),
+    ),
+    Act(
+        ("reload", "aux|kindly|how|ask"),
+        f"{_ANY} kindly reload run use result pruned it path",
         lambda heard: _explain("runtimes"),
     ),
     Act(("calibrate", "what", "use"), f"{_ANY} calibrate use prune", lambda heard: _explain("calibration")),
