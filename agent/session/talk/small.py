@@ -39,6 +39,8 @@ WORDS = "words"
 """Chosen where no tool is meant: a question of knowledge, or small talk."""
 MOST = 3
 """Tools that one line may ask for."""
+_NAMES = re.compile(r"\b[ct]-\d+|\d\s*%|\b\d:\d|(?<!\w)\.{0,2}/\w")
+"""Candidates, shares, patterns, paths: whoever names one asks for something that words alone cannot give."""
 CHOICE = f"""A person types a line into a program that prunes language models: it removes weights, heads or blocks in a
 run of many candidates, measures them, and exports the result. Which of its tools does the line ask for, in the order of
 the line? Mostly it is one. Name `{WORDS}` where none of them does what is asked. Lines, and the tools they ask for:"""
@@ -100,7 +102,8 @@ class Small:
 
     def _calls(self, line: str) -> list[Call]:
         """The calls that a line asks for; empty where none does, or where one of them cannot be filled in."""
-        chosen = self._ask(self._quiet, [SystemMessage(_menu()), HumanMessage(line)], _choice())
+        offered = [_choice(words=True), *([_choice(words=False)] if _NAMES.search(line) else [])]
+        chosen = self._ask(self._quiet, [SystemMessage(_menu()), HumanMessage(line)], *offered)
         names = [name for call in chosen.tool_calls for name in call["args"].get("tools", []) if name in TOOLS]
         calls: list[Call] = []
         for name in list(dict.fromkeys(names))[: grammar.parts(line)]:
@@ -126,9 +129,12 @@ class Small:
             return None
 
     def _ask(self, connection: Connection, messages: Sequence[BaseMessage], *tools: Any) -> AIMessage:
+        """An answer in words, or a call of the last tool; what is read begins with the first, so that it is kept."""
         self._turn += 1
         model: Any = JournalledModel(connection=connection, topic=f"talk/{self._turn}")
-        said: AIMessage = (model.bind_tools(list(tools)) if tools else model).invoke(messages)
+        for tool in tools:
+            model = model.bind_tools([tool])
+        said: AIMessage = model.invoke(messages)
         return said
 
 
@@ -179,9 +185,9 @@ def _numbers(line: str) -> set[float]:
 
 
 @cache
-def _choice() -> StructuredTool:
-    """Which tools, as a tool of its own: so every format of calls can ask for it."""
-    names = Literal[(*TOOLS, WORDS)]  # type: ignore[valid-type]  # the table is what is offered
+def _choice(*, words: bool) -> StructuredTool:
+    """Which tools, as a tool of its own: so every format of calls can ask for it; `words`: or none of them."""
+    names: Any = Literal[(*TOOLS, *([WORDS] if words else []))]
     asked: type[BaseModel] = create_model("Choice", tools=(list[names], Field(min_length=1, max_length=MOST)))
     return StructuredTool.from_function(
         lambda **arguments: None, name="choose", description="The tools that the line asks for.", args_schema=asked

@@ -64,12 +64,23 @@ def test_it_chooses_and_then_fills_in_each_under_a_schema(opened: Opened, tmp_pa
     (offered,) = second["response_format"]["json_schema"]["schema"]["anyOf"]
     assert offered["properties"]["name"] == {"const": "prune"}
     assert len(json.dumps(first["messages"])) < 5000
-    assert len(json.dumps(second["messages"])) < 3300
+    assert len(json.dumps(second["messages"])) < 4500
     assert "tiny" in reply
     assert talk.asks
     assert "7 candidates" not in reply
     assert not [piece for piece in heard if "{" in piece]
     assert list_runs(tmp_path / "home") == []
+
+
+def test_whoever_names_a_candidate_or_a_share_gets_no_mere_words(opened: Opened) -> None:
+    talk, server = opened(in_turn(written("choose", tools=["candidates"]), written("candidates", names=["c-7"])))
+    talk.say("so what the heck is that c-7 thing, buddy")
+    talk.say("so what the heck is that thing, buddy")
+    offered = [request["response_format"]["json_schema"]["schema"]["anyOf"][0] for request in server.requests]
+    choices = [json.dumps(one) for one in offered if one["properties"]["name"] == {"const": "choose"}]
+    assert ['"words"' in choice for choice in choices] == [False, True]
+    texts = {request["messages"][0]["content"] for request in server.requests if "choose" in json.dumps(request)}
+    assert len({text for text in texts if "write an e-mail" in text}) == 1, "what is read stays the same"
 
 
 def test_what_the_grammar_reads_asks_no_model(opened: Opened) -> None:
