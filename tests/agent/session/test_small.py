@@ -76,7 +76,8 @@ def test_whoever_names_a_candidate_or_a_share_gets_no_mere_words(opened: Opened)
     talk, server = opened(in_turn(written("choose", tools=["candidates"]), written("candidates", names=["c-7"])))
     talk.say("so what the heck is that c-7 thing, buddy")
     talk.say("so what the heck is that thing, buddy")
-    offered = [request["response_format"]["json_schema"]["schema"]["anyOf"][0] for request in server.requests]
+    held = [request["response_format"]["json_schema"] for request in server.requests if "response_format" in request]
+    offered = [form["schema"]["anyOf"][0] for form in held]
     choices = [json.dumps(one) for one in offered if one["properties"]["name"] == {"const": "choose"}]
     assert ['"words"' in choice for choice in choices] == [False, True]
     texts = {request["messages"][0]["content"] for request in server.requests if "choose" in json.dumps(request)}
