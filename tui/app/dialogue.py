@@ -219,7 +219,11 @@ class Dialogue:
             label, reply = "secateur", question(self.talk)
         except Exception as error:
             label, reply = "error", told(error)
-        self._app.call_from_thread(self._app.tell, label, reply)
+        self._app.call_from_thread(self._tell_beside, label, reply)
+
+    def _tell_beside(self, label: str, reply: str) -> None:
+        if not self._app.view.brought(reply):
+            self._app.tell(label, reply)
 
     def _ended(self, answer: Answer) -> None:
         """The whole answer takes the place of its pieces."""
@@ -236,7 +240,8 @@ class Dialogue:
 
     def _conclude(self, answer: Answer) -> None:
         """Parts that stand between uses of tools stay where the answer holds them; the last one becomes the rest."""
-        rest, last = answer.text, self._spoken.pop() if self._speaking else None
+        brought = self._app.view.brought(answer.text, self._spoken)
+        rest, last = "" if brought else answer.text, self._spoken.pop() if self._speaking else None
         for part in self._spoken:
             if rest.lstrip().startswith(part.text.strip()):
                 rest = rest.lstrip()[len(part.text.strip()) :].lstrip("\n")

@@ -7,7 +7,7 @@ being measured). `drain` says which entries changed since it was asked last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from runs.budget import Budget, Spent
@@ -201,6 +201,15 @@ class RunView:
         """Show words at once; the journal may bring them later, and then they are not shown again."""
         self._add(words)
         self._echoed.append(words.text)
+
+    def brought(self, answer: str, heard: Sequence[Words] = ()) -> bool:
+        """Whether the journal brought an answer, which is not what was heard, before who asked for it could show it."""
+        for entry in reversed(self.entries):
+            if isinstance(entry, Words) and entry.label == "you":
+                break
+            if isinstance(entry, Words) and entry.said and entry.text == answer:
+                return not any(entry is one for one in heard)
+        return False
 
     def restore(self, words: Iterable[tuple[str, str]]) -> None:
         """Show what was said in the conversation before the program was started: who, and what."""

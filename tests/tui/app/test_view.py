@@ -255,3 +255,15 @@ def test_the_winner_is_in_the_table_also_where_it_was_made_at_the_end(story: Any
     assert (row.name, row.selection, row.test) == ("c-1+obs", 40.0, 41.9)
     assert view.history.best == "c-1"
     assert view.history.curve[-1] == 1.2
+
+
+def test_an_answer_that_the_journal_brings_first_is_known(story: Any) -> None:
+    view = RunView()
+    view.echo(Words("you", "how does it stand?", said=True))
+    view.observe(Replied(at=story.at(), text="Nothing yet."))
+    assert view.brought("Nothing yet.")
+    view.echo(Words("you", "how does it stand?", said=True))
+    assert not view.brought("Nothing yet."), "that was the answer before"
+    view.echo(Words("secateur", "Nothing yet.", said=True))
+    heard = [view.last_words]
+    assert not view.brought("Nothing yet.", heard)
