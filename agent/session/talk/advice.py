@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agent.session.talk.lessons import rules
@@ -29,20 +29,33 @@ def compare(history: History, one: str, other: str) -> str:
     if missing:
         return about(history, missing)
     first, second = history.candidates[one].recipe, history.candidates[other].recipe
-    mine, theirs = first.model_dump(mode="json"), second.model_dump(mode="json")
     lines = [
-        f"  {name}: {one} has {_value(mine[name])}, {other} has {_value(theirs[name])}"
-        for name in mine
-        if mine[name] != theirs[name]
+        f"  {name}: {one} has {mine}, {other} has {theirs}"
+        for name, mine, theirs in _differences(first.model_dump(mode="json"), second.model_dump(mode="json"))
     ]
-    head = f"{one} and {other} differ in:" if lines else f"{one} and {other} are the same recipe."
+    same = f"{one} and {other} are the same recipe: {describe(first)}."
+    head = f"{one} is {describe(first)}, {other} is {describe(second)}. They differ in:" if lines else same
     return "\n".join([head, *lines, _better(history, one, other)])
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any], inside: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """What two recipes hold that is not the same: its name in words, and both values."""
+    for name, mine in one.items():
+        theirs, called = other.get(name), f"{inside} {name.replace('_', ' ')}".strip()
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            yield from _differences(mine, theirs, called)
+        elif mine != theirs:
+            yield called, _value(mine), _value(theirs)
 
 
 def _value(part: Any) -> str:
     if isinstance(part, dict):
-        return ", ".join(f"{name} {value}" for name, value in part.items() if value is not None)
-    return str(part)
+        return ", ".join(
+            f"{name.replace('_', ' ')} {_value(value)}" for name, value in part.items() if value is not None
+        )
+    if isinstance(part, list):
+        return " to ".join(map(_value, part)) if len(part) == 2 else ", ".join(map(_value, part))
+    return "none" if part is None else str(part)
 
 
 def _better(history: History, one: str, other: str) -> str:
@@ -52,9 +65,9 @@ def _better(history: History, one: str, other: str) -> str:
         return "They were not measured on the same text, so neither is known to be better."
     tokens = max(both)
     first, second = mine[tokens].value, theirs[tokens].value
-    better, ratio = (one, second / first) if first <= second else (other, first / second)
+    better, ratio = (one, first / second) if first <= second else (other, second / first)
     values = f"KL {number(first)} and {number(second)} over {tokens:,} tokens"
-    return f"{values}: {better} is better, {number(100 * (ratio - 1))} % of its own divergence below the other."
+    return f"{values}: {better} is better, its divergence is {number(100 * (1 - ratio))} % lower."
 
 
 def _about(history: History, graph: ThoughtGraph, name: str) -> str:
@@ -117,11 +130,22 @@ def lessons(history: History) -> str:
     return "\n".join([head, "What to do by what was measured:", *drawn, *_designers(history)])
 
 
+def _unsearched(history: History) -> str:
+    """What a run without a search, or one that has not begun it, measured."""
+    if not history.finals:
+        return "Nothing is measured yet."
+    measured = sorted(history.finals.items(), key=lambda item: item[1].measurement.value)
+    lines = [f"  {name}: perplexity {number(final.measurement.value)}" for name, final in measured]
+    found = summary(history)
+    ended = [found.verdict, found.extent] if found.winner else []
+    return "\n".join(["No candidates were searched. On the test text:", *lines, *ended])
+
+
 def standing(history: History, most: int = BEST) -> str:
     """The best so far, and whether the winner beats the references."""
     ranked = history.ranked()
     if not ranked:
-        return "Nothing is measured yet."
+        return _unsearched(history)
     lines = [f"{len(ranked)} candidates are measured. {'The best' if most < len(ranked) else 'Best first'}:"]
     lines += [f"  {_numbers(history, c)}" for c in ranked[:most]]
     lines += _designers(history)
@@ -134,6 +158,8 @@ def against(history: History, method: str) -> str:
     if history.goal is None:
         return "Nothing is measured yet."
     found = summary(history)
+    if history.goal.method == method:
+        return f"This run is {method}: {standing(history)}"
     rival = next((row for row in found.table if row.name == method), None)
     if found.winner is not None and rival is not None:
         better = "is better than" if found.winner.perplexity < rival.perplexity else "is not better than"
@@ -146,6 +172,8 @@ def against(history: History, method: str) -> str:
         better = "is better than" if ours < theirs else "is not better than"
         told = f"KL {number(ours)} against {number(theirs)} on the search text"
         return f"So far {ranked[0].id} {better} {method}: {told}; perplexities are measured at the end."
+    if method in found.references:
+        return f"{method} is measured, and no candidate is yet: how they compare is told later."
     known = [row.name for row in found.table if row.role == "reference"] or list(found.references)
     beside = f"it has {', '.join(known)} to compare with" if known else "it has no reference yet"
     return f'{method} was not measured in run {found.run}; {beside}. "prune MODEL with {method} to 50 %" applies it.'

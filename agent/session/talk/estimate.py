@@ -76,17 +76,37 @@ def shapes(goal: Goal, cache: Path) -> Needs | None:
 
 def _minutes(goal: Goal, before: Sequence[tuple[Run, History]], needs: Needs | None, cache: Path) -> str:
     """By an earlier run of the model, else of any model, else by a matrix product; never longer than is allowed."""
+    if not goal.searches:
+        return _applied(goal, before, needs, cache)
     if goal.budget.candidates is None:
         return f"{goal.budget.minutes:g} minutes, as you say, and then the final forms"
-    like = [(run, history) for run, history in before if run.goal.searches and history.ledger.charged]
+    like = _searches(before)
     alike = [(run, history) for run, history in like if _alike(run.goal, goal)]
     if alike:
         run, history = alike[0]
         each = history.ledger.settled.minutes / len(history.ledger.charged)
         return f"{_about(each * goal.budget.candidates, goal)} (judged by run {run.id} of the same model)"
+    return _by_work(goal, goal.budget.candidates, like, needs, cache)
+
+
+def _searches(before: Sequence[tuple[Run, History]]) -> list[tuple[Run, History]]:
+    return [(run, history) for run, history in before if run.goal.searches and history.ledger.charged]
+
+
+def _applied(goal: Goal, before: Sequence[tuple[Run, History]], needs: Needs | None, cache: Path) -> str:
+    """A method or a recipe without a search: by an earlier run that applied one to the model, else by its work."""
+    alike = [run for run, history in before if not run.goal.searches and _alike(run.goal, goal) and run.goal.method]
+    if alike:
+        minutes = alike[0].history().ledger.settled.minutes
+        return f"{_about(minutes, goal)} (judged by run {alike[0].id} of the same model)"
+    return _by_work(goal, 0, _searches(before), needs, cache)
+
+
+def _by_work(goal: Goal, candidates: int, like: Sequence[tuple[Run, History]], needs: Needs | None, cache: Path) -> str:
+    """By the operations that it takes, beside those of an earlier run or at the speed of a matrix product."""
     if needs is None:
         return "a time that nothing here tells: the model is not here yet, and no run of it"
-    operations = work_of(goal, needs.parameters, goal.budget.candidates)
+    operations = work_of(goal, needs.parameters, candidates)
     for run, history in like:
         if history.survey is not None and run.goal.device == goal.device:
             then = work_of(run.goal, history.survey.parameters, len(history.ledger.charged))

@@ -13,11 +13,8 @@ from runs.goal import Goal
 
 def planned(goal: Goal, settings: Settings) -> str:
     """The plan and what it costs, as far as earlier runs tell."""
-    budget = goal.budget
-    parts = [f"{budget.candidates} candidates"] if budget.candidates else []
-    parts += [f"{budget.minutes:g} minutes"] if budget.minutes else []
     lines = [
-        f"Plan: {goal}, designer {goal.designer}, at most {' or '.join(parts)}.",
+        f"Plan: {goal}, {_way(goal)}.",
         estimate(goal, settings.home),
         _reach(goal, settings.cache),
         "The model itself is not touched; the result goes into a folder of its own.",
@@ -26,6 +23,16 @@ def planned(goal: Goal, settings: Settings) -> str:
         lines.append("Whether the perplexity that you ask for holds is measured at the end, on text nothing else saw.")
         lines += [told] if (told := held(goal, finished(settings.home))) else []
     return "\n".join(lines)
+
+
+def _way(goal: Goal) -> str:
+    """How what falls is found: by a search, or as it is said."""
+    if not goal.searches:
+        return f"by {goal.method}, which is applied without a search" if goal.method else "by the recipe that was given"
+    budget = goal.budget
+    parts = [f"{budget.candidates} candidates"] if budget.candidates else []
+    parts += [f"{budget.minutes:g} minutes"] if budget.minutes else []
+    return f"designer {goal.designer}, at most {' or '.join(parts)}"
 
 
 def _reach(goal: Goal, cache: Path) -> str:
