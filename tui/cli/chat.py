@@ -55,9 +55,13 @@ def chat(
     for gone in talk.gone:
         complain(gone)
     lines.answer(HELP if run is None else talk.say(f"resume {run}"))
+    if plan := talk.plan:
+        lines.answer(f"{plan}\nThis still waits: start? yes or no")
     while not talk.over and (line := lines.next(MODELS if talk.to_models else PROMPT)) is not None:
         if line.strip():
             lines.answer(talk.say(line if talk.asks or talk.to_models else meant(line, _next(talk.run))))
+            if talk.later and not talk.session.unfinished_run:
+                lines.answer(talk.go_on())
     talk.session.leave_models()
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -32,6 +33,7 @@ from agent.session.talk.graph import (
     resumed,
     shown,
 )
+from agent.session.talk.past import readable
 from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
@@ -111,7 +113,7 @@ class Talk:
         if values["designer"]:
             self._answered_as_before(values["designer"])
         if state.next not in (("listen",), ("approve",)):
-            self._close(values)
+            self._close(state)
 
     def _answered_as_before(self, designer: str) -> None:
         """Have it answer again; where it cannot be had any more, the settings' designer does, which is said."""
@@ -124,15 +126,33 @@ class Talk:
                 f'"use {designer}" tries again.'
             )
 
-    def _close(self, values: dict[str, Any]) -> None:
+    def _close(self, state: StateSnapshot) -> None:
         """Calls that were under way get an answer, which a model wants to see, and the thread listens again."""
+        values = state.values
         last = values["messages"][-1]
         open_calls = last.tool_calls if isinstance(last, AIMessage) else []
         results = [ToolMessage(BROKEN_OFF, name=call["name"], tool_call_id=call["id"] or "") for call in open_calls]
-        self._graph.update_state(
-            self._config, {"messages": [*results, AIMessage(BROKEN_OFF)], "waiting": []}, as_node="converse"
-        )
+        begun = self._begun(state, {call["name"] for call in (*values["waiting"], *open_calls)})
+        behind = [call for call in values["waiting"] if not call["plan"]]
+        later = [*values["later"], *(behind if begun else [])]
+        if begun is not None:
+            self.session.run = begun
+            then = f" Then still: {shown(later)[len('Then: ') :]}" if later else ""
+            self.gone.append(f'Run {begun.id} was broken off when the program ended: "resume" goes on with it.{then}')
+        elif behind:
+            self.gone.append(f"Not done, as the program ended before: {shown(behind)[len('Then: ') :]}")
+        change = {"messages": [*results, AIMessage(BROKEN_OFF)], "waiting": [], "later": later, **about(self.session)}
+        self._graph.update_state(self._config, change, as_node="converse")
         self._graph.invoke(None, self._config, context=self._context, durability="sync")
+
+    def _begun(self, state: StateSnapshot, names: set[str]) -> Run | None:
+        """The run that was worked on in this very process when it ended: the one that was written last since."""
+        if not names & {"prune", "resume", "go_on"} or state.created_at is None:
+            return None
+        since = datetime.fromisoformat(state.created_at).timestamp() - 1.0
+        written = [(_written(run), run) for run in readable(self.settings.home)]
+        left = [(at, run) for at, run in written if at >= since and run.status() is not Status.FINISHED]
+        return max(left, key=lambda found: found[0])[1] if left else None
 
     def _answered_by(self, designer: str) -> None:
         """Have it answer from the next line on; who answers now stays where it cannot be had."""
@@ -340,6 +360,12 @@ def _used(message: ToolMessage, calls: dict[str, str]) -> list[tuple[str, str]]:
     if tool is None or tool.group == "talk":
         return []
     return [("tool", use_line(calls.get(message.tool_call_id, message.name or ""), result=message.id or ""))]
+
+
+def _written(run: Run) -> float:
+    """When something happened in a run last, in seconds of the clock."""
+    path = run.journal.path
+    return max(run.created, path.stat().st_mtime if path.exists() else 0.0)
 
 
 def returns(text: str) -> bool:

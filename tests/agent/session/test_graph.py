@@ -216,6 +216,33 @@ def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home
     assert len(list_runs(home)) == 1
 
 
+def test_a_run_that_was_broken_off_is_named_and_what_follows_it_is_kept(
+    opened: Callable[..., Talk], home: Path
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dying(run: Run) -> str:
+        raise Killed
+
+    talk = opened()
+    talk.session.carry = dying
+    talk.say("prune tiny to 50 % and then export it as gguf to x.gguf")
+    with pytest.raises(Killed):
+        talk.say("yes")
+    talk.close()
+    later = opened()
+    (run,) = list_runs(home)
+    assert later.run is not None
+    assert later.run.id == run.id
+    (told,) = later.gone
+    assert run.id in told
+    assert "export" in told
+    assert later.later
+    later.close()
+    assert opened().run is not None, "it stays what is talked about"
+
+
 def test_a_model_answers_from_tools_and_its_own_numbers_are_marked(spoken: Callable[..., Talk]) -> None:
     said: list[str] = []
     talk = spoken(in_turn(call("past_runs", {}), say("No runs yet (m-1), but I guess 41.3 % on HellaSwag.")))
