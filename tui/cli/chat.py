@@ -18,13 +18,14 @@ from tui.cli.shell import complain
 if TYPE_CHECKING:
     from agent.session.settings import Settings
     from agent.session.talk.conversation import Talk
-    from runs.events import Event
     from runs.run import Run
     from tui.text.ending import Step
     from tui.text.heard import Heard
     from tui.text.plain import Plain
 
 PROMPT = "› "
+LOOK = 0.1
+"""Seconds between looks whether a run has ended, for whoever waits for a line."""
 MODELS = "models › "
 """Where lines go to the models."""
 
@@ -126,16 +127,25 @@ class _Lines:
 
         with Plain() as printer, self._drawn_by(printer):
             printer.recall(run.journal.read())
-
-            def listen(event: Event) -> None:
-                printer(event)
-                while self._terminal and not self._typed.empty():
-                    line = self._typed.get()
-                    if line is None:
-                        self._typed.put(None)  # the end is for `next`
-                        break
-                    if line.strip():
-                        printer.line(plain(talk.say_beside(run, line)))
-
-            found = carry_out(run, listen)
+            ended = threading.Event()
+            beside = threading.Thread(target=self._answer_beside, args=(run, talk, printer, ended), daemon=True)
+            beside.start()
+            try:
+                found = carry_out(run, printer)
+            finally:
+                ended.set()
+                beside.join()
             return "\n".join([comparison(found, run), *([numbered(more)] if (more := _next(run)) else [])])
+
+    def _answer_beside(self, run: Run, talk: Talk, printer: Plain, ended: threading.Event) -> None:
+        """Answer what is typed on a terminal while a run works, at once, whatever it is measuring."""
+        while self._terminal and not ended.is_set():
+            try:
+                line = self._typed.get(timeout=LOOK)
+            except queue.Empty:
+                continue
+            if line is None:
+                self._typed.put(None)  # the end is for `next`
+                return
+            if line.strip():
+                printer.line(plain(talk.say_beside(run, line)))

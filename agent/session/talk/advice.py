@@ -174,6 +174,8 @@ def against(history: History, method: str) -> str:
         return f"So far {ranked[0].id} {better} {method}: {told}; perplexities are measured at the end."
     if method in found.references:
         return f"{method} is measured, and no candidate is yet: how they compare is told later."
+    if method in history.goal.pattern.references and history.winner is None:
+        return f"{method} is a reference of this run and not measured yet; its perplexity is, at the end."
     known = [row.name for row in found.table if row.role == "reference"] or list(found.references)
     beside = f"it has {', '.join(known)} to compare with" if known else "it has no reference yet"
     return f'{method} was not measured in run {found.run}; {beside}. "prune MODEL with {method} to 50 %" applies it.'
