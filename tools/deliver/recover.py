@@ -191,7 +191,7 @@ def with_corrections(model: Model, masks: dict[str, torch.Tensor], rank: int) ->
     """The network as peft wraps it; where a matrix has zeros, its corrections are masked."""
     from peft import LoraConfig, get_peft_model
 
-    names = [projection.name for projection in model.architecture.projections]
+    names = [projection.name for projection in model.architecture.projections if projection.part is None]
     transposed = any(projection.transposed for projection in model.architecture.projections)
     config = LoraConfig(
         r=rank, lora_alpha=SCALE * rank, target_modules=names, task_type="CAUSAL_LM", fan_in_fan_out=transposed
