@@ -19,7 +19,7 @@ from tools.model.architecture import Architecture
 from tools.model.blocks import output_of, trunk_of
 from tools.model.checkpoint import Model
 from tools.statistics.gradients import gradients, of_layers, regional_gradients
-from tools.statistics.inputs import InputStatistics, batches, recording, settled, shared_inputs
+from tools.statistics.inputs import FEWEST, InputStatistics, batches, recording, settled, shared_inputs
 from tools.statistics.routing import routed
 from tools.text.windows import Windows
 
@@ -52,6 +52,19 @@ class Statistics:
     def sparse(self) -> tuple[str, ...]:
         """Projections of experts that saw too few tokens and are judged by their layer's."""
         return tuple(name for name, s in self.inputs.items() if s.pooled)
+
+    def about_experts(self, architecture: Architecture) -> str:
+        """How many experts are judged by their layer's statistics; empty where none is."""
+        pooled = {*self.sparse}
+        of_experts = [p for p in architecture.projections if p.expert is not None]
+        every = {(p.block, p.sublayer, p.expert) for p in of_experts}
+        few = {(p.block, p.sublayer, p.expert) for p in of_experts if p.name in pooled}
+        if not few:
+            return ""
+        return (
+            f"{len(few):,} of {len(every):,} experts saw fewer than {FEWEST} tokens of the calibration text: they are "
+            "judged by what all experts of their layer saw. More windows help."
+        )
 
 
 def shelf_of(cache: Path | None, model: Model, windows: Windows) -> Shelf:

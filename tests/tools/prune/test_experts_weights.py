@@ -127,6 +127,7 @@ def test_experts_with_few_tokens_are_judged_by_their_layer() -> None:
     first = [few.inputs[f"model.layers.1.mlp.experts.{e}.up"] for e in range(6)]
     assert all(s is first[0] for s in first)
     assert first[0].tokens == 32 * 3  # every token goes to three experts
+    assert few.about_experts(model.architecture).startswith("12 of 12 experts saw fewer than 32 tokens")
     enough = collect(model, random_windows(64, 32))
     assert len(enough.sparse) < len(few.sparse)
 
