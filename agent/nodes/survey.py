@@ -55,6 +55,8 @@ def survey(state: State, runtime: Runtime[Context]) -> State:
         tasks.check(context)
         for name, why in bench.silent.items():
             record(Note(text=f"{name} is left out of every ranking: {why}"))
+        if told := bench.statistics.about_experts(model.architecture):
+            record(Note(text=told))
         architecture = model.architecture
         units = bench.layers.over_depth()
         units["size"] = [float(sum(p.size for p in architecture.of_block(b))) for b in range(architecture.n_blocks)]

@@ -40,7 +40,7 @@ def masks_of(model: Model) -> dict[str, torch.Tensor]:
 
     A weight that was zero before pruning is not told from a pruned one.
     """
-    names = [f"{projection.name}.weight" for projection in model.architecture.projections]
+    names = dict.fromkeys(projection.parameter for projection in model.architecture.projections)
     return {name: model.network.get_parameter(name).data != 0 for name in names}
 
 

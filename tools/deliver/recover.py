@@ -61,6 +61,8 @@ class Recovered:
     """What was trained on."""
     seconds: float
     """Of the training alone."""
+    spared: int = 0
+    """Matrices of experts that lie in one parameter and were given no corrections."""
 
 
 def check_peft() -> None:
@@ -135,7 +137,8 @@ def recover(
     merge(model, tuned, masks)
     round_to_delivered(model)
     seconds = time.perf_counter() - start
-    return Recovered(before, _perplexity(model, test), steps, rank, count, text, seconds)
+    spared = sum(p.part is not None for p in model.architecture.projections)
+    return Recovered(before, _perplexity(model, test), steps, rank, count, text, seconds, spared)
 
 
 def save_recovered(model: Model, output: Path, done: Recovered, probe: torch.Tensor) -> None:
@@ -172,11 +175,12 @@ def _card(model: Model) -> str:
 def _section(done: Recovered) -> str:
     """Of the model card."""
     protocol = done.after.protocol
+    spared = f" {done.spared:,} matrices of experts got none." if done.spared else ""
     return (
         "## Recovery\n\n"
         f"After pruning, low-rank corrections (LoRA, rank {done.rank}, {done.trained:,} parameters) were trained for "
         f"{done.steps} steps on {done.text.tokens:,} tokens of `{done.text.text}` and merged. Zeros are still zeros: "
-        f"{100 * done.after.sparsity:.2f} %.\n\n"
+        f"{100 * done.after.sparsity:.2f} %.{spared}\n\n"
         f"Perplexity {done.before.value:.4g} before, {done.after.value:.4g} after, on `{protocol.text}` (token ids "
         f"sha256 `{protocol.text_sha256}`): {protocol.read}; "
         f"{protocol.convention}; {protocol.dtype} on {protocol.device}. Figures above are of the model before it.\n"
@@ -188,10 +192,13 @@ def _perplexity(model: Model, test: Windows) -> Measurement:
 
 
 def with_corrections(model: Model, masks: dict[str, torch.Tensor], rank: int) -> Any:
-    """The network as peft wraps it; where a matrix has zeros, its corrections are masked."""
+    """The network as peft wraps it; where a matrix has zeros, its corrections are masked.
+
+    Experts whose matrices are slices of one parameter get none.
+    """
     from peft import LoraConfig, get_peft_model
 
-    names = [projection.name for projection in model.architecture.projections]
+    names = [projection.name for projection in model.architecture.projections if projection.part is None]
     transposed = any(projection.transposed for projection in model.architecture.projections)
     config = LoraConfig(
         r=rank, lora_alpha=SCALE * rank, target_modules=names, task_type="CAUSAL_LM", fan_in_fan_out=transposed

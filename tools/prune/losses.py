@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from tools.measure.divergence import DenseLogits, divergence, remember_dense
-from tools.model.architecture import weight
+from tools.model.architecture import bias, weight
 from tools.model.units import Granularity, Unit, units
 from tools.prune.structures.anatomy import CONSUMERS
 from tools.statistics.collect import shelf_of
@@ -60,17 +60,16 @@ def losses(
 def _loss(held: Restorable, unit: Unit, dense: DenseLogits) -> float:
     """KL without this unit: its weights and the bias of what reads it are zero for the time of the measurement."""
     model = held.model
-    modules = [model.network.get_submodule(p.name) for p in unit.projections]
-    biases = [m.bias for p, m in zip(unit.projections, modules, strict=True) if p.role in CONSUMERS]
-    kept = [(bias, bias.detach().clone()) for bias in biases if bias is not None]
+    biases = [bias(model.network, p) for p in unit.projections if p.role in CONSUMERS]
+    kept = [(own, own.detach().clone()) for own in biases if own is not None]
     with torch.inference_mode():
         for p in unit.projections:
             weight(model.network, p).zero_()
-        for bias, _ in kept:
-            bias.zero_()
+        for own, _ in kept:
+            own.zero_()
         found = divergence(model, dense, len(dense.windows.ids), sparsity=0.0).value
         for p in unit.projections:
             weight(model.network, p).copy_(held.dense[p.name])
-        for bias, values in kept:
-            bias.copy_(values)
+        for own, values in kept:
+            own.copy_(values)
     return found

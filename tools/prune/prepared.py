@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tools.expression import Node, used_terminals
 from tools.model.sparsity import overall, sparsities
@@ -47,6 +47,8 @@ class Made:
     """What a form made of the resident model: zeros among its weights, unless a kind says otherwise."""
 
     model: Model
+    resizes: ClassVar[bool] = False
+    """Whether parameters of the resident model have other shapes meanwhile."""
 
     def gone(self) -> dict[str, float]:
         """What is gone, from the weights as they are: the share of every projection, or of every mixture."""

@@ -130,14 +130,16 @@ class Resident:
     def snapshot(self) -> Snapshot:
         """The pruned model as it is now."""
         network = self.model.network
-        weights = {p.name: weight(network, p).to("cpu", copy=True) for p in self.model.architecture.projections}
+        fewer = self.made is not None and self.made.resizes  # its experts are dense, or gone
+        there = [p for p in self.model.architecture.projections if not (fewer and p.part)]
+        weights = {p.name: weight(network, p).to("cpu", copy=True) for p in there}
         return Snapshot(weights, self._read_biases(), self.made)
 
     def load(self, snapshot: Snapshot) -> None:
         """Write a snapshot back."""
         self.clear()
         self.touched = True
-        self._write(snapshot.weights)
+        self._write({**self.dense, **snapshot.weights})
         self._write_biases(snapshot.biases)
         self.made = snapshot.made
         if self.made is not None:
@@ -152,7 +154,7 @@ class Resident:
         """Biases of the matrices that read heads and neurons: what else than weights a recipe may change."""
         found = {}
         for p in self.model.architecture.projections:
-            if p.role in CONSUMERS:
+            if p.role in CONSUMERS and p.part is None:
                 bias = self.model.network.get_submodule(p.name).bias
                 found[p.name] = None if bias is None else bias.detach().clone()
         return found

@@ -18,8 +18,8 @@ from tools.io.shelf import Shelf, key_of
 from tools.model.architecture import Architecture
 from tools.model.blocks import output_of, trunk_of
 from tools.model.checkpoint import Model
-from tools.statistics.gradients import gradients, regional_gradients
-from tools.statistics.inputs import InputStatistics, batches, recording, shared_inputs
+from tools.statistics.gradients import gradients, of_layers, regional_gradients
+from tools.statistics.inputs import FEWEST, InputStatistics, batches, recording, settled, shared_inputs
 from tools.statistics.routing import routed
 from tools.text.windows import Windows
 
@@ -45,12 +45,33 @@ class Statistics:
     @property
     def tokens(self) -> int:
         """Tokens of the calibration text."""
-        return next(iter(self.inputs.values())).tokens
+        held = list(self.inputs.values())
+        return next((s for s in held if not s.routed), held[0]).tokens
+
+    @property
+    def sparse(self) -> tuple[str, ...]:
+        """Projections of experts that saw too few tokens and are judged by their layer's."""
+        return tuple(name for name, s in self.inputs.items() if s.pooled)
+
+    def about_experts(self, architecture: Architecture) -> str:
+        """How many experts are judged by their layer's statistics; empty where none is."""
+        pooled = {*self.sparse}
+        of_experts = [p for p in architecture.projections if p.expert is not None]
+        every = {(p.block, p.sublayer, p.expert) for p in of_experts}
+        few = {(p.block, p.sublayer, p.expert) for p in of_experts if p.name in pooled}
+        if not few:
+            return ""
+        return (
+            f"{len(few):,} of {len(every):,} experts saw fewer than {FEWEST} tokens of the calibration text: they are "
+            "judged by what all experts of their layer saw. More windows help."
+        )
 
 
 def shelf_of(cache: Path | None, model: Model, windows: Windows) -> Shelf:
     """What is known of a model on a text, under the fingerprints of both."""
     key = [_VERSION, model.fingerprint, model.dtype, windows.sha256, list(windows.ids.shape)]
+    if any(p.expert is not None for p in model.architecture.projections):
+        key.append("experts")
     return Shelf.under(cache, "statistics", key_of(key))
 
 
@@ -86,9 +107,11 @@ def add(
 
 def _add(statistics: Statistics, shelf: Shelf, model: Model, windows: Windows, needs: frozenset[str]) -> None:
     if "gradient" in needs:
-        statistics.gradient = shelf.tensors("gradient", lambda: gradients(model, windows), model.device)
+        found = shelf.tensors("gradient", lambda: gradients(model, windows), model.device)
+        statistics.gradient = of_layers(found, statistics.sparse, model.architecture)
     if "regional" in needs:
-        statistics.regional = shelf.tensors("regional", lambda: regional_gradients(model, windows), model.device)
+        found = shelf.tensors("regional", lambda: regional_gradients(model, windows), model.device)
+        statistics.regional = of_layers(found, statistics.sparse, model.architecture)
     if "routing" in needs:
         statistics.routing = shelf.tensors("routing", lambda: routed(model, batches(windows)), model.device)
 
@@ -119,7 +142,7 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
         for handle in handles:
             handle.remove()
     for name, found in inputs.items():
-        if not found.tokens or found.tokens % windows.tokens:
+        if not found.routed and (not found.tokens or found.tokens % windows.tokens):
             raise SecateurError(f"{found.tokens:,} of {windows.tokens:,} tokens come to {name}: it cannot be pruned")
     redundancy = (1 - cosines / counts).tolist()
     return Statistics(inputs, redundancy, text=windows.sha256)
@@ -141,9 +164,11 @@ def _to_tensors(statistics: Statistics, architecture: Architecture) -> dict[str,
 
 def _from_tensors(tensors: dict[str, torch.Tensor], architecture: Architecture, text: str) -> Statistics:
     inputs: dict[str, InputStatistics] = {}
+    routed = {p.name for p in architecture.projections if p.expert is not None}
     for first, members in shared_inputs(architecture).items():
         tokens, length = tensors[f"{first}|counts"].tolist()
         total, absolute, largest, scaler = (tensors[f"{first}|{k}"] for k in _SUMS)
         s = InputStatistics(total, absolute, largest, scaler, length, tokens, tensors.get(f"{first}|gram"))
+        s.routed = first in routed
         inputs |= dict.fromkeys(members, s)
-    return Statistics(inputs, tensors["redundancy"].tolist(), text=text)
+    return Statistics(settled(inputs, architecture), tensors["redundancy"].tolist(), text=text)

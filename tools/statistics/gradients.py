@@ -7,13 +7,13 @@ the l2 norm of the block's output (TTTTTTris/wandaplus).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from tools.model.architecture import Projection
+from tools.model.architecture import Architecture, Projection
 from tools.model.blocks import check_blocks, passes
 from tools.model.checkpoint import Model
 from tools.text.windows import Windows
@@ -50,21 +50,24 @@ def _accumulating(model: Model, members: Any, scale: float = 1) -> Iterator[dict
     squares: dict[str, torch.Tensor] = {}
     handles = []
 
-    def hook(projection: Projection, total: torch.Tensor) -> Callable[[torch.Tensor], None]:
+    def hook(those: Sequence[Projection]) -> Callable[[torch.Tensor], None]:
         def add(parameter: torch.Tensor) -> None:
             assert parameter.grad is not None
-            gradient = parameter.grad.T if projection.transposed else parameter.grad
-            # Rounded after every step as the authors' code does, which a fused addcmul would not be.
-            total.add_((gradient.float() * scale).square_())
+            for p in those:
+                # Rounded after every step as the authors' code does, which a fused addcmul would not be.
+                squares[p.name].add_((_of(p, parameter.grad).float() * scale).square_())
             parameter.grad = None
 
         return add
 
+    held: dict[str, list[Projection]] = {}  # experts share a parameter
     for p in members:
         squares[p.name] = torch.zeros(p.out_features, p.in_features, device=model.device)
-        parameter = model.network.get_submodule(p.name).weight
+        held.setdefault(p.parameter, []).append(p)
+    for name, those in held.items():
+        parameter = model.network.get_parameter(name)
         parameter.requires_grad_(True)
-        handles.append(parameter.register_post_accumulate_grad_hook(hook(p, squares[p.name])))
+        handles.append(parameter.register_post_accumulate_grad_hook(hook(those)))
     try:
         yield squares
     finally:
@@ -72,3 +75,23 @@ def _accumulating(model: Model, members: Any, scale: float = 1) -> Iterator[dict
             handle.remove()
         for parameter in model.network.parameters():
             parameter.requires_grad_(False)
+
+
+def _of(projection: Projection, gradient: torch.Tensor) -> torch.Tensor:
+    """The projection's (out, in) of the gradient of the parameter that holds it."""
+    if projection.part is not None:
+        return projection.part.inside(gradient.contiguous(), (projection.out_features, projection.in_features))
+    return gradient.T if projection.transposed else gradient
+
+
+def of_layers(
+    gradients: Mapping[str, torch.Tensor], names: Sequence[str], architecture: Architecture
+) -> dict[str, torch.Tensor]:
+    """The same, where the named experts, which saw too few tokens, have the root mean square over their layer's."""
+    found, known = dict(gradients), {p.name: p for p in architecture.projections}
+    for kin in {known[name].kin for name in names}:
+        members = [p.name for p in architecture.projections if p.kin == kin]
+        squares = sum(gradients[name].square() for name in members)
+        shared = torch.as_tensor(squares).div_(len(members)).sqrt_()
+        found |= {name: shared for name in names if known[name].kin == kin}
+    return found

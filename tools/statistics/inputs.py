@@ -6,19 +6,23 @@ the number of tokens and windows, and on request the Gram matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
+from tools.io.errors import SecateurError
 from tools.model.architecture import Architecture
+from tools.model.architecture.products import Product, watched
 from tools.model.checkpoint import Model
 from tools.statistics.hessian import obs_factor
 from tools.text.windows import Windows
 
 BATCH_TOKENS = 2048
 """Tokens of one forward pass; more costs memory and gains no speed on a CPU."""
+FEWEST = 32
+"""Tokens that an expert must have seen to be judged by them; with fewer it is judged by those of its layer."""
 
 
 @dataclass
@@ -37,21 +41,40 @@ class InputStatistics:
     gram: torch.Tensor | None = None
     missing: torch.Tensor | None = None
     """(in, width) float32, X^T E: E is what the model lacks beside the dense one after the linear's layer."""
+    routed: bool = False
+    """Tokens come as a router sends them, in no windows: `scaler` is `length` times the mean of x^2 over them."""
+    pooled: bool = False
+    """These are of all experts of a layer together."""
     _factors: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def empty(cls, width: int, length: int, device: torch.device | str, gram: bool) -> InputStatistics:
+    def empty(
+        cls, width: int, length: int, device: torch.device | str, gram: bool, routed: bool = False
+    ) -> InputStatistics:
         """Of an input of `width` channels, before any token was seen."""
 
         def zeros(dtype: torch.dtype = torch.float64) -> torch.Tensor:
             return torch.zeros(width, dtype=dtype, device=device)
 
         matrix = torch.zeros(width, width, device=device) if gram else None
-        return cls(zeros(), zeros(), zeros(), zeros(torch.float32), length, gram=matrix)
+        return cls(zeros(), zeros(), zeros(), zeros(torch.float32), length, gram=matrix, routed=routed)
+
+    @classmethod
+    def together(cls, parts: Sequence[InputStatistics]) -> InputStatistics:
+        """Of all experts of a layer, as if one had seen all their tokens."""
+        tokens = sum(s.tokens for s in parts)
+        scaler = torch.stack([s.scaler * (s.tokens / max(1, tokens)) for s in parts]).sum(0)
+        total, absolute = (torch.stack([getattr(s, k) for s in parts]).sum(0) for k in ("total", "absolute"))
+        largest = torch.stack([s.largest for s in parts]).amax(0)
+        grams = [s.gram for s in parts if s.gram is not None]
+        gram = sum(grams[1:], grams[0]) if grams else None
+        return cls(total, absolute, largest, scaler, parts[0].length, tokens, gram, routed=True, pooled=True)
 
     def add(self, x: torch.Tensor) -> None:
         """Account for a batch of inputs (..., in_features)."""
         flat = x.detach().reshape(-1, x.shape[-1]).float()
+        if not len(flat):  # an expert may be called with no token
+            return
         self.total += flat.sum(0)
         # Not vector_norm, whose one and infinity norms down the columns take several times as long.
         size = flat.abs()
@@ -59,6 +82,11 @@ class InputStatistics:
         self.largest = torch.maximum(self.largest, size.amax(0).double())
         if self.gram is not None:
             self.gram.addmm_(flat.T, flat)
+        if self.routed:
+            self.tokens += len(flat)
+            self.scaler *= 1 - len(flat) / self.tokens
+            self.scaler += torch.linalg.vector_norm(flat, dim=0) ** 2 * (self.length / self.tokens)
+            return
         for norm in torch.linalg.vector_norm(flat.view(-1, self.length, flat.shape[1]), dim=1):
             seen = self.windows
             self.tokens += self.length
@@ -121,18 +149,57 @@ def recording(
 ) -> Iterator[dict[str, InputStatistics]]:
     """While open, forward passes over windows of `length` tokens add to what is yielded, the projections' inputs."""
     found: dict[str, InputStatistics] = {}
-    handles = []
+    handles, of_experts = [], {}
 
     def hook(statistics: InputStatistics) -> Callable[..., None]:
         return lambda module, args: statistics.add(args[0])
 
-    sizes = {p.name: p.in_features for p in model.architecture.projections}
+    known = {p.name: p for p in model.architecture.projections}
     for first, members in names.items():
-        statistics = InputStatistics.empty(sizes[first], length, model.device, gram)
-        handles.append(model.network.get_submodule(first).register_forward_pre_hook(hook(statistics)))
+        p, network = known[first], model.network
+        statistics = InputStatistics.empty(p.in_features, length, model.device, gram, routed=p.expert is not None)
+        if p.part is None:
+            handles.append(network.get_submodule(first).register_forward_pre_hook(hook(statistics)))
+        else:
+            of_experts[p.part.parameter, p.part.offset] = statistics
         found |= dict.fromkeys(members, statistics)
     try:
-        yield found
+        with watched(model.network, {name: network.get_parameter(name) for name, _ in of_experts}, _adding(of_experts)):
+            yield found
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _adding(of: Mapping[tuple[str, int], InputStatistics]) -> Callable[[Product], None]:
+    """Adds what is multiplied with the matrix that begins at a place of a parameter."""
+
+    def met(product: Product) -> None:
+        statistics = of.get((product.parameter, product.offset))
+        rows = product.x[product.x.any(-1)] if product.padded else product.x
+        if statistics is not None and rows.numel():
+            statistics.add(rows)
+
+    return met
+
+
+def settled(inputs: Mapping[str, InputStatistics], architecture: Architecture) -> dict[str, InputStatistics]:
+    """The same, where experts that saw fewer than FEWEST tokens have the statistics of their layer's together.
+
+    Raises:
+        SecateurError: no token came to any expert of a layer.
+    """
+    found, kin = dict(inputs), dict[str, list[str]]()
+    known = {p.name: p for p in architecture.projections}
+    shared = {first: names for first, names in shared_inputs(architecture).items() if first in inputs}
+    for first in shared:
+        if inputs[first].routed:
+            kin.setdefault(known[first].kin, []).append(first)
+    for layer, firsts in kin.items():
+        few = [first for first in firsts if inputs[first].tokens < FEWEST]
+        if few:
+            together = InputStatistics.together([inputs[first] for first in firsts])
+            if not together.tokens:
+                raise SecateurError(f"no token of the calibration text comes to {layer}: it cannot be pruned")
+            found |= {name: together for first in few for name in shared[first]}
+    return found

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers as tf
 
-from tests.tools.mixtures import mixture
+from tests.tools.mixtures import BLOCKS, mixture
 from tools.io.errors import SecateurError
 from tools.model.architecture import Architecture, describe, weight
 
@@ -176,38 +176,48 @@ def test_a_name_means_what_its_place_says(kind: str) -> None:
         ("qwen3_moe", {0: "mlp", 2: "mlp"}),
     ],
 )
-def test_experts_and_routers_are_no_projections_but_shared_experts_are(family: str, mlps: dict[int, str]) -> None:
+def test_experts_are_projections_shared_ones_too_and_routers_are_none(family: str, mlps: dict[int, str]) -> None:
     found = mixture(family).architecture
     assert found.model_type == family
     for block in range(found.n_blocks):
         paths = [f"self_attn.{role}_proj" for role in "qkvo"]
         paths += [f"{mlps[block]}.{role}_proj" for role in ("gate", "up", "down")] if block in mlps else []
+        if block in BLOCKS[family]:
+            paths += [f"mlp.experts.{e}.{role}" for e in range(6) for role in ("gate", "up", "down")]
         assert [p.name for p in found.of_block(block)] == [f"model.layers.{block}.{path}" for path in paths]
 
 
 MOE = SIZES | {"num_experts_per_tok": 2, "moe_intermediate_size": 24, "num_key_value_heads": 2}
-MIXTURES: dict[str, tuple[Any, set[str]]] = {
-    "olmoe": (tf.OlmoeConfig(**MOE, num_experts=6), set()),
-    "jetmoe": (tf.JetMoeConfig(**SIZES, num_local_experts=6, kv_channels=8), set()),
-    "granitemoe": (tf.GraniteMoeConfig(**MOE, num_local_experts=6), set()),
-    "phimoe": (tf.PhimoeConfig(**MOE, num_local_experts=6), set()),
-    "llama4_text": (tf.Llama4TextConfig(**MOE, num_local_experts=6, head_dim=8), {"gate", "up", "down"}),
-    "hunyuan_v1_moe": (tf.HunYuanMoEV1Config(**MOE, num_experts=6, head_dim=8), {"gate", "up", "down"}),
-    "afmoe": (tf.AfmoeConfig(**MOE, num_experts=6, num_dense_layers=0, head_dim=8), {"gate", "up", "down"}),
+MIXTURES: dict[str, Any] = {
+    "olmoe": tf.OlmoeConfig(**MOE, num_experts=6),
+    "jetmoe": tf.JetMoeConfig(**SIZES, num_local_experts=6, kv_channels=8),
+    "granitemoe": tf.GraniteMoeConfig(**MOE, num_local_experts=6),
+    "phimoe": tf.PhimoeConfig(**MOE, num_local_experts=6),
+    "llama4_text": tf.Llama4TextConfig(**MOE, num_local_experts=6, head_dim=8),
+    "hunyuan_v1_moe": tf.HunYuanMoEV1Config(**MOE, num_experts=6, head_dim=8),
+    "afmoe": tf.AfmoeConfig(**MOE, num_experts=6, num_dense_layers=0, head_dim=8),
 }
 
 
 @pytest.mark.parametrize("kind", MIXTURES)
-def test_experts_and_routers_of_families_that_no_table_knows_are_left_alone(kind: str) -> None:
-    """Those that a shared expert has besides are pruned; JetMoE's attention is a mixture, too."""
-    config, shared = MIXTURES[kind]
+def test_experts_of_families_that_no_table_knows_are_found_and_routers_left_alone(kind: str) -> None:
+    """JetMoE's attention is a mixture, too."""
+    config = MIXTURES[kind]
     model = tf.AutoModelForCausalLM.from_config(config)
     found = describe(model)
     assert found.model_type == "discovered"
-    expected = {"linear"} if kind == "jetmoe" else {"q", "k", "v", "o"}
-    assert {p.role for p in found.projections} == expected | shared
+    attention = {"linear"} if kind == "jetmoe" else {"q", "k", "v", "o"}
+    assert {p.role for p in found.projections} >= attention
     assert not [p.name for p in found.projections if "router" in p.name or ".gate." in p.name]
-    assert found.reach < 0.5
+    apart = ("norm", "router", "mlp.gate.", "bias")
+    blocks = model.get_submodule(found.blocks).named_parameters()
+    assert found.size == sum(p.numel() for name, p in blocks if not any(word in name for word in apart))
+    assert {p.expert for p in found.of_block(0)} == {None, *range(6)}
+    with torch.device("meta"):
+        outlined = describe(tf.AutoModelForCausalLM.from_config(config))
+    assert outlined.size == found.size
+    if kind not in ("jetmoe", "llama4_text"):
+        assert outlined.projections == found.projections
 
 
 def test_a_router_is_known_by_what_it_is_called_where_it_is_and_what_it_puts_out(build: Build) -> None:
@@ -228,7 +238,8 @@ def test_a_router_is_known_by_what_it_is_called_where_it_is_and_what_it_puts_out
     for layer in model.model.layers:
         layer.mlp = Mixture()
     names = [p.name.removeprefix("model.layers.0.") for p in describe(model).of_block(0)]
-    assert names == [*(f"self_attn.{role}_proj" for role in "qkvo"), "mlp.shared"]
+    experts = [f"mlp.experts.{e}" for e in range(5)]
+    assert names == [*(f"self_attn.{role}_proj" for role in "qkvo"), *experts, "mlp.shared"]
 
 
 def test_a_router_beside_no_mixture_is_left_alone_too() -> None:

@@ -1,9 +1,8 @@
 """Which weights of a network may be pruned and what they do. Families are data, unknown ones are discovered.
 
 Only the linear maps inside the repeated blocks count: embeddings, the output head (tied or not), norms and biases are
-never prunable. Experts of mixture-of-experts blocks and their routers fall whole or not at all (`tools.prune.experts`):
-as projections only the other linear maps of such a network are described, usually attention; `Architecture.reach` says
-how much of the blocks that is.
+never prunable. Experts of mixtures are projections, one by one, though their weights are slices of one parameter
+(`experts`); routers never are. `Architecture.reach` says how much of the blocks all that is.
 
 One forward pass over a few tokens tells what a description by names cannot: which maps read the same tensor, and which
 are never called (Mamba multiplies with the weight of its `dt_proj` by itself), so that nothing can be known of their
@@ -12,15 +11,17 @@ inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import SecateurError
-from tools.model.architecture.discovery import find_blocks, is_linear, linears, role_of
+from tools.model.architecture.discovery import expert_of, find_blocks, is_linear, linears, role_of
+from tools.model.architecture.experts import Part, Stack, StackTrace, candidates, stacks_by_shape
 from tools.model.architecture.families import Family, Sublayer, family_named
+from tools.model.architecture.products import plainly
 from tools.model.architecture.trace import traced
 
 if TYPE_CHECKING:
@@ -45,6 +46,23 @@ class Projection:
     in_features: int
     transposed: bool
     """The parameter is stored as (in, out): GPT-2's Conv1D."""
+    part: Part | None = None
+    """Of an expert that is no module: which part of a parameter it is."""
+
+    @property
+    def parameter(self) -> str:
+        """Path of the parameter that holds its weights."""
+        return f"{self.name}.weight" if self.part is None else self.part.parameter
+
+    @property
+    def expert(self) -> int | None:
+        """The number of the expert that it is of; None where no router decides what it reads."""
+        return expert_of(self.name) if self.part is None else self.part.expert
+
+    @property
+    def kin(self) -> str:
+        """What it and the same matrix of the layer's other experts are called: its name without the expert's number."""
+        return self.name if self.expert is None else "".join(self.name.rsplit(f".{self.expert}", 1))
 
     @property
     def size(self) -> int:
@@ -93,6 +111,13 @@ class Architecture:
         """The projections of one block, in forward order."""
         return self._by_block[block]
 
+    def only(self, names: Collection[str]) -> Architecture:
+        """The same with these projections alone."""
+        there = tuple(p for p in self.projections if p.name in names)
+        readers = [tuple(name for name in of if name in names) for of in self.readers]
+        fewer = self.block_weights - self.size + sum(p.size for p in there)
+        return replace(self, projections=there, readers=tuple(filter(None, readers)), block_weights=fewer)
+
     @property
     def size(self) -> int:
         """Number of prunable weights."""
@@ -124,14 +149,26 @@ def describe(model: PreTrainedModel) -> Architecture:
 
 def weight(model: PreTrainedModel, projection: Projection) -> torch.Tensor:
     """The projection's weights as (out, in): a view, so writing into it changes the model."""
+    if projection.part is not None:
+        return projection.part.of(model, (projection.out_features, projection.in_features))
     parameter: torch.Tensor = attrgetter(f"{projection.name}.weight")(model).data
     return parameter.T if projection.transposed else parameter
 
 
+def bias(model: PreTrainedModel, projection: Projection) -> torch.Tensor | None:
+    """The projection's bias (out,), a view; None where it has none."""
+    if projection.part is None:
+        found: torch.Tensor | None = model.get_submodule(projection.name).bias
+        return found
+    part = projection.part
+    return model.get_parameter(part.bias).data[part.expert] if part.bias else None
+
+
 def _described(model: Any, path: str, model_type: str, family: Family | None) -> Architecture:
     blocks = model.get_submodule(path)
-    found = _projections(model, path, {} if family is None or family.experts else family.paths)
-    read = {p.name: p.name for p in found} if model.device.type == "meta" else traced(model, [p.name for p in found])
+    linear = _projections(model, path, {} if family is None or family.experts else family.paths)
+    read, stacks = _read(model, [p.name for p in linear], candidates(model, path))
+    found = _with_experts(linear, stacks, path, read)
     called = tuple(p for p in found if p.name in read)
     if not called:
         raise SecateurError(f"{type(model).__name__}: a forward pass calls none of its linear layers: nothing to prune")
@@ -149,6 +186,36 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
         idle=tuple(p.name for p in found if p.name not in read),
         family=family,
     )
+
+
+def _read(model: Any, names: Sequence[str], stored: Mapping[str, Any]) -> tuple[dict[str, object], Sequence[Stack]]:
+    """What every linear map that is called reads, and how experts lie in the parameters that may hold them."""
+    if model.device.type == "meta":
+        return {name: name for name in names}, stacks_by_shape(model, stored)
+    if not stored:
+        return traced(model, names), ()
+    trace = StackTrace(stored)
+    with plainly(model):
+        return traced(model, names, trace), trace.stacks()
+
+
+def _with_experts(
+    linear: Sequence[Projection], stacks: Sequence[Stack], path: str, read: dict[str, object]
+) -> Sequence[Projection]:
+    """Linear maps and the experts of stacks, in forward order; what experts read is added to `read`."""
+    found = []
+    for stack in stacks:
+        block, sublayer = int(stack.parameter[len(path) + 1 :].partition(".")[0]), role_of(stack.parameter)[1]
+        for expert in range(stack.count):
+            for name, role, (out, into), part in stack.slices(expert):
+                found.append(Projection(name, role, block, sublayer, out, into, False, part))
+                read[name] = (stack.reads, expert)
+    found.sort(key=lambda p: (p.expert or 0, _position(p)))
+    listed = {p.kin: p for p in reversed(linear) if p.expert is not None and p.name in read}  # of the first that spoke
+    for p in linear:  # an expert that no token of the trace reached is read like one that was
+        if p.name not in read and p.kin in listed:
+            read[p.name] = (read[listed[p.kin].name], p.expert)
+    return sorted([*linear, *found], key=lambda p: (p.block, p.sublayer == "mlp", p.part is not None))
 
 
 def _projections(model: Any, path: str, roles: Mapping[str, tuple[str, Sublayer]]) -> Sequence[Projection]:

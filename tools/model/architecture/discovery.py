@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from tools.model.architecture.families import Sublayer
@@ -45,7 +46,7 @@ def find_blocks(model: Any) -> str | None:
 
 
 def linears(root: Any) -> Iterator[tuple[str, Any]]:
-    """Path and module of every linear layer below `root`, without experts and what chooses among them."""
+    """Path and module of every linear layer below `root`, without what chooses among experts."""
     mixtures = {name: count for name, module in root.named_modules() if (count := _experts_in(module)) is not None}
     for name, module in root.named_modules():
         if not (name and is_linear(module)):
@@ -53,7 +54,7 @@ def linears(root: Any) -> Iterator[tuple[str, Any]]:
         if any("router" in part for part in name.split(".")):  # whatever it chooses among
             continue
         inside = [place for place in mixtures if not place or name.startswith(f"{place}.")]
-        if not any(_is_of_experts(name[len(place) :].lstrip("."), module, mixtures[place]) for place in inside):
+        if not any(_chooses(name[len(place) :].lstrip("."), module, mixtures[place]) for place in inside):
             yield name, module
 
 
@@ -79,14 +80,23 @@ def _names_experts(name: str) -> bool:
     return "expert" in name and not any(word in name for word in ("shared", "gate", "router", "bias"))
 
 
-def _is_of_experts(path: str, linear: Any, count: int) -> bool:
-    """Whether a linear layer, by its path inside a mixture of `count` experts, is of an expert or chooses among them.
+def _chooses(path: str, linear: Any, count: int) -> bool:
+    """Whether a linear layer, by its path inside a mixture of `count` experts, chooses among them.
 
     What chooses is called a router or a gate, whatever lies below that, or has one output for each expert.
     """
     first, _, rest = path.partition(".")
+    if _names_experts(first):
+        return False
     chooses = "router" in first or ("gate" in first and first not in LEAVES)
-    return _names_experts(first) or chooses or (not rest and count > 1 and linear.weight.shape[0] == count)
+    return chooses or (not rest and count > 1 and linear.weight.shape[0] == count)
+
+
+def expert_of(path: str) -> int | None:
+    """The number of the expert that a module is of, by its path; None where it is of no list of experts."""
+    parts = path.split(".")
+    listed = (int(b) for a, b in pairwise(parts) if b.isdigit() and _names_experts(a))
+    return next(listed, None)
 
 
 def is_linear(module: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import SecateurError, reason
@@ -14,8 +15,11 @@ TRACED = 8
 """Tokens of the pass."""
 
 
-def traced(model: Any, names: Sequence[str]) -> dict[str, object]:
+def traced(model: Any, names: Sequence[str], watch: AbstractContextManager[object] | None = None) -> dict[str, object]:
     """Name of every one of the modules that a forward pass calls -> what it reads: equal where the tensors are one.
+
+    Args:
+        watch: open while the pass runs.
 
     Raises:
         SecateurError: the forward pass fails.
@@ -36,7 +40,7 @@ def traced(model: Any, names: Sequence[str]) -> dict[str, object]:
 
     handles = [model.get_submodule(name).register_forward_pre_hook(note(name), with_kwargs=True) for name in names]
     try:
-        with torch.no_grad():  # not inference mode, in which tensors have no versions
+        with torch.no_grad(), watch or nullcontext():  # not inference mode, in which tensors have no versions
             model(_plain_tokens(model).to(model.device), use_cache=False)
     except Exception as error:  # whatever a strange configuration leads to
         raise SecateurError(f"{type(model).__name__} fails in a forward pass: {reason(error)}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,6 +92,14 @@ class ResidentExperts:
             self.model.network.get_submodule(path).register_parameter(name, parameter)
         self._count(self.mixtures[0].units)
         self.kept = None
+
+    def smaller(self) -> Model:
+        """The model as it is now, described with the experts that it has."""
+        if self.kept is None:
+            return self.model
+        whole, count = self.model.architecture, len(self.kept[self.mixtures[0].experts])
+        there = {p.name for p in whole.projections if p.part is None or p.part.expert < count}
+        return replace(self.model, architecture=whole.only(there))
 
     def shares(self) -> dict[str, float]:
         """The share of every mixture's weights that is gone, by its name, from the parameters as they are."""

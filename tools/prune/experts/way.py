@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -32,6 +32,7 @@ class Chosen(Prepared):
 class Fewer(Made):
     """A model that holds only some of its experts; the resident model itself is smaller."""
 
+    resizes: ClassVar[bool] = True
     experts: ResidentExperts
     kept: Mapping[str, torch.Tensor]
     """Indices of those that stay, by mixture."""
@@ -44,6 +45,10 @@ class Fewer(Made):
         """The mean over mixtures, which are all of one size."""
         shares = self.gone()  # mixtures are all of one size
         return sum(shares.values()) / len(shares)
+
+    def result(self) -> Model:
+        """The resident model, described as it is now."""
+        return self.experts.smaller()
 
     def undo(self) -> None:
         """Put all experts back."""

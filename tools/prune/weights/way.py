@@ -21,7 +21,7 @@ from tools.prune.way import Progress, Way
 from tools.prune.weights.block import prune_block
 from tools.recipe import NM, Recipe
 from tools.statistics.collect import Statistics
-from tools.statistics.inputs import batches, recording, shared_inputs
+from tools.statistics.inputs import batches, recording, settled, shared_inputs
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
@@ -106,6 +106,7 @@ def propagated(
                 for place in range(len(together)):
                     held.run(place)
             weights = {p.name: weight(model.network, p) for p in members}
+            inputs = settled(inputs, model.architecture)
             prune_block(ready, members, weights, inputs, statistics, into=weights)
             held.go_on()
             if progress is not None:
