@@ -1,4 +1,4 @@
-"""What is said behind a prune of the same line and has no amount of its own: `and make it faster`, `and compress it`."""
+"""What follows a prune in its line and has no amount of its own: `and make it faster`, `and compress it`."""
 
 from __future__ import annotations
 

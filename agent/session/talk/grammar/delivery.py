@@ -114,7 +114,8 @@ def _can_be_written(heard: Heard) -> None:
     if direct and heard.has("form") and not str(source).endswith(".gguf"):
         raise Unclear(
             f'{source} right behind "export" would be what is exported, and only the result of the run is exported '
-            f'here: say "export it as {heard.one("form")} to PLACE"; `secateur export {source} --for {named}` does it in a terminal'
+            f'here: say "export it as {heard.one("form")} to PLACE"; '
+            f"`secateur export {source} --for {named}` does it in a terminal"
         )
     if heard.has("quantise") and heard.one("quantisation") is None:
         raise Lacking(f'to how many bits? A GGUF is quantised as it is exported: "export it as q8_0" ({QUANTISED})')

@@ -237,8 +237,8 @@ def _limit(heard: Heard) -> Call | None:
 
 def _own_formula(heard: Heard) -> Call:
     raise Unclear(
-        f'{heard.one("expression")} cannot be ordered of a search, which designs its own; "try {heard.one("expression")} '
-        'on layer 3" tells what it would do, "only wanda" keeps a run to a method'
+        f"{heard.one('expression')} cannot be ordered of a search, which designs its own; "
+        f'"try {heard.one("expression")} on layer 3" tells what it would do, "only wanda" keeps a run to a method'
     )
 
 
