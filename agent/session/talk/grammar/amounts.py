@@ -12,10 +12,29 @@ _BETWEEN = ("more", "filler")
 
 def amounts(found: Sequence[Token]) -> list[Token]:
     """The tokens, with numbers and their units made one."""
+    found = _loosely(found)
     for rule in (_forms, _halves, _shares, _counted, _named, _blocks, _limits):
         found = _merged(found, rule)
     return list(found)
 
+
+def _loosely(found: Sequence[Token]) -> list[Token]:
+    """Without what leaves the amount as it is: to `about` 50 %, to `at least` 50 %, to `at most` 50 %."""
+    limited = any(token.kind in ("perplexity", "rise", "within") for token in found)
+    kept = []
+    for place, token in enumerate(found):
+        before, after = found[place - 1].kind if place else "", found[place + 1 : place + 3]
+        shared = [one.kind for one in after][:2] == ["number", "percent"] or (
+            bool(after) and after[0].kind == "fraction"
+        )
+        loose = token.kind in _LOOSE or (token.kind == "under" and token.text.lower() in _AT_MOST)
+        if not (loose and shared and before in ("to", "by") and not limited):
+            kept.append(token)
+    return kept
+
+
+_LOOSE = ("about", "at_least")
+_AT_MOST = ("at most", "no more than", "not more than", "up to")
 
 Rule = Callable[[Sequence[Token]], tuple[Token, int] | None]
 """What the beginning of tokens comes to together, and how many of them that takes."""

@@ -91,6 +91,7 @@ def _place(heard: Heard) -> str | None:
 
 
 def _export(heard: Heard) -> Call | None:
+    _can_be_written(heard)
     place = _place(heard)
     if place is None and heard.has("word", "name", "model"):
         return None
@@ -98,10 +99,70 @@ def _export(heard: Heard) -> Call | None:
     return Call("export", some(folder=place, form=form, quantisation=heard.one("quantisation")))
 
 
-def _quantise(heard: Heard) -> Call | None:
-    if heard.one("quantisation") is None:
+def _can_be_written(heard: Heard) -> None:
+    """Raises Unclear where a form is asked for that there is none of, another model, or fewer bits without a number."""
+    other = [token.text for token in heard.tokens if token.kind in ("word", "name") and token.text.lower() in _OTHERS]
+    if other:
+        raise Unclear(
+            f"{other[0]} cannot be written here: there are a folder (Hugging Face, safetensors), gguf and vllm, as "
+            '"export it as gguf to x.gguf"'
+        )
+    kinds = [token.kind for token in heard.tokens if token.kind not in ("filler", "comma")]
+    source = heard.one("path")
+    named = "llama.cpp" if heard.one("form") == "gguf" else heard.one("form")
+    direct = ["export", "path"] in [kinds[i : i + 2] for i in range(len(kinds))]
+    if direct and heard.has("form") and not str(source).endswith(".gguf"):
+        raise Unclear(
+            f'{source} right behind "export" would be what is exported, and only the result of the run is exported '
+            f'here: say "export it as {heard.one("form")} to PLACE"; '
+            f"`secateur export {source} --for {named}` does it in a terminal"
+        )
+    if heard.has("quantise") and heard.one("quantisation") is None:
         raise Lacking(f'to how many bits? A GGUF is quantised as it is exported: "export it as q8_0" ({QUANTISED})')
-    return _export(heard)
+
+
+_OTHERS = frozenset(
+    [
+        "onnx",
+        "awq",
+        "gptq",
+        "mlx",
+        "zip",
+        "tar",
+        "pytorch",
+        "torch",
+        "pt",
+        "pth",
+        "bin",
+        "pickle",
+        "exl2",
+        "exllama",
+        "exllamav2",
+        "tflite",
+        "litert",
+        "coreml",
+        "openvino",
+        "tensorrt",
+        "tensorrt-llm",
+        "trt",
+        "ggml",
+        "mnn",
+        "ncnn",
+        "tensorflow",
+        "tf",
+        "keras",
+        "jax",
+        "flax",
+        "executorch",
+        "torchscript",
+        "h5",
+        "marlin",
+        "hqq",
+        "bitsandbytes",
+        "bnb",
+    ]
+)
+"""Forms that people know, of which none is written here."""
 
 
 def _recover(heard: Heard) -> Call:
@@ -110,8 +171,12 @@ def _recover(heard: Heard) -> Call:
     return Call("recover", some(steps=steps, minutes=minutes, text=texts[0] if texts else ""))
 
 
-def _upload(heard: Heard) -> Call:
-    public = {"private": False} if heard.has("public") else {}
+def _upload(heard: Heard) -> Call | None:
+    kinds = [token.kind for token in heard.tokens]
+    denied = "not" in kinds
+    if denied and (kinds.index("not") < kinds.index("upload") or not heard.has("public") or heard.has("private")):
+        return None
+    public = {"private": False} if heard.has("public") and not denied else {}
     return Call("upload", {**some(repository=heard.one("path")), **public})
 
 
@@ -123,6 +188,14 @@ def _chat(heard: Heard) -> Call:
 
 def _designer(heard: Heard) -> Call:
     return Call("use_designer", {"name": designers(heard)})
+
+
+def _reproduce_other(heard: Heard) -> Call:
+    run = heard.one("run_id")
+    raise Unclear(
+        f'only the run that is open is reproduced: say "resume {run}" and then "reproduce it"; in a terminal '
+        "`secateur reproduce` takes its reproduce.yaml"
+    )
 
 
 _MEASURABLE = ("speed", "latency", "throughput", "tokens per second", "inference time", "how fast")
@@ -140,20 +213,21 @@ DELIVERIES = (
     Act(("perplexity", "rise|cost", "how|what"), "aux ask rise cost how what many we_did in", _loss),
     Act(("rise", "how|what", "dense|pruned|filler"), f"{ASKS} rise many than dense between pruned result", _loss),
     Act(("fast",), f"{_MEASURE} {_MODELS} fast big faster batch_of", _speed),
-    Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between", _speed),
+    Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between many", _speed),
     Act(
         ("export|make|where|quantise", "form|quantisation"),
         "export word path quoted name model pruned where make quantise",
         _export,
         order=True,
     ),
-    Act(("quantise",), "make export pruned quantisation path word quoted name model", _quantise, order=True),
+    Act(("quantise",), "make export pruned quantisation path word quoted name model", _export, order=True),
     Act(("export",), "word path quoted name model pruned form quantisation result", _export, order=True),
     Act(("where", "pruned|result|filler"), "aux ask pruned result export done dense", lambda heard: Call("export")),
     Act(("recover",), "steps_of minutes_of text path pruned more", _recover, order=True),
-    Act(("upload",), "path hub private public pruned", _upload, order=True),
+    Act(("upload",), "path hub private public pruned not make", _upload, order=True),
     Act(("designer", "use|designer_word|make"), "use llm designer_word", _designer, order=True),
     Act(("chat",), "pruned result dense both model name path run", _chat, order=True),
+    Act(("reproduce", "run_id"), "run", _reproduce_other, order=True),
     Act(("reproduce",), "run past again result pruned", lambda heard: Call("reproduce"), order=True),
     Act(("help",), "help ask what how aux", lambda heard: Call("help")),
     Act(("leave",), "leave", lambda heard: Call("leave"), order=True),

@@ -75,6 +75,12 @@ def _better(heard: Heard) -> Call | None:
     return _explain("structured") if patterns > 1 else None
 
 
+def _good_perplexity(heard: Heard) -> Call | None:
+    """`what is a good perplexity`: none is measured by that."""
+    named = any(token.kind == "perplexity" and token.text.lower() in _MEASURED for token in heard.tokens)
+    return None if named or heard.has("filler") else _explain("perplexity")
+
+
 def _method(heard: Heard) -> Call | None:
     return _explain("best method") if heard.has("best", "works", "use") or heard.kinds <= _ASKING else None
 
@@ -138,6 +144,12 @@ KNOWLEDGE = (
         f"{_ANY} kindly reload run use result pruned it path",
         lambda heard: _explain("runtimes"),
     ),
+    Act(
+        ("faster|smaller", "why|why_not", "not|why_not"),
+        "why why_not aux ask not faster smaller prune result more",
+        lambda heard: _explain("faster" if heard.has("faster") else "size"),
+    ),
+    Act(("perplexity", "good", "what"), "what aux ask perplexity good", _good_perplexity),
     Act(("calibrate", "what", "use"), f"{_ANY} calibrate use prune", lambda heard: _explain("calibration")),
     Act(("designer_word", "what", "use"), f"{_ANY} designer_word use llm", lambda heard: _explain("designer")),
     Act(("exact",), f"{_ANY} run result exact number", lambda heard: _explain("exact")),

@@ -12,8 +12,20 @@ _SPENT = "run going done left past many more take use make until we_did count st
 
 
 def _candidates(heard: Heard) -> Call | None:
-    names = heard.all("candidate_id")
+    names = _through(heard)
     return Call("candidates", {"names": names}) if len(names) <= 10 else None
+
+
+def _through(heard: Heard) -> list[str]:
+    """The candidates that are named, with those between where it is `c-1 to c-4`."""
+    names = [str(name) for name in heard.all("candidate_id")]
+    kinds = [token.kind for token in heard.tokens if token.kind != "ask"]
+    if len(names) != 2 or kinds[-3:] != ["candidate_id", "to", "candidate_id"]:
+        return names
+    first, last = (int(name[2:]) for name in names)
+    if not first < last < first + 10:
+        raise Unclear(f"{names[0]} to {names[1]}: at most ten candidates at once, the lower number first")
+    return [f"c-{number}" for number in range(first, last + 1)]
 
 
 def _compare(heard: Heard) -> Call | None:
@@ -48,8 +60,11 @@ def _facts(heard: Heard) -> Call | None:
 
 
 def _statistics(heard: Heard) -> Call | None:
-    said = heard.one("statistic") or ("redundancy" if heard.has("redundant") else None)
-    said = said or ("outliers" if heard.has("outlier") else None)
+    named = [("redundancy", "redundant"), ("outliers", "outlier")]
+    several = [*map(str, heard.all("statistic")), *(name for name, kind in named if heard.has(kind))]
+    if len(several) > 1:
+        raise Unclear(f'{" and ".join(several)} at once; say them one after the other: "{several[0]} per layer"')
+    said = several[0] if several else None
     return Call("layer_statistics", some(model=model(heard), statistic=said))
 
 
@@ -92,6 +107,12 @@ def _which_run(heard: Heard) -> bool:
     """Whether runs are asked for, of which this one is not the only one."""
     kinds = [token.kind for token in heard.tokens]
     return any(kinds[i : i + 2] == ["what", "run"] for i in range(len(kinds)))
+
+
+def _thought(heard: Heard) -> Call | None:
+    """`t-3`: a thought by its id."""
+    said = [token.text.lower() for token in heard.tokens if token.kind == "other_id"]
+    return Call("thoughts", {"words": said[0]}) if len(said) == 1 and said[0].startswith("t-") else None
 
 
 def _prunable(heard: Heard) -> Call | None:
@@ -146,6 +167,8 @@ LOOKS = (
     Act(("win", "why|what"), f"{ASKS} best candidate run result", lambda heard: Call("lessons")),
     Act(("works", "what"), f"{ASKS} best past run", lambda heard: Call("lessons")),
     Act(("run", "which|what|past|all|show|where|count"), f"{ASKS} all past count model name path", _past),
+    Act(("other_id", "show|explain|what|tell|about"), f"{ASKS} thoughts", _thought),
+    Act(("smaller", "how", "many", "aux"), f"{ASKS} pruned result between dense", lambda heard: Call("model_facts")),
     Act(("thoughts",), f"{ASKS} designer_word run candidate past all", lambda heard: Call("thoughts")),
     Act(("memory",), f"{ASKS} past run learn works best method pattern nm model name path not", _recall),
     Act(("report",), f"{ASKS} run make export where", lambda heard: Call("report")),
@@ -176,6 +199,7 @@ LOOKS = (
         f"{ASKS} {_RUN} beat better compare than reference pruned between with",
         _against,
     ),
+    Act(("method", "rise", "aux"), "aux ask rise between than pruned result", _against),
     Act(("beat", "reference|dense"), f"{ASKS} {_RUN}", _standing),
     Act(("try", "we_did|what", "past|aux"), f"{ASKS} {_RUN} all method metric", _standing),
     Act(("reference", "better"), f"{ASKS} {_RUN} than", _standing),

@@ -19,6 +19,7 @@ from agent.session.talk.grammar.acts import (
     some,
     times,
 )
+from agent.session.talk.grammar.behind import behind
 from agent.session.talk.grammar.said import in_english
 from agent.session.talk.grammar.tokens import Token
 
@@ -26,13 +27,15 @@ _VERBS = ("prune", "compress", "shrink", "make", "a_prune")
 _SIZES = "share number times_of nm pattern head experts smaller faster times weight sparse of_original block whole"
 _LIMITS = "perplexity keep limit rise_of minutes_of candidates_of max until rise"
 _SET = "seed_of device calibrate text task text_word structured"
-_NAMED = "method method_word designer llm again model name path quoted word run"
+_NAMED = "method method_word designer designer_word llm again model name path quoted word run"
 _WHAT = f"{_SIZES} {_LIMITS} {_SET} {_NAMED} only left fit bytes_of machine"
 
 
 def _prune(heard: Heard) -> Call | None:
     """What shall be pruned, how much and within which limits."""
     if heard.has("keep") and not heard.has("perplexity", "share", "number"):
+        return None
+    if behind(heard.tokens):
         return None
     _can_be_asked(heard)
     sized, chosen = _sized(heard), _chosen(heard)
@@ -54,6 +57,7 @@ def _prune(heard: Heard) -> Call | None:
         minutes=positive(heard.one("minutes_of"), "minutes"),
         candidates=count(heard.one("candidates_of"), "candidates"),
         designer=designers(heard),
+        rules=_uniform(heard),
         **sized,
     )
     return Call("prune", arguments)
@@ -86,6 +90,28 @@ def _can_be_asked(heard: Heard) -> None:
         )
     if heard.has("number") and heard.has("block"):
         raise Unclear('blocks are asked for as a share: "prune MODEL by 20 % in depth"')
+
+
+def _uniform(heard: Heard) -> tuple[str, ...]:
+    """The rule that each block loses the same share, where that was said.
+
+    Raises:
+        Unclear: with a pattern or a method, which have an allocation of their own or none.
+    """
+    if not _of_each_block(heard):
+        return ()
+    if heard.has("pattern", "nm", "method", "experts", "head") or not heard.has("share", "number"):
+        raise Unclear('a share of each block is asked for alone: "prune MODEL to 50 % per block"')
+    return ("uniform only",)
+
+
+def _of_each_block(heard: Heard) -> bool:
+    """`per block`, `in each block`; no whole blocks are meant."""
+    pairs = zip(heard.tokens, heard.tokens[1:], strict=False)
+    return any(token.kind == "block" and word.text.lower() in _EACH for word, token in pairs)
+
+
+_EACH = ("per", "each", "pro", "jede", "jeder", "jedem", "jeden", "par", "chaque", "cada", "por", "ogni", "elke")
 
 
 def _chosen(heard: Heard) -> dict[str, Any] | None:
@@ -125,14 +151,14 @@ def _sized(heard: Heard) -> dict[str, Any]:
     """Share, pattern and speed-up of what was said."""
     speed, said = heard.one("times"), heard.one("share")
     quick = heard.has("faster", "fast")
+    if speed is not None and not quick and not heard.has("smaller"):
+        raise Unclear(f"{speed:g} times what? For example: {speed:g} times faster")
     if speed is not None and said is not None:
         raise Unclear("a share and a speed-up at once; say one, as the other follows from it")
     if quick and said is not None and speed is None:
         speed, said = 1 + (share(said) or 0), None
     elif speed is not None and heard.has("smaller"):
         speed, said = None, 1 - 1 / (times(speed) or 1)
-    elif speed is not None and not quick:
-        raise Unclear(f"{speed:g} times what? For example: {speed:g} times faster")
     if (plain := _plain_share(heard)) is not None:
         if said is not None or speed is not None:
             raise Unclear(f"{plain:g} beside another amount; say one")
@@ -162,7 +188,7 @@ def _pattern(heard: Heard) -> str | None:
     if heard.has("head"):
         return "width"
     if heard.has("block"):
-        return "depth"
+        return None if _of_each_block(heard) else "depth"
     return "width+depth" if heard.has("smaller", "of_original", "structured", "big") else None
 
 
@@ -209,6 +235,13 @@ def _limit(heard: Heard) -> Call | None:
     return Call("steer", {"words": told})
 
 
+def _own_formula(heard: Heard) -> Call:
+    raise Unclear(
+        f"{heard.one('expression')} cannot be ordered of a search, which designs its own; "
+        f'"try {heard.one("expression")} on layer 3" tells what it would do, "only wanda" keeps a run to a method'
+    )
+
+
 def _remove_run(heard: Heard) -> Call:
     return Call("remove_run", some(run=heard.one("run_id")))
 
@@ -222,6 +255,7 @@ _AMOUNTS = "share|nm|pattern|faster|smaller|times"
 
 ORDERS = (
     Act(("stop",), "after_this run", lambda heard: Call("stop"), order=True),
+    Act(("stop", "candidates_of|minutes_of"), "prompt run", _limit, order=True),
     Act(("pause",), "run", lambda heard: Call("pause"), order=True),
     Act(("resume|continue",), "we_did day run run_id model name path quoted past last", _resume, order=True),
     Act(("show", "run_id"), "run past", _resume, order=True),
@@ -238,7 +272,8 @@ ORDERS = (
         _redo,
         order=True,
     ),
-    Act(("method", "apply|run|use", "share|nm|number"), f"{_WHAT} apply use", _prune, order=True),
+    Act(("prune", "expression", "share|nm|number"), f"{_WHAT} metric allocation use", _own_formula, order=True),
+    Act(("method", "apply|run|use", "share|nm|number"), f"{_WHAT} apply use prune", _prune, order=True),
     Act(("apply", "method", "prune"), f"{_WHAT} apply", _prune, order=True),
     Act(("continue|more",), "more until minutes_of candidates_of run candidate", _go_on, order=True),
     Act(("minutes_of|candidates_of", "more"), "more run use show need", _go_on, order=True),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agent.session.talk.grammar.acts import FREE, REFS, Act, Call, Heard, Lacking, Unclear
 from agent.session.talk.grammar.amounts import amounts
+from agent.session.talk.grammar.behind import bare, lacks
 from agent.session.talk.grammar.delivery import DELIVERIES
 from agent.session.talk.grammar.knowledge import KNOWLEDGE
 from agent.session.talk.grammar.look import LOOKS
@@ -58,6 +59,10 @@ _CONDITIONS = ("not", "spare")
 _AMOUNTS = frozenset({"share", "nm", "times", "prune", "compress", "shrink", "method"})
 WELCOME = "You are welcome."
 WAITS_NOT = "Nothing waits for a yes or no."
+COMMAND = (
+    "is an option of the command line, which belongs into a terminal behind `secateur`; here say it in words: "
+    '"prune MODEL to 50 % for 20 minutes".'
+)
 NEVER = "That cannot be meant: "
 
 
@@ -76,6 +81,8 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         return [_tool(asked, session)]
     if len(line) > LONGEST:
         return not_understood([], "")
+    if option := re.search(r"(?<!\S)--(?!help)[a-z][a-z-]*", line):
+        return f"{NEVER}{option[0]} {COMMAND}"
     if (named := _repository(line)) and _asked_of(session) == "upload":
         return [_tool(Call("upload", {"repository": named}), session)]
     code, found = heard(line)
@@ -171,17 +178,18 @@ def _calls(pieces: list[list[Token]], unfinished: bool) -> list[Call] | str:
     return reading if reading is not None else _missed(pieces, unfinished)
 
 
-def _partition(pieces: list[list[Token]], unfinished: bool, behind: bool = False) -> list[Call] | None:
+def _partition(pieces: list[list[Token]], unfinished: bool, before: tuple[str, ...] = ()) -> list[Call] | None:
+    """As `_calls`, behind the acts that `before` names; None where something is left over."""
     if not pieces:
         return []
     problem: Unclear | None = None
     for length in range(len(pieces), 0, -1):
         try:
-            first = _begun([token for piece in pieces[:length] for token in piece], unfinished, behind)
+            first = _begun([token for piece in pieces[:length] for token in piece], unfinished, before)
             later = pieces[length:]
-            if later and _bare(later[0]):
+            if isinstance(first, Missed) or (later and _bare(later[0]) and not bare(later[0])):
                 continue
-            if isinstance(first, Call) and (rest := _partition(later, unfinished=False, behind=True)) is not None:
+            if (rest := _partition(later, unfinished=False, before=(*before, first.name))) is not None:
                 return [first, *rest]
         except Unclear as found:
             problem = problem or found
@@ -190,14 +198,17 @@ def _partition(pieces: list[list[Token]], unfinished: bool, behind: bool = False
     return None
 
 
-def _begun(piece: Sequence[Token], unfinished: bool, behind: bool) -> Call | Missed:
+def _begun(piece: Sequence[Token], unfinished: bool, before: Sequence[str]) -> Call | Missed:
     """The act of a piece; what lacks a word behind an order is left out of it, which is told."""
     try:
-        return _act(piece, unfinished)
+        found = _act(piece, unfinished)
+        read = found if isinstance(found, Call) else None
+        why = lacks(read, piece) if {"prune", "foresee"} & {*before} else ""
     except Lacking as problem:
-        if not behind:
+        if not before:
             raise
-        return Call(LEFT_OUT, {"words": _text(piece), "why": str(problem)})
+        found, why = Missed("", meant=True), str(problem)
+    return Call(LEFT_OUT, {"words": _text(piece), "why": why}) if why else found
 
 
 def _bare(piece: Sequence[Token]) -> bool:

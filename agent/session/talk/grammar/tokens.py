@@ -80,7 +80,8 @@ def tokens(line: str, code: str) -> list[Token]:
     low = re.sub(_TIED, " ", low) if code == "fr" else low
     while place < len(line):
         kind, end = _shape(low, place, True)
-        if not kind and (phrase := about.phrase(low, place)):
+        phrase = "" if kind not in ("", "expression") else about.phrase(low, place)
+        if phrase and place + len(phrase) >= (end if kind else 0):  # `width+depth` is no formula
             kind, end = "phrase", place + len(phrase)
         elif not kind:
             kind, end = _shape(low, place, False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.session.talk.grammar.acts import Call, Lacking, Unclear
+from agent.session.talk.grammar.tokens import tokens
 from agent.session.talk.session import Session
 
 LEFT_OUT = "left_out"
@@ -25,6 +26,7 @@ _ASKED = re.compile(
 )
 _PUT = re.compile(rf"{_VERB}\s*(?P<whom>[^:]{{0,40}}?)\s*:\s*(?P<words>.+)", re.I)
 _SAYS = {"dense": r"\b(?:dense|original|unpruned|base)\b", "result": r"\b(?:pruned|sparse|smaller)\b"}
+_NAMES = ("candidate_id", "model", "name", "path")
 LONGEST = 2000
 """Characters of a question."""
 
@@ -36,6 +38,7 @@ def put(line: str) -> Call | None:
         models = () if found["both"] else ("result",) if found["pruned"] else ("dense",)
     elif found := _PUT.fullmatch(line):
         models = tuple(name for name, words in _SAYS.items() if re.search(words, found["whom"], re.I))[:1]
+        models = tuple(str(one.value) for one in tokens(found["whom"], "en") if one.kind in _NAMES) or models
     if found is None or len(found["words"]) > LONGEST:
         return None
     question = found["words"].strip()
@@ -65,6 +68,15 @@ def folded(calls: Sequence[Call]) -> list[Call]:
             made.append(call)
             while early and call.name == "prune":
                 made[-1] = _with(made[-1], early.pop(0))
+    return _of_one_model(made)
+
+
+def _of_one_model(calls: list[Call]) -> list[Call]:
+    """`skewness, outliers per layer of tiny`: the model that is named last is that of those before it, too."""
+    made: list[Call] = []
+    for call in reversed(calls):
+        same = bool(made) and made[0].name == call.name == "layer_statistics" and "model" in made[0].args
+        made.insert(0, Call(call.name, {"model": made[0].args["model"], **call.args}) if same else call)
     return made
 
 

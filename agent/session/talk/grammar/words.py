@@ -65,6 +65,7 @@ def written(text: str) -> str:
     text = unicodedata.normalize("NFKC", text)
     text = re.sub(r"[\u2018\u2019\u201b\u00b4]", "'", text)
     text = re.sub(r"[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]", '"', text)
+    text = re.sub(r"^/(?=(?:help|stop|pause|quit|exit|bye)$)", "", text.strip(), flags=re.I)
     text = text.replace("\u2212", "-").replace("\u3001", ",").replace("\u3002", ".")
     text = re.sub(r"(?<=\d)-(?=mal|fach|fold|percent|minute|hour|candidate|block)", " ", text)
     return " ".join(text.split())
