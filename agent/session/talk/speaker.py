@@ -150,9 +150,8 @@ def _answering(connection: Connection, session: Session, otherwise: Model | Smal
     held: list[CallFormat] = [
         kind for kind in formats_of(name) if kind is not CallFormat.NATIVE or not name.startswith("openai:")
     ]
-    return Small(
-        replace(connection, model=exact, record=Notes(session), formats=held, longest=None), connection, otherwise
-    )
+    quiet = replace(connection, model=exact, record=Notes(session), formats=held, longest=None)
+    return Small(quiet, connection, otherwise)
 
 
 def _connection(name: str, settings: Settings, session: Session) -> Connection:

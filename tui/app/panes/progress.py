@@ -18,6 +18,7 @@ from runs.fold.stages import Step
 from runs.fold.tally import eta
 from runs.fold.words import number, short_time
 from runs.report.front import front
+from tools.io.errors import SecateurError
 from tui.app.panes.pane import Pane
 from tui.app.view import RunView
 from tui.app.widgets.bars import bar
@@ -127,7 +128,10 @@ def _uncounted(view: RunView, home: Path | None) -> bool:
     goal = view.history.goal
     if goal is None or view.spent.money or not view.spent.tokens:
         return False
-    return any(not own(name) and price_of(name, home or Path()) is None for name in designers_of(goal.designer))
+    try:
+        return any(not own(name) and price_of(name, home or Path()) is None for name in designers_of(goal.designer))
+    except SecateurError:  # of prices that cannot be read, who asks for a designer is told
+        return True
 
 
 def budget(spent: Spent, allowed: Budget, width: int, *, uncounted: bool = False) -> Content:
