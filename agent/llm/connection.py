@@ -52,7 +52,9 @@ class Connection:
     words: bool = False
     """Whether an answer may be words where tools are on the table, as in a talk."""
     patience: float = LONGEST_SECONDS
-    """Seconds for one answer."""
+    """Seconds for one answer, or, where there is a `longest`, until its next piece."""
+    longest: float | None = None
+    """Seconds for an answer that goes on, as a talk has them: what was said is kept where it is cut off."""
     every: float | None = None
     """Seconds between the pieces in which an answer is recorded while it is spoken; None: as a journal has them."""
     attempts: int = 4

@@ -21,7 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from agent.llm.connection import CallFormat, Connection
 from agent.llm.held_back import parted
-from agent.llm.leaving import LOOK, Stopped, leaving
+from agent.llm.leaving import LOOK, CutOff, Left, Stopped, leaving
 from agent.llm.messages import as_message, calls_of, for_journal, text_of, thinking_of
 from agent.llm.plain_calls import call_schema, calls_in, without_calls
 from agent.llm.speech import Speech
@@ -95,7 +95,7 @@ class JournalledModel(BaseChatModel):
         start = time.perf_counter()
         try:
             whole = self._retrying()(self._listen, call, messages)
-        except (BudgetSpent, Stopped):
+        except (BudgetSpent, Stopped, CutOff):
             raise
         except Exception as error:  # whatever a server or its client trips over, or a model in this process
             taken = round(time.perf_counter() - start, 3)
@@ -156,15 +156,26 @@ class JournalledModel(BaseChatModel):
     def _stream_whole(self, call: str, messages: list[BaseMessage], model: Any) -> AIMessageChunk:
         connection, whole = self.connection, None
         speech = Speech(call, connection.record, known=self._known, every=connection.every)
-        for chunk in self._waited(leaving(model.stream(messages), connection.patience, connection.stopped)):
-            whole = chunk if whole is None else whole + chunk
-            speech.hear(chunk)
-            if (endless := speech.endless) or speech.circling:
-                what = "did not stop" if endless else "went in circles"
-                connection.record(Note(text=f"{connection.name} {what} and was cut off"))
-                break
+        pieces = leaving(model.stream(messages), connection.patience, connection.stopped, connection.longest)
+        try:
+            for chunk in self._waited(pieces):
+                whole = chunk if whole is None else whole + chunk
+                speech.hear(chunk)
+                if (endless := speech.endless) or speech.circling:
+                    what = "did not stop" if endless else "went in circles"
+                    connection.record(Note(text=f"{connection.name} {what} and was cut off"))
+                    break
+        except Left as left:
+            if connection.longest is not None and (said := self._words_of(whole)):
+                speech.end()
+                raise CutOff(said, str(left)) from left
+            raise
         speech.end()
         return AIMessageChunk(content="") if whole is None else whole
+
+    def _words_of(self, whole: AIMessageChunk | None) -> str:
+        """What is said in an answer beside its calls."""
+        return "" if whole is None else parted(text_of(whole), self._known, whole=True)[0].strip()
 
     def _waited(self, stream: Iterator[AIMessageChunk]) -> Iterator[AIMessageChunk]:
         """A stream whose pieces are waited for while others have their turn."""

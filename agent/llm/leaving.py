@@ -23,16 +23,27 @@ class Stopped(Left):
     """The person said stop: nothing follows."""
 
 
-def leaving(stream: Iterable[T], patience: float, stopped: Callable[[], bool]) -> Iterator[T]:
+class CutOff(SecateurError):
+    """An answer was left after some of it was said, which is kept."""
+
+    def __init__(self, said: str, why: str) -> None:
+        super().__init__(f"cut off: {why}")
+        self.said, self.why = said, why
+
+
+def leaving(
+    stream: Iterable[T], patience: float, stopped: Callable[[], bool], longest: float | None = None
+) -> Iterator[T]:
     """The items of a stream as they come, read in a thread of its own.
 
     Args:
-        patience: seconds for the whole stream. stopped: asked while nothing comes; true leaves the stream, whose thread
-            then ends with its next item.
+        patience: seconds for the whole stream, or, where there is a `longest`, until the next item.
+        stopped: asked while nothing comes; true leaves the stream, whose thread then ends with its next item.
+        longest: seconds for a stream that goes on.
 
     Raises:
         Stopped: it was stopped.
-        Left: it took longer than `patience`.
+        Left: it took too long.
         Exception: whatever the stream raised.
     """
     items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
@@ -49,13 +60,14 @@ def leaving(stream: Iterable[T], patience: float, stopped: Callable[[], bool]) -
             items.put((None, error))
 
     threading.Thread(target=read, daemon=True).start()
-    end = time.monotonic() + patience
+    start = time.monotonic()
+    end, most, began = start + patience, max(patience, longest or 0.0), False
     try:
         while True:
             if stopped():
                 raise Stopped("stopped")
-            if time.monotonic() > end:
-                raise Left(f"no answer within {patience:.0f} s")
+            if (now := time.monotonic()) > end:
+                raise Left(f"cut off after {now - start:.0f} s" if began else f"no answer within {patience:.0f} s")
             try:
                 item, error = items.get(timeout=LOOK)
             except queue.Empty:
@@ -64,6 +76,9 @@ def leaving(stream: Iterable[T], patience: float, stopped: Callable[[], bool]) -
                 return
             if error is not None:
                 raise error
+            if longest is not None:
+                end = min(time.monotonic() + patience, start + most)
+            began = True
             yield item  # type: ignore[misc]  # None is only beside an error
     finally:
         gone.set()

@@ -146,6 +146,8 @@ class SecateurApp(Keys):
             elif self.attached is None and not self._lobby.entries:
                 text = EXAMPLE
             else:
+                if self.view.next_steps and not self.dialogue.busy and not self.dialogue.models:
+                    self.slash.do(NAMED["next"])
                 return
         if self.attached is not None and self.attached.watching:
             self.tell("note", f"this run is only watched; /open {self.attached.run.id} lets you talk to it")

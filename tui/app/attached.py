@@ -49,6 +49,11 @@ class Attached:
         """Whether somebody works on it, or is about to."""
         return self.run.engine is not None or (self.engine is not None and not self.engine.gone)
 
+    @property
+    def going(self) -> bool:
+        """Whether there is something to pause: an engine outlives the end of its run for a moment."""
+        return self.working and self.view.state in ("new", "working")
+
     def look(self) -> str:
         """Notice an engine that died; returns why, where it was started here and failed."""
         if self.view.state in ("working", "new") and not self.working:

@@ -38,6 +38,8 @@ class Turn:
 
     text: str
     question: Question
+    to_models: bool = False
+    """Whether the prompt said, when it was typed, that models listen."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ class Dialogue:
             self._app.tell("you", text)
             self.stop()
             return
-        turn = Turn(text, lambda talk: talk.say(text))
+        listening = bool(self.models)
+        turn = Turn(text, lambda talk: talk.say(text, aside=not listening), listening)
         if self.busy and self.models and _returns(text):
             self.stop(quietly=True)
             self._waiting.clear()
@@ -198,18 +201,23 @@ class Dialogue:
     def _next(self) -> None:
         if self.busy or not self._waiting:
             return
+        if self._waiting[0].to_models and not self.models:
+            left = self._waiting.popleft()
+            self._app.tell("note", f'"{left.text}" was for the models, which are let go: nobody heard it')
+            self._next()
+            return
         self._turn = turn = self._waiting.popleft()
         self._since = time.monotonic()
         self._spoken, self._speaking = [], False
         if turn.text:
-            self._app.tell(TO_MODELS if self.models else "you", turn.text)
-        self._app.run_worker(lambda: self._answer(turn.question), thread=True, group="talk")
+            self._app.tell(TO_MODELS if turn.to_models else "you", turn.text)
+        self._app.run_worker(lambda: self._answer(turn), thread=True, group="talk")
 
-    def _answer(self, question: Question) -> None:
+    def _answer(self, turn: Turn) -> None:
         try:
             talk = self.talk
-            label = MODELS if self.models else "secateur"
-            answer = Answer(label, question(talk), talk.asks, talk.over, talk.run, talk.to_models)
+            label = MODELS if turn.to_models else "secateur"
+            answer = Answer(label, turn.question(talk), talk.asks, talk.over, talk.run, talk.to_models)
         except Exception as error:  # such as a designer that is not to be had; textual would show what is in memory
             answer = Answer("error", told(error), self.asks, models=self.models)
         self._app.call_from_thread(self._ended, answer)
@@ -279,7 +287,7 @@ class Dialogue:
     def _speak(self, text: str) -> None:
         if not text or self._turn is None:
             return
-        label = MODELS if self.models else "secateur"
+        label = MODELS if self._turn.to_models else "secateur"
         if self._speaking:
             last = self._spoken[-1]
             self._app.view.reword(last, Words(label, last.text + text, said=True))

@@ -6,11 +6,12 @@ import time
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.events import Key
+from textual.events import Event, Key
 from textual.widgets import Input
 
 from tui.app.commands import NAMED
 from tui.app.face import Face
+from tui.app.screens import Choice, Reading
 from tui.app.side import Side
 from tui.app.slash import SlashCommands
 from tui.app.widgets.conversation import Conversation
@@ -45,6 +46,8 @@ class Keys(Face):
         self._side = Side()
         self._left = 0.0
         self._back = ""
+        self._written = False
+        """Whether letters are on their way to the prompt, which does not hold them yet."""
 
     def show_keys(self) -> None:
         """Bring the footer up to date where Escape means something else."""
@@ -52,13 +55,27 @@ class Keys(Face):
             self._back = back
             self.refresh_bindings()
 
-    def on_key(self, event: Key) -> None:
-        """What can be read is written into the prompt, wherever the focus is: only fields to write in keep it."""
-        free = len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
-        if free and event.is_printable and event.character:
-            event.prevent_default()
-            self._prompt.line.focus()
-            self._prompt.line.insert_text_at_cursor(event.character)
+    async def on_event(self, event: Event) -> None:
+        """Keys for the prompt go there before anything else sees them, so that they come in the order of typing."""
+        if isinstance(event, Key) and not event.is_forwarded:
+            self._direct(event)
+        await super().on_event(event)
+
+    def _direct(self, key: Key) -> None:
+        """What can be read is written into the prompt, wherever the focus is, and Enter sends what stands there: only
+        fields to write in, and keys of what has the focus, stay where they are. Who writes closes what lies over it."""
+        if not self._prompt.is_mounted:
+            return
+        writes = key.is_printable and bool(key.character)
+        while writes and isinstance(self.screen, Choice | Reading):
+            self.screen.dismiss()
+        focused, line = self.focused, self._prompt.line
+        if len(self.screen_stack) > 1 or isinstance(focused, Input):
+            self._written = writes and focused is line
+            return
+        if (writes and key.key != "space") or (key.key in ("enter", "space") and (line.value or self._written)):
+            self._written = writes
+            self.screen.set_focus(line)
 
     def action_pane(self, number: int) -> None:
         """Show a pane; again closes it."""
@@ -77,7 +94,7 @@ class Keys(Face):
             return "hush"
         if self._prompt.line.value:
             return "clear"
-        return "slash" if attached is not None and attached.working and not attached.watching else ""
+        return "slash" if attached is not None and attached.going and not attached.watching else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape has one meaning at a time, which the footer shows."""

@@ -26,8 +26,8 @@ class Reading(ModalScreen[None]):
     """A text over everything; Escape closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "Close", id="reading.close"),
-        Binding("c", "copy", "Copy", id="reading.copy"),
+        Binding("escape", "dismiss", "Close", id="reading.close"),
+        Binding("alt+c", "copy", "Copy", id="reading.copy"),
     ]
     DEFAULT_CSS = """
     Reading { align: center middle; }
@@ -43,7 +43,7 @@ class Reading(ModalScreen[None]):
         """A box that scrolls; its frame says what the keys do."""
         with VerticalScroll() as box:
             box.border_title = Content(self._title)
-            box.border_subtitle = "Esc closes, c copies"
+            box.border_subtitle = "Esc closes, Alt+C copies"
             yield Static(self._text, markup=False)
 
     def action_copy(self) -> None:

@@ -19,7 +19,7 @@ from tui.app.screens import Choice, Confirm, Reading
 
 KEYS = """Keys
   letters      are written into the prompt, wherever the focus is
-  Enter        send; on an empty line the example, or yes to a plan
+  Enter        send; on an empty line the example, yes to a plan, or what can follow a finished run
   Esc          close a pane, stop an answer, clear the line, stop the run softly: the footer says which
   PgUp PgDn    scroll the conversation       End: follow again
   Ctrl+C       copy what is selected; twice: leave (a run goes on)
@@ -80,8 +80,12 @@ class SlashCommands:
         return run
 
     def command_pause(self) -> None:
-        """Asks the engine of this run to stop where it is; SecateurError where none works."""
-        pause(self._touched())
+        """Asks the engine of this run to stop where it is; that none works is no error."""
+        run = self._touched()
+        if run.engine is None:
+            self._app.tell("note", f"nobody works on run {run.id} now")
+            return
+        pause(run)
         self._app.tell("note", "pausing after what is running now")
 
     def command_resume(self, name: str | None = None) -> None:

@@ -233,9 +233,10 @@ class Talk:
         messages = self._graph.get_state(self._config).values["messages"]
         return next((message.text for message in messages if message.id == name), "")
 
-    def say(self, text: str) -> str:
-        """Take one line; returns the answer, with the plan that waits below it."""
-        if self.session.exchange is not None:
+    def say(self, text: str, *, aside: bool = False) -> str:
+        """Take one line; returns the answer, with the plan that waits below it. `aside`: not for models that are talked
+        to."""
+        if self.session.exchange is not None and not aside:
             return self._to_models(self.session.exchange, text)
         self.session.private = False
         try:

@@ -23,12 +23,12 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from agent.llm.connection import Connection
 from agent.llm.journalled import JournalledModel, Unusable
-from agent.llm.leaving import Stopped
+from agent.llm.leaving import CutOff, Stopped
 from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
 from agent.session.talk.graph import Call, calling
 from agent.session.talk.session import Session
-from agent.session.talk.speakers import Other, Rules, described, fallen_back
+from agent.session.talk.speakers import Other, Rules, cut_off, described, fallen_back
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.run import Foresee, Prune
 from agent.session.talk.tools.tool import SessionTool
@@ -93,6 +93,8 @@ class Small:
             said = self._ask(self._aloud, [SystemMessage(ANSWER), HumanMessage(last.text)]).text.strip()
         except Stopped:
             return AIMessage("Stopped.")
+        except CutOff as cut:
+            return cut_off(cut, messages)
         except Unusable as problem:
             news, self._unusable = str(problem) != self._unusable, str(problem)
             found = read if self._otherwise is None else self._otherwise.answer(messages, session)

@@ -25,7 +25,9 @@ from runs.fold.history import History
 from runs.goal import Goal
 
 PATIENCE = 20.0
-"""Seconds for one answer of a model in conversation."""
+"""Seconds until a model in conversation begins to answer, and between the pieces of its answer."""
+LONGEST = 60.0
+"""Seconds for an answer that goes on."""
 ATTEMPTS = 2
 _SIZES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)([bm])(?![a-z])", re.I)
 _FEW = 4.0
@@ -148,7 +150,8 @@ def _answering(connection: Connection, session: Session, otherwise: Model | Smal
     held: list[CallFormat] = [
         kind for kind in formats_of(name) if kind is not CallFormat.NATIVE or not name.startswith("openai:")
     ]
-    return Small(replace(connection, model=exact, record=Notes(session), formats=held), connection, otherwise)
+    quiet = replace(connection, model=exact, record=Notes(session), formats=held, longest=None)
+    return Small(quiet, connection, otherwise)
 
 
 def _connection(name: str, settings: Settings, session: Session) -> Connection:
@@ -160,6 +163,7 @@ def _connection(name: str, settings: Settings, session: Session) -> Connection:
         Ears(session),
         price_of(name, settings.home),
         patience=PATIENCE,
+        longest=LONGEST,
         attempts=ATTEMPTS,
         every=0.0,
         stopped=session.stopped.is_set,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk
 
 from agent.llm.connection import Connection
 from agent.llm.journalled import JournalledModel, Unusable
+from agent.llm.leaving import CutOff
 from agent.llm.prices import Price
 from agent.recorder import Recorder
 from runs.events import Answered, Asked
@@ -62,3 +65,22 @@ def test_a_replay_without_a_model_says_what_was_said_and_no_more(record: Recorde
         replayed.invoke("And now?")
     first, second = (event for event in record.run.read() if isinstance(event, Answered))
     assert (first.problem, bool(second.problem)) == ("", True)
+
+
+def test_what_was_said_before_an_answer_was_left_is_kept_in_a_talk(record: Recorder) -> None:
+    stop = Event()
+
+    class Halting(GenericFakeChatModel):
+        def _stream(self, *args: Any, **more: Any) -> Iterator[ChatGenerationChunk]:
+            yield ChatGenerationChunk(message=AIMessageChunk("The first layers"))
+            stop.wait(60)
+
+    halting = Halting(messages=iter(()))
+    talk = Connection("openai:test", halting, record, None, patience=0.3, longest=60.0, attempts=1)
+    with pytest.raises(CutOff, match="cut off after 0 s") as cut:
+        JournalledModel(connection=talk, topic="talk/1").invoke("Why?")
+    assert cut.value.said == "The first layers"
+    run = Connection("openai:test", halting, record, None, patience=0.3, attempts=1)
+    with pytest.raises(Unusable):
+        JournalledModel(connection=run, topic="1/reason").invoke("Why?")
+    stop.set()

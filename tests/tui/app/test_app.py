@@ -120,7 +120,7 @@ def test_a_candidate_opens_from_the_table_and_from_the_conversation(story: Any, 
         await until(lambda: "finished" in status(app))
         await send(app, pilot, "/show c-2")
         assert isinstance(app.screen, Reading)
-        await pilot.press("c")
+        await pilot.press("alt+c")
         assert app.clipboard == "sqr(W) * X"
         await pilot.press("escape")
         app.query_one(Conversation).focus()

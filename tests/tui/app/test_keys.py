@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
@@ -16,7 +17,8 @@ from runs.events import Said
 from runs.run import create
 from tests.tui.app.test_app import journalled, play, said, send, until
 from tui.app.app import SecateurApp
-from tui.app.screens import Choice
+from tui.app.screens import Choice, Reading
+from tui.app.view import Words
 from tui.app.widgets.conversation import Conversation
 from tui.app.widgets.prompt import Prompt
 
@@ -60,6 +62,47 @@ def test_a_run_is_chosen_from_a_menu(story: Any, tmp_path: Path) -> None:
         await until(lambda: isinstance(app.screen, Choice))
         await pilot.press("enter")
         await until(lambda: app.attached is not None and app.attached.run.id == run.id)
+
+    play(tmp_path, steps)
+
+
+def test_enter_sends_what_was_typed_whatever_has_the_focus(story: Any, tmp_path: Path) -> None:
+    journalled(tmp_path, story.whole())
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        heard: list[str] = []
+        app.say = heard.append  # type: ignore[method-assign]
+        await pilot.press("f6")
+        await until(lambda: app.pane is not None and app.pane.query_one(DataTable).row_count)
+        await until(lambda: isinstance(app.focused, DataTable))
+        app._driver.process_message(Key("h", "h"))  # type: ignore[union-attr]
+        app._driver.process_message(Key("i", "i"))  # type: ignore[union-attr]
+        app._driver.process_message(Key("enter", "\r"))  # type: ignore[union-attr]
+        await until(lambda: heard == ["hi"])
+        await pilot.press("f1")
+        await until(lambda: isinstance(app.screen, Reading))
+        await pilot.press(*"chat", "enter")
+        await until(lambda: heard == ["hi", "chat"])
+        assert len(app.screen_stack) == 1
+
+    play(tmp_path, steps)
+
+
+def test_enter_says_what_can_follow_and_a_run_that_is_over_is_not_paused(story: Any, tmp_path: Path) -> None:
+    run = journalled(tmp_path, story.whole())
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, f"/open {run.id}")
+        await until(lambda: "what next?" in said(app))
+        with run.lock():  # as for the moment after its last event
+            await pilot.press("backspace")
+            assert "escape" not in footer(app)
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Choice))
+        await pilot.press("escape")
+        await send(app, pilot, "/pause")
+        await until(lambda: f"nobody works on run {run.id} now" in said(app))
+        assert not [entry for entry in app.view.entries if isinstance(entry, Words) and entry.label == "error"]
 
     play(tmp_path, steps)
 

@@ -239,11 +239,11 @@ def test_a_narrow_table_cuts_nothing_of_a_recipe(story: Any) -> None:
     """Columns that do not fit become one, whose lines are broken."""
     story.start().propose("c-1", "W * X").measure("c-1", 1.0).propose("c-2", "sqr(W) * X_var / D").measure("c-2", 0.8)
     found = rows(seen(story.events))
-    assert [column for column, _ in arranged(found, 100)] == [0, 1, 2, 3, 4]
+    assert [column for column, _ in arranged(found, 100)] == [0, 1, 2, 3, 4, 6]
     columns = arranged(found, 50)
     assert [column for column, _ in columns] == [0, 1, 2, 3, RECIPE]
     assert sum(width + 2 for _, width in columns) == 50
-    assert [told(row, RECIPE, differing(found)) for row in found][:2] == ["W * X", "sqr(W) * X_var / D"]
+    assert [told(row, RECIPE, differing(found)) for row in found][:2] == ["W * X, OBS", "sqr(W) * X_var / D, OBS"]
 
 
 def test_the_winner_is_in_the_table_also_where_it_was_made_at_the_end(story: Any) -> None:
@@ -267,3 +267,25 @@ def test_an_answer_that_the_journal_brings_first_is_known(story: Any) -> None:
     view.echo(Words("secateur", "Nothing yet.", said=True))
     heard = [view.last_words]
     assert not view.brought("Nothing yet.", heard)
+
+
+def test_a_number_over_fewer_tokens_stands_in_brackets(story: Any) -> None:
+    story.start().propose("c-1", "W").measure("c-1", 0.9, tokens=16384).select("c-1")
+    story.propose("c-2", "W * X", generation=1).measure("c-2", 0.1, tokens=2048)
+    view = seen(story.events)
+    first, second = (entry for entry in view.entries if isinstance(entry, Generation))
+    assert told_in_a_line(first, view).plain.endswith("KL 0.900")
+    assert "c-2 KL (0.100)" in told_in_a_line(second, view).plain
+    assert "KL (0.100)" in told_in_full(second, view, 100).plain
+
+
+def test_what_all_recipes_are_compensated_by_is_told_in_each_row(story: Any) -> None:
+    story.start()
+    for number, metric in enumerate(("W", "W * X"), 1):
+        recipe = story.recipe(metric).model_copy(update={"compensation": Compensation(kind="obs")})
+        candidate = Candidate(id=f"c-{number}", recipe=recipe, operator="seed", why="")
+        story.events.append(CandidateProposed(at=story.at(), candidate=candidate))
+        story.measure(f"c-{number}", 0.5)
+    found = rows(seen(story.events))
+    assert [told(row, RECIPE, differing(found)).lower() for row in found][:2] == ["w, obs", "w * x, obs"]
+    assert alike(found) == ["uniform"]

@@ -19,7 +19,7 @@ def panes(settings: Settings) -> TabbedContent:
         CandidatesPane(),
         LayersPane(),
         ThoughtsPane(),
-        ProgressPane(),
+        ProgressPane(settings.home),
         RunsPane(settings),
         MemoryPane(settings.home),
     ]

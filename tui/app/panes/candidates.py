@@ -25,6 +25,7 @@ COLUMNS = ("#", "KL search", "ppl select", "ppl test", "metric", "allocation", "
 text that selects and on the one of the final table."""
 SORTABLE = 4
 """The first columns; the others are shown where rows differ in them."""
+WITH = COLUMNS.index("with")
 RECIPE = len(COLUMNS)
 """Where the others do not fit beside each other, the column that tells of all of them, in as many lines as it takes."""
 LEAST = 12
@@ -122,10 +123,13 @@ def _references(view: RunView) -> list[Row]:
 
 
 def differing(found: Sequence[Row]) -> list[int]:
-    """The columns in which recipes of candidates differ; all of them where there is nothing to compare."""
+    """The columns in which recipes of candidates differ, and always by what they are compensated, which is part of how
+    a candidate is called; all of them where there is nothing to compare."""
     own = [row.cells for row in found if row.recipe is not None]
     columns = range(SORTABLE, len(COLUMNS))
-    return [column for column in columns if len(own) < 2 or len({cells[column] for cells in own}) > 1]
+    kinds = [{cells[column] for cells in own} for column in columns]
+    whole = len(own) < 2
+    return [c for c, found in zip(columns, kinds, strict=True) if whole or len(found) > 1 or (c == WITH and any(found))]
 
 
 def alike(found: Sequence[Row]) -> list[str]:

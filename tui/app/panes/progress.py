@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
+from agent.llm.prices import own, price_of
 from runs.budget import Budget, Spent
+from runs.designers import designers_of
 from runs.fold.stages import Step
 from runs.fold.tally import eta
 from runs.fold.words import number, short_time
 from runs.report.front import front
+from tools.io.errors import SecateurError
 from tui.app.panes.pane import Pane
 from tui.app.view import RunView
 from tui.app.widgets.bars import bar
@@ -55,8 +59,10 @@ class ProgressPane(Pane, can_focus=True):
     ProgressPane #legend { color: $text-muted; margin-bottom: 0; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path | None = None) -> None:
+        """`home`: where prices of one's own are."""
         super().__init__()
+        self._home = home
         self._view: RunView | None = None
         self._others: tuple[Point, ...] = ()
         self._plotted: object = None
@@ -88,7 +94,8 @@ class ProgressPane(Pane, can_focus=True):
         if self._view is None or not self.is_mounted:
             return
         self.query_one("#stage", Static).update(_stage(self._view, self.size.width))
-        spent = budget(self._view.spent, self._view.budget, self.size.width)
+        uncounted = _uncounted(self._view, self._home)
+        spent = budget(self._view.spent, self._view.budget, self.size.width, uncounted=uncounted)
         self.query_one("#spent", Static).update(spent)
         self._draw_best([value for value in self._view.history.curve if math.isfinite(value)])
         self._draw_plot(_points(self._view, self._others))
@@ -116,13 +123,24 @@ class ProgressPane(Pane, can_focus=True):
             plot.draw(points)
 
 
-def budget(spent: Spent, allowed: Budget, width: int) -> Content:
+def _uncounted(view: RunView, home: Path | None) -> bool:
+    """Whether a designer is paid for whose price is not known, so that nothing of it was counted."""
+    goal = view.history.goal
+    if goal is None or view.spent.money or not view.spent.tokens:
+        return False
+    try:
+        return any(not own(name) and price_of(name, home or Path()) is None for name in designers_of(goal.designer))
+    except SecateurError:  # of prices that cannot be read, who asks for a designer is told
+        return True
+
+
+def budget(spent: Spent, allowed: Budget, width: int, *, uncounted: bool = False) -> Content:
     """What was spent of what is allowed, one line each; bars where there is a limit and room for them."""
     rows = [
         ("candidates", float(spent.candidates), f"{spent.candidates:,}", allowed.candidates, "{:,}"),
         ("minutes", spent.minutes, f"{spent.minutes:.1f}", allowed.minutes, "{:,.1f}"),
         ("tokens", float(spent.tokens), f"{spent.tokens:,}", allowed.tokens, "{:,}"),
-        ("money", spent.money, f"${spent.money:.2f}", allowed.money, "${:,.2f}"),
+        ("money", spent.money, "not counted" if uncounted else f"${spent.money:.2f}", allowed.money, "${:,.2f}"),
     ]
     limits = ["no limit" if limit is None else f"of {form.format(limit)}" for *_, limit, form in rows]
     used, most = max(len(row[2]) for row in rows), max(map(len, limits))

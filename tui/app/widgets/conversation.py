@@ -22,6 +22,8 @@ from tui.app.widgets.entries import Line, Said, widget_of
 WINDOW = 40
 """Entries that stay mounted; each costs time on every layout, so a long run would become slow."""
 MINIMUM = 10
+PADDING = 3
+"""Columns at both sides of a line."""
 SURPLUS = 20
 """More than so many beyond the window are unmounted together."""
 
@@ -111,7 +113,7 @@ class Conversation(VerticalScroll):
         made = {index: widget_of(self._view.entries[index]) for index in indices}
         for widget in made.values():
             if isinstance(widget, Line):
-                widget.show(self._view)
+                widget.show(self._view, max(0, self.scrollable_content_region.width - PADDING))
         mounted: AwaitMount = self.mount_all(made.values(), before=before)
         await mounted
         self._widgets = dict(sorted((self._widgets | made).items()))

@@ -50,9 +50,9 @@ class Line(Static):
         if self._view is not None and self._width != self.size.width:
             self.call_after_refresh(self.show, self._view)  # the height of this layout is already decided
 
-    def show(self, view: RunView) -> None:
-        """Draw the entry as the view knows it now."""
-        self._view, self._width = view, self.size.width
+    def show(self, view: RunView, width: int = 0) -> None:
+        """Draw the entry as the view knows it now; `width` is what it will have, where it has none yet."""
+        self._view, self._width = view, self.size.width or width
         content = self._content(view)
         if content != self._drawn:  # drawing the same again would lay out the whole conversation
             self._drawn = content
@@ -97,7 +97,7 @@ class Line(Static):
         """The text wrapped so that it stands beside its label."""
         width = self._width - indent
         if width < 20:  # not laid out yet, or too narrow for two columns
-            return text
+            return f"\n{' ' * indent}".join(text.splitlines())
         return f"\n{' ' * indent}".join(_wrapped(text, width))
 
     @property

@@ -38,8 +38,15 @@ def _best(names: list[str], view: RunView) -> str:
     if not names:
         return ""
     best = min(names, key=view.history.fitness)
-    found = view.history.divergences[best]
-    return f"best {'★ ' if view.leader == best else ''}{best} KL {number(found[max(found)].value)}"
+    return f"best {'★ ' if view.leader == best else ''}{best} {_kl(best, view)}"
+
+
+def _kl(name: str, view: RunView) -> str:
+    """The divergence over most tokens; in brackets where others were measured over more."""
+    every = view.history.divergences
+    found, most = every[name], max(max(measured) for measured in every.values() if measured)
+    text = number(found[max(found)].value)
+    return f"KL {text}" if max(found) == most else f"KL ({text})"
 
 
 def _now(generation: Generation, names: list[str], view: RunView) -> str:
@@ -77,7 +84,7 @@ def _member(member: Words | ToolLine | Card | Speech, view: RunView, width: int)
 def _candidate(candidate: Candidate, view: RunView, width: int) -> Iterator[Content]:
     name, history = candidate.id, view.history
     found, mark = history.divergences.get(name), "★" if view.leader == name else " "
-    state = f"KL {number(found[max(found)].value)}" if found else "rejected" if name in history.rejected else "KL -"
+    state = _kl(name, view) if found else "rejected" if name in history.rejected else "KL -"
     by = f"   by {candidate.designer}" if history.chosen and candidate.generation else ""
     why = f": {history.rejected[name]}" if name in history.rejected else ""
     saved = gain_over_parent(candidate, history.candidates, history.divergences)
