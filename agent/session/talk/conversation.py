@@ -365,8 +365,7 @@ def _used(message: ToolMessage, calls: dict[str, str]) -> list[tuple[str, str]]:
 
 def _written(run: Run) -> float:
     """When something happened in a run last, in seconds of the clock."""
-    path = run.journal.path
-    return max(run.created, path.stat().st_mtime if path.exists() else 0.0)
+    return max(run.created, run.journal.path.stat().st_mtime if run.journal.path.exists() else 0.0)
 
 
 def returns(text: str) -> bool:
