@@ -21,6 +21,7 @@ from tools.io.errors import SecateurError
 from tools.model.architecture.discovery import expert_of, find_blocks, is_linear, linears, role_of
 from tools.model.architecture.experts import Part, Stack, StackTrace, candidates, stacks_by_shape
 from tools.model.architecture.families import Family, Sublayer, family_named
+from tools.model.architecture.likeness import family_like
 from tools.model.architecture.products import plainly
 from tools.model.architecture.trace import traced
 
@@ -90,7 +91,12 @@ class Architecture:
     idle: tuple[str, ...] = ()
     """Linear maps of the blocks that are no projections, because a forward pass does not call them."""
     family: Family | None = field(default=None, compare=False)
-    """What is known of its family; None where it was discovered."""
+    """What is known of its family, or what its blocks look like; None where that is nothing known."""
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the family is what the blocks look like, and has to be tried before it is believed."""
+        return self.family is not None and not self.family.model_types
 
     @property
     def known_family(self) -> Family:
@@ -175,6 +181,8 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
     readers: dict[tuple[int, object], list[str]] = {}
     for p in called:
         readers.setdefault((p.block, read[p.name]), []).append(p.name)
+    if family is None:
+        family = family_like(model, path, called)
     return Architecture(
         model_type=model_type,
         blocks=path,
