@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 APART = ("vision", "visual", "audio", "image", "speech", "embed_vision", "patcher")
 """Parts of a network beside the language model."""
-STATE = ("A_log", "dt_proj", "dt_bias", "conv", "embed", "norm", "rel_", "relative", "router", "position")
+STATE = ("A_log", "dt_proj", "dt_bias", "conv1d", "embed", "rel_", "relative", "router", "position")
 """Names, or parts of names, of what is no linear map of the blocks."""
 GATES = ("gate", "wg", "shared_expert_gate", "shared_gate", "classifier", "router", "gate_weight")
 """What chooses among experts is called so, in a module that holds experts."""
@@ -29,9 +29,10 @@ def counted(network: Any) -> dict[str, torch.Tensor]:
     for name, parameter in network.named_parameters():
         path, _, leaf = name.rpartition(".")
         owner = modules[path]
-        if not _in_block(name) or parameter.dim() not in (2, 3) or isinstance(owner, torch.nn.Embedding):
+        other = isinstance(owner, torch.nn.Embedding | torch.nn.modules.conv._ConvNd)
+        if not _in_block(name) or parameter.dim() not in (2, 3) or other:
             continue
-        if any(word in name for word in STATE) or _is_gate(path, modules):
+        if any(word in name for word in STATE) or _is_norm(path) or _is_gate(path, modules):
             continue
         linear = parameter.dim() == 2 and (leaf == "weight" or "expert" in path)
         if linear or (parameter.dim() == 3 and min(parameter.shape) > 1):
@@ -51,6 +52,11 @@ def _of_experts(name: str) -> bool:
 def _in_block(name: str) -> bool:
     parts = name.split(".")
     return any(part.isdigit() for part in parts) and not any(word in part for part in parts for word in APART)
+
+
+def _is_norm(path: str) -> bool:
+    """Anywhere below a module that is called a norm; DBRX calls its attention with the norms around it one, too."""
+    return any(part.endswith("norm") and not part.startswith("norm_") for part in path.split("."))
 
 
 def _is_gate(path: str, modules: Mapping[str, Any]) -> bool:

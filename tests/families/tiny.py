@@ -77,6 +77,9 @@ SIZES: Mapping[str, int] = {
     "block_multiple_of": 8,
 }
 
+STATED = ("head_dim", "n_routed_experts", "num_experts_per_tok", "n_shared_experts", "n_group", "topk_group")
+"""Sizes that are given also where the default is none, without which there would be no model."""
+
 MLA: Settings = {"num_key_value_heads": HEADS}
 """Latent attention: every head has keys and values of its own."""
 
@@ -98,12 +101,14 @@ CARE: Mapping[str, Settings] = {
     **dict.fromkeys(("longcat_flash", "kimi_linear", "hy_v4"), MLA),
     "dots3_note": {"text_config": MLA},
     "mamba2": {"num_heads": 8},
+    "nemotron": {"num_key_value_heads": GROUPS},
     "zaya": {"num_experts_per_tok": 1},
     "reformer": {"axial_pos_shape": (8, 16), "axial_pos_embds_dim": (8, 24)},
     "zamba": {"attention_hidden_size": 2 * HIDDEN, "attention_head_dim": 2 * HEAD},
     "zamba2": {"attention_hidden_size": 2 * HIDDEN, "attention_head_dim": 2 * HEAD},
     "xmod": {"default_language": "en_XX"},
-    "gemma3n_text": {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "gemma3n_text": {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2}
+    | {"intermediate_size": [NEURONS] * BLOCKS},
 }
 """What the general rules make no model of: changes by `model_type`."""
 
@@ -126,7 +131,7 @@ def _small(default: Any, care: Mapping[str, Any]) -> Settings:
         if hasattr(value, "to_dict"):
             inner = care.get(name, {})
             found[name] = type(value)(**_small(value, inner))
-        elif name in SIZES and isinstance(value, int) and not isinstance(value, bool):
+        elif name in SIZES and (name in STATED if value is None else type(value) is int):
             found[name] = SIZES[name]
         elif ("vocab_size" in name or name.endswith("vocab")) and isinstance(value, int):
             found[name] = VOCABULARY
@@ -173,6 +178,8 @@ def build(model_type: str) -> Any:
     for name, parameter in network.named_parameters():
         if parameter.dim() > 1 and "conv" not in name:
             torch.nn.init.normal_(parameter, std=0.15)
+        elif "norm" in name.lower():  # as of a trained model: an untrained norm after a norm changes nothing
+            parameter.data += 0.3 * torch.rand_like(parameter)
         elif not parameter.isfinite().all() or parameter.abs().max() > 1e4:
             torch.nn.init.ones_(parameter)
     return network.requires_grad_(False)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "fc1", "down", "fc2")
 """Roles in the order in which a block computes them."""
 
+STEP = "dt_proj"
+"""What drives the step of a recurrence's state is called so (Mamba, Doge), and stays."""
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -89,7 +92,7 @@ class Architecture:
     block_weights: int
     """Number of all weights of the blocks, experts, norms and biases included."""
     idle: tuple[str, ...] = ()
-    """Linear maps of the blocks that are no projections, because a forward pass does not call them."""
+    """Linear maps of the blocks that are no projections: not called in a forward pass, or the step of a state."""
     family: Family | None = field(default=None, compare=False)
     """What is known of its family, or what its blocks look like; None where that is nothing known."""
 
@@ -175,9 +178,10 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
     linear = _projections(model, path, {} if family is None or family.experts else family.paths)
     read, stacks = _read(model, [p.name for p in linear], candidates(model, path))
     found = _with_experts(linear, stacks, path, read)
-    called = tuple(p for p in found if p.name in read)
+    called = tuple(p for p in found if p.name in read and not p.name.endswith(f".{STEP}"))
     if not called:
         raise SecateurError(f"{type(model).__name__}: a forward pass calls none of its linear layers: nothing to prune")
+    names = {p.name for p in called}
     readers: dict[tuple[int, object], list[str]] = {}
     for p in called:
         readers.setdefault((p.block, read[p.name]), []).append(p.name)
@@ -189,9 +193,9 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
         projections=called,
         n_blocks=len(blocks),
         tied_head=_tied(model),
-        readers=tuple(tuple(names) for names in readers.values()),
+        readers=tuple(map(tuple, readers.values())),
         block_weights=sum(parameter.numel() for parameter in blocks.parameters()),
-        idle=tuple(p.name for p in found if p.name not in read),
+        idle=tuple(p.name for p in found if p.name not in names),
         family=family,
     )
 
