@@ -17,6 +17,7 @@ from tools.prune.losses import losses
 from tools.prune.metric import is_silent
 from tools.prune.prepared import Made
 from tools.prune.structures.anatomy import CONSUMERS, Layer, layers_of
+from tools.prune.structures.proof import told_apart
 from tools.prune.structures.seconds import Seconds, seconds_of
 from tools.recipe import Request
 from tools.statistics.collect import Statistics, add, collect
@@ -78,7 +79,8 @@ class Resident:
         Raises:
             SecateurError: its family is not known.
         """
-        return layers_of(self.model)
+        found = layers_of(self.model)
+        return told_apart(self.model, found) if self.model.architecture.guessed else found
 
     @property
     def silent(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from tools.io.errors import SecateurError
 from tools.model.architecture.discovery import expert_of, find_blocks, is_linear, linears, role_of
 from tools.model.architecture.experts import Part, Stack, StackTrace, candidates, stacks_by_shape
 from tools.model.architecture.families import Family, Sublayer, family_named
+from tools.model.architecture.likeness import family_like
 from tools.model.architecture.products import plainly
 from tools.model.architecture.trace import traced
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "fc1", "down", "fc2")
 """Roles in the order in which a block computes them."""
+
+STEP = "dt_proj"
+"""What drives the step of a recurrence's state is called so (Mamba, Doge), and stays."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,14 @@ class Architecture:
     block_weights: int
     """Number of all weights of the blocks, experts, norms and biases included."""
     idle: tuple[str, ...] = ()
-    """Linear maps of the blocks that are no projections, because a forward pass does not call them."""
+    """Linear maps of the blocks that are no projections: not called in a forward pass, or the step of a state."""
     family: Family | None = field(default=None, compare=False)
-    """What is known of its family; None where it was discovered."""
+    """What is known of its family, or what its blocks look like; None where that is nothing known."""
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the family is what the blocks look like, and has to be tried before it is believed."""
+        return self.family is not None and not self.family.model_types
 
     @property
     def known_family(self) -> Family:
@@ -169,21 +178,24 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
     linear = _projections(model, path, {} if family is None or family.experts else family.paths)
     read, stacks = _read(model, [p.name for p in linear], candidates(model, path))
     found = _with_experts(linear, stacks, path, read)
-    called = tuple(p for p in found if p.name in read)
+    called = tuple(p for p in found if p.name in read and not p.name.endswith(f".{STEP}"))
     if not called:
         raise SecateurError(f"{type(model).__name__}: a forward pass calls none of its linear layers: nothing to prune")
+    names = {p.name for p in called}
     readers: dict[tuple[int, object], list[str]] = {}
     for p in called:
         readers.setdefault((p.block, read[p.name]), []).append(p.name)
+    if family is None:
+        family = family_like(model, path, called)
     return Architecture(
         model_type=model_type,
         blocks=path,
         projections=called,
         n_blocks=len(blocks),
         tied_head=_tied(model),
-        readers=tuple(tuple(names) for names in readers.values()),
+        readers=tuple(map(tuple, readers.values())),
         block_weights=sum(parameter.numel() for parameter in blocks.parameters()),
-        idle=tuple(p.name for p in found if p.name not in read),
+        idle=tuple(p.name for p in found if p.name not in names),
         family=family,
     )
 

@@ -30,6 +30,12 @@ SHARED_LEAVES: Mapping[tuple[str, Sublayer], str] = {
 }
 """The same for names whose role hangs on where they stand."""
 
+PARENTS: Mapping[tuple[str, str, Sublayer], str] = {
+    ("intermediate", "dense", "mlp"): "fc1",
+    ("output", "dense", "mlp"): "fc2",
+}
+"""The same where the module around it says it (BERT)."""
+
 
 def find_blocks(model: Any) -> str | None:
     """Path of the module list whose linear layers hold the most weights; of nested lists the outermost."""
@@ -51,11 +57,17 @@ def linears(root: Any) -> Iterator[tuple[str, Any]]:
     for name, module in root.named_modules():
         if not (name and is_linear(module)):
             continue
-        if any("router" in part for part in name.split(".")):  # whatever it chooses among
+        if any("router" in part or _is_no_map(part) for part in name.split(".")):  # whatever it chooses among
             continue
         inside = [place for place in mixtures if not place or name.startswith(f"{place}.")]
         if not any(_chooses(name[len(place) :].lstrip("."), module, mixtures[place]) for place in inside):
             yield name, module
+
+
+def _is_no_map(part: str) -> bool:
+    """Whether what is called so scales or places what the maps of a block read: norms that learn how, positions."""
+    norm = part.endswith("norm") and not part.startswith("norm_")  # DBRX: norms around an attention, and it
+    return norm or "relative_pos" in part
 
 
 def _experts_in(module: Any) -> int | None:
@@ -111,5 +123,6 @@ def role_of(name: str) -> tuple[str, Sublayer]:
     """Role and sublayer of a linear layer of an unknown family, from its path inside the block."""
     path, _, leaf = name.lower().rpartition(".")
     sublayer: Sublayer = "attention" if "attn" in path or "attention" in path else "mlp"
-    role = SHARED_LEAVES.get((leaf, sublayer)) or LEAVES.get(leaf, "linear")
+    above = path.rpartition(".")[2]
+    role = PARENTS.get((above, leaf, sublayer)) or SHARED_LEAVES.get((leaf, sublayer)) or LEAVES.get(leaf, "linear")
     return role, "attention" if role in ("q", "k", "v", "qkv", "o") else sublayer

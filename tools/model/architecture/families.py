@@ -32,7 +32,7 @@ class Family:
     attention: Mapping[str, str]
     mlp: Mapping[str, str]
     neurons: str = "intermediate_size"
-    """The configuration's field for the width of an MLP."""
+    """The configuration's field for the width of an MLP; empty where it has none."""
     heads: bool = True
     """The configuration states the size of a head, so that a model with fewer heads can be written down."""
     biases: Mapping[Sublayer, str] = field(default_factory=dict)

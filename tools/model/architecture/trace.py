@@ -41,7 +41,7 @@ def traced(model: Any, names: Sequence[str], watch: AbstractContextManager[objec
     handles = [model.get_submodule(name).register_forward_pre_hook(note(name), with_kwargs=True) for name in names]
     try:
         with torch.no_grad(), watch or nullcontext():  # not inference mode, in which tensors have no versions
-            model(_plain_tokens(model).to(model.device), use_cache=False)
+            model(plain_tokens(model).to(model.device), use_cache=False)
     except Exception as error:  # whatever a strange configuration leads to
         raise SecateurError(f"{type(model).__name__} fails in a forward pass: {reason(error)}") from error
     finally:
@@ -50,7 +50,7 @@ def traced(model: Any, names: Sequence[str], watch: AbstractContextManager[objec
     return {name: tuple(places) for name, places in seen.items()}
 
 
-def _plain_tokens(model: Any) -> torch.Tensor:
+def plain_tokens(model: Any) -> torch.Tensor:
     """(1, TRACED) ids of tokens without a meaning of their own: one of an image, say, wants the image."""
     import torch
 

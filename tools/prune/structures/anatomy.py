@@ -107,12 +107,21 @@ def layers_of(model: Model) -> tuple[Layer, ...]:
             members = [p for p in architecture.of_block(block) if p.sublayer == sublayer]
             if members:
                 layer = _layer(block, sublayer, members, head if family.heads else 0)
+                if sublayer == "mlp" and not family.neurons:
+                    layer = as_one(layer)
                 if layer.head:
                     if layer.units not in accepted:
                         accepted[layer.units] = _accepted(model.network.config.get_text_config(), layer)
                     layer = replace(layer, statable=accepted[layer.units])
                 found.append(layer)
     return tuple(found)
+
+
+def as_one(layer: Layer) -> Layer:
+    """The same layer, which can only fall as a whole."""
+    producers: dict[str, Segments] = dict.fromkeys(layer.producers, ())
+    whole = replace(layer, units=1, cost=layer.size, span=layer.span * layer.units)
+    return replace(whole, producers=producers, head=0, statable=())
 
 
 def _accepted(text: Any, layer: Layer) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ family's class with `modeling_pruned.Pruned` mixed in, and the configuration's `
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tools.io.errors import SecateurError
+from tools.io.errors import SecateurError, reason
 from tools.model.architecture import describe
 from tools.model.architecture.families import Family
 from tools.model.pruned.classes import module_of, plain_class, pruned_class
@@ -36,6 +36,8 @@ class KeptBlock:
     """Neurons."""
     queries: int
     """Query heads of a group; 0 where the family's heads cannot be cut."""
+    apart: bool = True
+    """Whether `mlp` counts neurons; otherwise it is 1 for all of them."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -49,7 +51,8 @@ def blocks_of(layout: Layout) -> list[KeptBlock]:
     for layer, kept in zip(layout.layers, layout.kept, strict=True):
         known = found.get(layer.block, KeptBlock(layer.block, 0, 0, 0))
         change = {layer.sublayer: len(kept)} | ({"queries": layer.queries} if layer.queries else {})
-        found[layer.block] = replace(known, **change)
+        apart = layer.units > 1 if layer.sublayer == "mlp" else known.apart
+        found[layer.block] = replace(known, apart=apart, **change)
     return [block for block in found.values() if any(block.shape)]
 
 
@@ -73,11 +76,9 @@ def shrink(model: Model, layout: Layout) -> Model:
     """
     family = model.architecture.known_family
     blocks = blocks_of(layout)
-    config = copy.deepcopy(model.network.config)
     uniform = is_uniform(layout)
-    check_sayable(model, layout.layers, [len(kept) for kept in layout.kept])
-    shorten(config.get_text_config(), [block.index for block in blocks], model.architecture.n_blocks)
-    _set_sizes(config.get_text_config(), family, blocks, uniform)
+    check_sayable(model, layout.layers, layout.sizes)
+    config = _configured(model, blocks, uniform)
     tensors = _tensors(model, layout, blocks)
     _set_biases(model, config.get_text_config(), family, tensors)
     base = plain_class(type(model.network))
@@ -86,6 +87,43 @@ def shrink(model: Model, layout: Layout) -> Model:
     kind = base if uniform else pruned_class(base, family)
     network = _build(kind, config, tensors, model)
     return replace(model, network=network, architecture=describe(network), device="cpu")
+
+
+def _configured(model: Model, blocks: Sequence[KeptBlock], uniform: bool) -> Any:
+    config = copy.deepcopy(model.network.config)
+    shorten(config.get_text_config(), [block.index for block in blocks], model.architecture.n_blocks)
+    _set_sizes(config.get_text_config(), model.architecture.known_family, blocks, uniform)
+    return config
+
+
+def check_stated(model: Model, layers: Sequence[Layer], sizes: Sequence[int]) -> None:
+    """Of a family that no entry names: build what its configuration would say, without weights, and compare shapes.
+
+    Raises:
+        SecateurError: blocks would differ, which such a family is not written down with, or a shape is another.
+    """
+    name = type(model.network).__name__
+    layout = Layout(tuple(layers), tuple(torch.arange(size) for size in sizes))
+    if not is_uniform(layout):
+        raise SecateurError(f"{name}: blocks that differ can only be written down where the family is known: use width")
+    blocks = blocks_of(layout)
+    try:
+        with torch.device("meta"):
+            config = _configured(model, blocks, uniform=True)
+            built = type(model.network)(type(config).from_dict(config.to_dict())).state_dict()  # as one that is read
+    except Exception as error:  # whatever a configuration trips over
+        raise SecateurError(f"{name}: its configuration does not take other sizes: {reason(error)}") from error
+    found = {key: tensor.shape for key, tensor in built.items()}
+    wanted = {new: _shape(tensor, axis, indices) for new, tensor, axis, indices in _stays(model, layout, blocks)}
+    if odd := sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key)):
+        raise SecateurError(f"{name}: its configuration cannot state the smaller shape of {odd[0]}")
+
+
+def _shape(tensor: torch.Tensor, axis: int, indices: torch.Tensor | None) -> torch.Size:
+    shape = list(tensor.shape)
+    if indices is not None:
+        shape[axis] = len(indices)
+    return torch.Size(shape)
 
 
 def _build(kind: type[Any], config: Any, tensors: dict[str, torch.Tensor], model: Model) -> Any:
@@ -114,7 +152,12 @@ def check_sayable(model: Model, layers: Sequence[Layer], sizes: Sequence[int]) -
     ):
         raise SecateurError("this model scales attention by the layer's index, so no block can be left out: use width")
     for layer, size in zip(layers, sizes, strict=True):
-        if not size and layer.block in stay and not _sublayer(family, layer.sublayer):
+        if (
+            not size
+            and layer.block in stay
+            and not model.architecture.guessed
+            and not _sublayer(family, layer.sublayer)
+        ):
             what = f"in this family the {layer.sublayer} is no module of its own, so it cannot be left out alone"
             raise SecateurError(f"{what}: use depth, width or width/free")
 
@@ -130,7 +173,9 @@ def shorten(text: Any, stay: Sequence[int], n_blocks: int) -> None:
 def _sizes(block: KeptBlock, family: Family) -> dict[str, int]:
     """A block's sizes as the family's configuration calls them."""
     heads = {"num_attention_heads": block.attention * block.queries, "num_key_value_heads": block.attention}
-    return (heads if block.queries and block.attention else {}) | ({family.neurons: block.mlp} if block.mlp else {})
+    return (heads if block.queries and block.attention else {}) | (
+        {family.neurons: block.mlp} if block.mlp and block.apart else {}
+    )
 
 
 def _set_sizes(text: Any, family: Family, blocks: Sequence[KeptBlock], uniform: bool) -> None:
@@ -152,22 +197,28 @@ def _set_sizes(text: Any, family: Family, blocks: Sequence[KeptBlock], uniform: 
 
 def _tensors(model: Model, layout: Layout, blocks: Sequence[KeptBlock]) -> dict[str, torch.Tensor]:
     """The state of the smaller network: renumbered, cut, on the CPU."""
+    found = {}
+    for name, tensor, axis, indices in _stays(model, layout, blocks):
+        kept = tensor if indices is None else tensor.index_select(axis, indices).contiguous()
+        found[name] = kept.detach().cpu()
+    return found
+
+
+def _stays(
+    model: Model, layout: Layout, blocks: Sequence[KeptBlock]
+) -> Iterator[tuple[str, torch.Tensor, int, torch.Tensor | None]]:
+    """New name, tensor, and axis and indices of what stays of it where that is less."""
     architecture = model.architecture
     numbers = {block.index: new for new, block in enumerate(blocks)}
     cuts, gone = _cuts(model, layout)
-    found = {}
     for name, tensor in model.network.state_dict().items():
-        inside = name.startswith(f"{architecture.blocks}.")
-        if not inside:
-            found[name] = tensor.detach().cpu()
+        if not name.startswith(f"{architecture.blocks}."):
+            yield name, tensor, 0, None
             continue
         number, _, rest = name.removeprefix(f"{architecture.blocks}.").partition(".")
         if int(number) not in numbers or any(name.startswith(prefix) for prefix in gone):
             continue
-        axis, indices = cuts.get(name, (0, None))
-        kept = tensor if indices is None else tensor.index_select(axis, indices)
-        found[f"{architecture.blocks}.{numbers[int(number)]}.{rest}"] = kept.detach().cpu().contiguous()
-    return found
+        yield f"{architecture.blocks}.{numbers[int(number)]}.{rest}", tensor, *cuts.get(name, (0, None))
 
 
 def _cuts(model: Model, layout: Layout) -> tuple[dict[str, tuple[int, torch.Tensor]], tuple[str, ...]]:

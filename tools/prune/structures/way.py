@@ -20,8 +20,9 @@ from tools.prune.structures.anatomy import Layer, require_biases, sized
 from tools.prune.structures.cut import Layout, fallen
 from tools.prune.structures.forms import from_statistics, propagated
 from tools.prune.structures.prepared import Cut
+from tools.prune.structures.proof import require_identity
 from tools.prune.structures.scores import across_model, standardised, unit_scores
-from tools.prune.structures.shrink import check_sayable, shrink
+from tools.prune.structures.shrink import check_sayable, check_stated, shrink
 from tools.prune.structures.sizes import fit
 from tools.prune.way import Progress, Way
 from tools.prune.weights.masks import ranks
@@ -63,6 +64,10 @@ class Structures(Way[Cut]):
             seconds = held.seconds(pattern.request)
             kept = fit(layers, wanted, seconds.of_blocks(layers, recipe.sparsity), pattern, seconds.of)
         check_sayable(held.model, layers, kept)
+        if held.model.architecture.guessed:
+            check_stated(held.model, layers, kept)
+            if not all(kept):
+                require_identity(held.model, layers)
         rates = sized(held.model.architecture, layers, kept)
         return Cut(recipe, metric, rates, overall(held.model, rates), layers, tuple(kept))
 

@@ -39,8 +39,8 @@ def test_a_number_of_heads_that_the_configuration_refuses_is_never_chosen() -> N
 
 
 def test_an_unknown_family_is_left_alone() -> None:
-    config = tf.BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4)
+    config = tf.MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, state_size=8)
     network = tf.AutoModelForCausalLM.from_config(config).eval()
-    model = Model("bloom", Path("nowhere"), network, None, describe(network), "bloom", "float32", "cpu")  # type: ignore[arg-type]  # no text
+    model = Model("mamba", Path("nowhere"), network, None, describe(network), "mamba", "float32", "cpu")  # type: ignore[arg-type]  # no text
     with pytest.raises(SecateurError, match="is not a family whose heads and neurons are known"):
         layers_of(model)
