@@ -89,6 +89,12 @@ def test_units_of_a_family_that_no_entry_names_are_those_that_stand_the_trial(
     assert {(layer.sublayer, layer.units) for layer in layers} == {("attention", groups), ("mlp", neurons)}
 
 
+def test_a_family_whose_configuration_has_sizes_of_its_own_for_every_block_is_no_guess() -> None:
+    found = describe(build("gemma4_unified_text"))
+    assert found.family is None
+    assert len(found.projections) > 4
+
+
 def test_a_block_that_norms_its_sum_cannot_be_left_out() -> None:
     model = opened("bert")
     with pytest.raises(SecateurError, match="a block still changes what it is given, so none can be left out") as said:

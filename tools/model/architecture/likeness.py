@@ -22,14 +22,14 @@ NEURONS = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "dim_ff
 
 def family_like(model: Any, path: str, projections: Sequence[Projection]) -> Family | None:
     """What the blocks at `path` look like, if all of them look alike and hold no other map; None otherwise."""
-    blocks = model.get_submodule(path)
-    if not _all_there_is(blocks, {p.name.removeprefix(f"{path}.") for p in projections}):
+    blocks, text = model.get_submodule(path), model.config.get_text_config()
+    apart = getattr(text, "is_heterogeneous", False)  # its own configuration says that blocks differ (Gemma 4)
+    if apart or not _all_there_is(blocks, {p.name.removeprefix(f"{path}.") for p in projections}):
         return None
     roles = [_roles(path, [p for p in projections if p.block == block]) for block in range(len(blocks))]
     if roles[0] is None or any(found != roles[0] for found in roles):
         return None
     attention, mlp = roles[0]
-    text = model.config.get_text_config()
     widths = {p.in_features for p in projections if p.role in ("down", "fc2")}
     neurons = next((name for name in NEURONS if len(widths) == 1 and getattr(text, name, None) in widths), "")
     return Family((), path, attention, mlp, neurons, heads=_heads(text, projections))
