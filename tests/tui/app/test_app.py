@@ -232,7 +232,7 @@ def test_a_run_is_started_steered_paused_resumed_and_asked(tmp_path: Path) -> No
         await until(lambda: run.status() is Status.FINISHED, LONG)
         await until(lambda: "finished" in status(app))
         assert [event.text for event in run.journal.read() if isinstance(event, Said)] == ["spare the first block"]
-        assert said(app).count("spare the first block") == 1
+        assert said(app).count("you         spare the first block") == 1
         await send(app, pilot, "explain c-1")
         await until(lambda: "c-1 is " in said(app), LONG)
         assert (run.folder / "model" / "model.safetensors").exists()
