@@ -67,6 +67,7 @@ def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
         "protocol",
         "speedup",
         "candidates",
+        "designers",
         "seconds",
         "output",
     ]
