@@ -93,9 +93,12 @@ def check(recipe: Recipe, p: Projection, w: torch.Tensor, dense: torch.Tensor) -
 
 
 def plain_sequence(model: Model, windows: Windows, choose: Callable[..., torch.Tensor]) -> None:
-    """Wanda's sequential form without any machinery: before each block a whole forward pass of the model as it is."""
+    """Wanda's sequential form without any machinery: before each block a whole forward pass of the model as it is.
+
+    Of all linear maps that are modules; experts that are slices of a parameter have tests of their own.
+    """
     for block in range(model.architecture.n_blocks):
-        members = model.architecture.of_block(block)
+        members = [p for p in model.architecture.of_block(block) if p.part is None]
         squares: dict[str, torch.Tensor] = {}
 
         def add(p: Projection, squares: dict[str, torch.Tensor] = squares) -> Callable[..., None]:
