@@ -53,6 +53,8 @@ def _value(part: Any) -> str:
         return ", ".join(
             f"{name.replace('_', ' ')} {_value(value)}" for name, value in part.items() if value is not None
         )
+    if isinstance(part, list) and len(part) > 3 and all(isinstance(one, int | float) for one in part):
+        return f"{len(part)} numbers from {number(min(part))} to {number(max(part))}"
     if isinstance(part, list):
         return " to ".join(map(_value, part)) if len(part) == 2 else ", ".join(map(_value, part))
     return "none" if part is None else str(part)
