@@ -50,7 +50,7 @@ def test_a_long_reading_has_a_plan_with_minutes_of_earlier_runs(session: Session
     plan = long.plan(session)  # one second for 2,048 tokens, as the run measured
     assert plan.startswith("Plan: perplexity of tiny on 10000 windows of 512 tokens of builtin: about 42 minutes, ")
     assert f"judged by run {pruned.id}" in plan
-    assert "GB for the weights." in plan
+    assert "2.2 MB for the weights." in plan
 
 
 def test_what_was_never_measured_is_said_to_be_unknown(session: Session) -> None:
