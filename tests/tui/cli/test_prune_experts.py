@@ -61,7 +61,7 @@ def test_a_named_method_is_applied_without_a_pattern(
     assert "smaller; a token goes through as many experts as before" in "".join(capsys.readouterr())
 
 
-def test_weights_of_a_mixture_are_pruned_with_a_word_on_how_few_they_are(
+def test_weights_of_a_mixture_are_pruned_those_of_its_experts_too(
     folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["prune", folder, "--method", "wanda", "--sparsity", "0.5", "--home", str(tmp_path), "--json"]
@@ -75,8 +75,8 @@ def test_weights_of_a_mixture_are_pruned_with_a_word_on_how_few_they_are(
     every = sum(p.numel() for p in opened.network.parameters())
     assert found["reach"] == pytest.approx(reach)
     assert found["removed"] == pytest.approx(zeros / every, rel=1e-3)
-    note = next(i for i, line in enumerate(told) if f"reaches only {100 * reach:.1f} % of the blocks' weights" in line)
-    assert note < next(i for i, line in enumerate(told) if "statistics" in line)
+    assert reach > 0.9
+    assert not [line for line in told if "reaches only" in line]
     card = Path(found["output"], "README.md").read_text()
     assert f"The sparsity is of {100 * reach:.1f} % of the blocks' weights" in card
 
