@@ -85,8 +85,10 @@ def _opened(
 
 
 def unreached(architecture: Architecture) -> str:
-    """What of a mixture no metric of single weights is tried on; empty where there are no experts."""
+    """What of a mixture no metric of single weights is tried on; empty where its experts are projections, too."""
     if architecture.family is None or architecture.family.experts is None:
+        return ""
+    if any(p.expert is not None for p in architecture.projections):
         return ""
     rest = f"{100 * architecture.reach:.1f} % of the blocks' weights"
     return f"experts and routers fall whole and are not tried; the other linear maps hold {rest}"
