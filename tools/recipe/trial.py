@@ -10,7 +10,6 @@ from tools.expression import ALLOCATION, EXPERT_METRICS, NAMED_ALLOCATIONS, NAME
 from tools.io.errors import UsageError
 from tools.recipe.allocation import Allocation
 from tools.recipe.methods import METHODS, method
-from tools.recipe.pattern import Unstructured
 from tools.recipe.recipe import Recipe, check_sparsity
 
 BASELINES = ("wanda", "magnitude")
@@ -34,7 +33,7 @@ def metric_recipe(text: str, sparsity: float) -> tuple[str, Recipe]:
         written = format_expression(parse(text))
         return written, Recipe(sparsity=sparsity, metric=written)
     recipe = method(name, sparsity)
-    if not isinstance(recipe.pattern, Unstructured):
+    if not recipe.pattern.zeros:
         raise UsageError(
             f"{name} removes {recipe.pattern.fells}, and only metrics of single weights are tried on one layer: "
             f"`secateur prune MODEL --method {name}` measures it"

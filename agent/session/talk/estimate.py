@@ -95,10 +95,9 @@ def _searches(before: Sequence[tuple[Run, History]]) -> list[tuple[Run, History]
 
 def _applied(goal: Goal, before: Sequence[tuple[Run, History]], needs: Needs | None, cache: Path) -> str:
     """A method or a recipe without a search: by an earlier run that applied one to the model, else by its work."""
-    alike = [run for run, history in before if not run.goal.searches and _alike(run.goal, goal) and run.goal.method]
-    if alike:
-        minutes = alike[0].history().ledger.settled.minutes
-        return f"{_about(minutes, goal)} (judged by run {alike[0].id} of the same model)"
+    for run, history in before:
+        if run.goal.method and not run.goal.searches and _alike(run.goal, goal):
+            return f"{_about(history.ledger.settled.minutes, goal)} (judged by run {run.id} of the same model)"
     return _by_work(goal, 0, _searches(before), needs, cache)
 
 

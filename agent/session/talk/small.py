@@ -23,12 +23,12 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from agent.llm.connection import Connection
 from agent.llm.journalled import JournalledModel, Unusable
-from agent.llm.leaving import CutOff, Stopped
+from agent.llm.leaving import Stopped
 from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
 from agent.session.talk.graph import Call, calling
 from agent.session.talk.session import Session
-from agent.session.talk.speakers import Other, Rules, cut_off, described, fallen_back
+from agent.session.talk.speakers import Asked, Other, described
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.run import Foresee, Prune
 from agent.session.talk.tools.tool import SessionTool
@@ -51,17 +51,15 @@ faster). Answer in their language in two or three sentences. Say no number that 
 yourself: say so where something is to be done that is not pruning, measuring or exporting a model."""
 
 
-class Small:
+class Small(Asked):
     """The grammar where it reads a line, else a small model: first which tools, then their arguments."""
 
     def __init__(self, quiet: Connection, aloud: Connection, otherwise: Other | None = None) -> None:
         """`quiet` is asked for calls, which nobody needs to see; `aloud` for words; `otherwise` where it fails."""
-        self._quiet, self._aloud, self._otherwise = quiet, aloud, otherwise
+        super().__init__(otherwise)
+        self._quiet, self._aloud = quiet, aloud
         self.alone = False
         """Without the grammar: for those who measure the model."""
-        self._rules = Rules()
-        self._turn = 0
-        self._unusable = ""
 
     @property
     def name(self) -> str:
@@ -86,19 +84,14 @@ class Small:
         read = self._rules.answer(messages, session)
         if not self.alone and (read.tool_calls or not read.text.startswith(grammar.STRANGE)):
             return read
-        try:
-            calls = self._calls(last.text)
-            if calls:
-                return calling(calls, f"said/{len(messages)}")
-            said = self._ask(self._aloud, [SystemMessage(ANSWER), HumanMessage(last.text)]).text.strip()
-        except Stopped:
-            return AIMessage("Stopped.")
-        except CutOff as cut:
-            return cut_off(cut, messages)
-        except Unusable as problem:
-            news, self._unusable = str(problem) != self._unusable, str(problem)
-            found = read if self._otherwise is None else self._otherwise.answer(messages, session)
-            return fallen_back(found, problem, self._otherwise) if news else found
+        return self._or_else(lambda: self._answered(messages, read), lambda: read, messages, session)
+
+    def _answered(self, messages: Sequence[BaseMessage], read: AIMessage) -> AIMessage:
+        """Calls, or words; what the rules read where it says nothing."""
+        line = messages[-1].text
+        if calls := self._calls(line):
+            return calling(calls, f"said/{len(messages)}")
+        said = self._ask(self._aloud, [SystemMessage(ANSWER), HumanMessage(line)]).text.strip()
         sources = [message.text for message in messages if isinstance(message, HumanMessage)]
         return AIMessage(marked(said, sources)) if said else read
 

@@ -125,7 +125,8 @@ def speaker(settings: Settings, session: Session) -> Speaker:
     check(name)
     found: Model | Small | None = None
     for member in reversed(designers_of(name)):
-        found = _answering(_connection(member, settings, session), session, found)
+        small = _small(member)
+        found = _answering(_connection(member, settings, session, small=small), session, found, small=small)
     assert found is not None
     return found
 
@@ -138,10 +139,12 @@ def warmed(settings: Settings, session: Session) -> Speaker:
     return found
 
 
-def _answering(connection: Connection, session: Session, otherwise: Model | Small | None) -> Model | Small:
+def _answering(
+    connection: Connection, session: Session, otherwise: Model | Small | None, *, small: bool
+) -> Model | Small:
     """A model that answers, and who does where it cannot be used."""
     name = connection.name
-    if not _small(name):  # under a schema it could not speak
+    if not small:  # under a schema it could not speak
         spoken: list[CallFormat] = [kind for kind in formats_of(name) if kind is not CallFormat.SCHEMA]
         return Model(replace(connection, formats=spoken, words=True), otherwise)
     exact: Any = connection.model
@@ -154,9 +157,9 @@ def _answering(connection: Connection, session: Session, otherwise: Model | Smal
     return Small(quiet, connection, otherwise)
 
 
-def _connection(name: str, settings: Settings, session: Session) -> Connection:
+def _connection(name: str, settings: Settings, session: Session, *, small: bool) -> Connection:
     goal = Goal(model=session.home_model or "-", sparsity=0.5, designer=name)
-    model = chat_model(goal, settings.home, FEW_TOKENS if _small(name) else TOKENS)
+    model = chat_model(goal, settings.home, FEW_TOKENS if small else TOKENS)
     return Connection(
         name,
         model,

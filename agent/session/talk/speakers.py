@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -55,14 +56,46 @@ class Rules:
         return AIMessage(found) if isinstance(found, str) else _calling(found, len(messages))
 
 
-class Model:
-    """A language model; where it cannot be used, another answers, in the end the rules."""
+class Asked:
+    """What every speaker has behind whom a language model is: an answer also where the model gives none."""
 
-    def __init__(self, connection: Connection, otherwise: Other | None = None) -> None:
-        self._connection, self._otherwise = connection, otherwise
+    def __init__(self, otherwise: Other | None = None) -> None:
+        self._otherwise = otherwise
         self._rules = Rules()
         self._turn = 0
         self._unusable = ""
+
+    def _or_else(
+        self,
+        ask: Callable[[], AIMessage],
+        floor: Callable[[], AIMessage],
+        messages: Sequence[BaseMessage],
+        session: Session,
+    ) -> AIMessage:
+        """What asking comes to; where the model cannot be used, what another one says, or the floor."""
+        try:
+            return ask()
+        except Stopped:
+            return AIMessage("Stopped.")
+        except CutOff as cut:
+            return AIMessage(f"{marked(cut.said, _sources(messages))}\n({cut.why})")
+        except Unusable as problem:
+            news, self._unusable = str(problem) != self._unusable, str(problem)
+            found = floor() if self._otherwise is None else self._otherwise.answer(messages, session)
+            return self._fallen_back(found, problem) if news else found
+
+    def _fallen_back(self, found: AIMessage, problem: Unusable) -> AIMessage:
+        """What the rules, or another model, say in a model's place, with the reason before it."""
+        who = "rules read what you say" if self._otherwise is None else f"{self._otherwise.name} answers"
+        return AIMessage(f"({problem}: {who})\n{found.text}", tool_calls=found.tool_calls)
+
+
+class Model(Asked):
+    """A language model; where it cannot be used, another answers, in the end the rules."""
+
+    def __init__(self, connection: Connection, otherwise: Other | None = None) -> None:
+        super().__init__(otherwise)
+        self._connection = connection
 
     def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
         """What the model says, with marks at numbers that stand nowhere; orders to stop never wait for it."""
@@ -71,24 +104,19 @@ class Model:
             return _calling([order], len(messages))
         if isinstance(last, ToolMessage) and last.name in ("stop", "pause", "leave"):
             return self._rules.answer(messages, session)
-        try:
-            said = self._said(messages)
-        except Stopped:
-            return AIMessage("Stopped.")
-        except CutOff as cut:
-            return cut_off(cut, messages)
-        except Unusable as problem:
-            news, self._unusable = str(problem) != self._unusable, str(problem)
-            found = (self._otherwise or self._rules).answer(messages, session)
-            return fallen_back(found, problem, self._otherwise) if news else found
-        if said.tool_calls or said.invalid_tool_calls:
-            return said
-        return AIMessage(marked(said.text.strip(), _sources(messages)) or NOTHING)
+        floor = partial(self._rules.answer, messages, session)
+        return self._or_else(lambda: self._answered(messages), floor, messages, session)
 
     @property
     def name(self) -> str:
         """As the settings call it."""
         return self._connection.name
+
+    def _answered(self, messages: Sequence[BaseMessage]) -> AIMessage:
+        said = self._said(messages)
+        if said.tool_calls or said.invalid_tool_calls:
+            return said
+        return AIMessage(marked(said.text.strip(), _sources(messages)) or NOTHING)
 
     def _said(self, messages: Sequence[BaseMessage]) -> AIMessage:
         self._turn += 1
@@ -99,20 +127,9 @@ class Model:
         return said
 
 
-def cut_off(cut: CutOff, messages: Sequence[BaseMessage]) -> AIMessage:
-    """What was said of an answer before it was left, and why it ends there."""
-    return AIMessage(f"{marked(cut.said, _sources(messages))}\n({cut.why})")
-
-
 def _sources(messages: Sequence[BaseMessage]) -> list[str]:
     """Where a number may stand that a model says."""
     return [_with_id(message).text for message in messages if isinstance(message, HumanMessage | ToolMessage)]
-
-
-def fallen_back(found: AIMessage, problem: Unusable, otherwise: Other | None = None) -> AIMessage:
-    """What the rules, or another model, say in a model's place, with the reason before it."""
-    who = "rules read what you say" if otherwise is None else f"{otherwise.name} answers"
-    return AIMessage(f"({problem}: {who})\n{found.text}", tool_calls=found.tool_calls)
 
 
 def described(tool: type[SessionTool]) -> Any:

@@ -196,7 +196,9 @@ def test_what_cannot_be_taken_up_again_is_said_once(
     assert opened().gone == []
 
 
-def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home: Path) -> None:
+def killed_at_work(opened: Callable[..., Talk], order: str) -> Talk:
+    """The conversation that is opened after another one ended while it worked on an order."""
+
     class Killed(BaseException):
         pass
 
@@ -205,11 +207,15 @@ def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home
 
     talk = opened()
     talk.session.carry = dying
-    talk.say("prune tiny to 50 %")
+    talk.say(order)
     with pytest.raises(Killed):
         talk.say("yes")
     talk.close()
-    later = opened()
+    return opened()
+
+
+def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home: Path) -> None:
+    later = killed_at_work(opened, "prune tiny to 50 %")
     assert not later.asks
     assert later.words[-1] == ("secateur", BROKEN_OFF)
     assert later.say("help") == HELP
@@ -219,19 +225,7 @@ def test_what_was_broken_off_is_not_done_again(opened: Callable[..., Talk], home
 def test_a_run_that_was_broken_off_is_named_and_what_follows_it_is_kept(
     opened: Callable[..., Talk], home: Path
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def dying(run: Run) -> str:
-        raise Killed
-
-    talk = opened()
-    talk.session.carry = dying
-    talk.say("prune tiny to 50 % and then export it as gguf to x.gguf")
-    with pytest.raises(Killed):
-        talk.say("yes")
-    talk.close()
-    later = opened()
+    later = killed_at_work(opened, "prune tiny to 50 % and then export it as gguf to x.gguf")
     (run,) = list_runs(home)
     assert later.run is not None
     assert later.run.id == run.id

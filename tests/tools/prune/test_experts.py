@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.tools.conftest import random_windows
+from tests.tools.elsewhere import SAME, run_elsewhere
 from tests.tools.mixtures import BLOCKS, CONFIGS, mixture
 from tools.deliver.save import save_model
 from tools.deliver.verify import verify_saved
@@ -214,25 +213,6 @@ def test_a_model_with_all_its_experts_is_no_success(bench: Bench) -> None:
         bench.proven(bench.prepare(recipe))
 
 
-CODE = """
-import sys
-from pathlib import Path
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
-assert not any(Path(entry, "tools", "prune").exists() for entry in sys.path), "the project is in reach"
-for name in sys.argv[2:]:
-    folder = Path(sys.argv[1]) / name
-    asked = load_file(folder.with_suffix(".safetensors"))
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", trust_remote_code=False)
-    logits = network(asked["ids"], use_cache=False).logits
-    difference = float((logits - asked["logits"]).abs().max())
-    assert difference < 1e-4, f"{name}: logits differ by {difference}"
-    again = network.generate(asked["ids"], max_new_tokens=5, do_sample=False)
-    assert (again == asked["generated"]).all(), f"{name}: another continuation"
-print(len(sys.argv) - 2)
-"""
-
-
 def test_every_family_loads_where_this_project_is_not_installed(tmp_path: Path) -> None:
     tokenizer = open_model("tiny", cache=tmp_path).tokenizer
     for family in FAMILIES:
@@ -252,11 +232,7 @@ def test_every_family_loads_where_this_project_is_not_installed(tmp_path: Path) 
         verify_saved(
             tmp_path / family, expected_sparsity=expected, probe=WINDOWS.ids[:1], logits=logits[:1], dtype="float32"
         )
-    command = [sys.executable, "-P", "-c", CODE, str(tmp_path), *FAMILIES]
-    outside = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=outside, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == str(len(FAMILIES))
+    run_elsewhere(SAME, tmp_path, FAMILIES)
 
 
 def test_blocks_without_experts_and_shared_experts_stay_as_they_are() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.tools.conftest import random_windows
+from tests.tools.elsewhere import SAME, run_elsewhere
 from tests.tools.experts import STACKED, experts_of, inputs_by_loops, matrices, stacked
 from tools.deliver.save import save_model
 from tools.io.errors import SecateurError
@@ -173,22 +172,6 @@ def test_gradients_of_an_expert_are_those_of_its_slice() -> None:
         torch.testing.assert_close(found.gradient[name], square.sqrt(), rtol=1e-3, atol=1e-6)
 
 
-CODE = """
-import sys
-from pathlib import Path
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
-assert not any(Path(entry, "tools", "prune").exists() for entry in sys.path), "the project is in reach"
-for name in sys.argv[2:]:
-    folder = Path(sys.argv[1]) / name
-    asked = load_file(folder.with_suffix(".safetensors"))
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", trust_remote_code=False)
-    logits = network(asked["ids"], use_cache=False).logits
-    difference = float((logits - asked["logits"]).abs().max())
-    assert difference < 1e-4, f"{name}: logits differ by {difference}"
-"""
-
-
 def test_pruned_mixtures_load_where_nobody_knows_of_us(tmp_path: Path) -> None:
     tokenizer = open_model("tiny", cache=tmp_path).tokenizer
     for kind in STACKED:
@@ -204,10 +187,7 @@ def test_pruned_mixtures_load_where_nobody_knows_of_us(tmp_path: Path) -> None:
         (model.folder / "config.json").write_text("{}")
         save_model(bench.result(), tmp_path / kind, recipe=TWO_FOUR, card="")
         save_file({"ids": WINDOWS.ids[:2].contiguous(), "logits": logits}, tmp_path / f"{kind}.safetensors")
-    command = [sys.executable, "-P", "-c", CODE, str(tmp_path), *STACKED]
-    outside = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=outside, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_elsewhere(SAME, tmp_path, list(STACKED))
 
 
 def test_rows_that_are_no_whole_groups_are_refused_by_name() -> None:

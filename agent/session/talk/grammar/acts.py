@@ -35,6 +35,8 @@ FREE = frozenset(
 """Words that change nothing by themselves."""
 ASKS = "what which how aux ask about tell show explain"
 """What questions are made of, as the allowance of an act that answers one."""
+CUTS = ("and", "comma")
+"""Where a request of a line may end."""
 REFS = ("model", "name", "path", "run_id", "quoted")
 """Kinds of tokens that may name a model, or a place."""
 MODEL = frozenset({"model", "network", "modell", "modele", "modèle", "modelo", "modello", "模型", "モデル"})
@@ -185,6 +187,16 @@ def objects(heard: Heard, *verbs: str) -> list[Token]:
         if token.kind == "word" and token.text[:1].isalpha() and not token.text.endswith("ly"):
             return [token] if heard.before(place) in verbs else []
     return []
+
+
+def is_text(name: str) -> bool:
+    """Whether a path is one of a text."""
+    return name.endswith((".txt", ".jsonl"))
+
+
+def texts(heard: Heard) -> list[str]:
+    """The texts that are named, files among them."""
+    return [*heard.all("text"), *(str(one) for one in heard.all("path") if is_text(str(one)))]
 
 
 def designers(heard: Heard) -> str:

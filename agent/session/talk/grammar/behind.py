@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.session.talk.grammar.acts import FREE, Call
+from agent.session.talk.grammar.acts import CUTS, FREE, Call
 from agent.session.talk.grammar.tokens import Token
 
-_CUTS = ("and", "comma")
 _VERBS = ("make", "compress", "shrink")
 _AMOUNTS = frozenset({"share", "nm", "times", "number", "pattern"})
 _SIZED = ("faster", "fast", "smaller", "compress", "shrink")
@@ -26,7 +25,7 @@ def behind(tokens: Sequence[Token]) -> bool:
     """Whether an order without an amount stands behind one with its amount."""
     for place, token in enumerate(tokens):
         before, after = tokens[:place], tokens[place + 1 :]
-        if token.kind in _CUTS and _kinds(before) & _AMOUNTS and _is_order(after):
+        if token.kind in CUTS and _kinds(before) & _AMOUNTS and _is_order(after):
             return True
     return False
 

@@ -13,9 +13,11 @@ from agent.session.talk.grammar.acts import (
     Unclear,
     count,
     designers,
+    is_text,
     objects,
     positive,
     some,
+    texts,
 )
 
 _MODELS = "model name path quoted both dense pruned result and compare run between candidate_id"
@@ -36,7 +38,7 @@ def _tasks(heard: Heard) -> Call:
 
 def _models(heard: Heard) -> list[str]:
     """The models to measure; none for the result beside the dense model, which is what both are."""
-    named = [str(value) for value in heard.all("model", "name", "path", "candidate_id") if not _is_text(str(value))]
+    named = [str(value) for value in heard.all("model", "name", "path", "candidate_id") if not is_text(str(value))]
     if heard.has("both") or (heard.has("dense") and heard.has("pruned", "compare", "faster", "between")):
         return named
     if heard.has("dense"):
@@ -46,19 +48,15 @@ def _models(heard: Heard) -> list[str]:
     return named
 
 
-def _is_text(name: str) -> bool:
-    return name.endswith((".txt", ".jsonl"))
-
-
 def _perplexity(heard: Heard) -> Call | None:
-    texts = [*heard.all("text"), *(str(one) for one in heard.all("path") if _is_text(str(one)))]
+    named = texts(heard)
     tasks = heard.all("task")
     if tasks and tasks != ["wikitext"]:
         return None
-    texts += ["wikitext2"] * bool(tasks)
-    if len(texts) > 1:
-        raise Unclear(f"{' and '.join(texts)} at once; say them one after the other")
-    return Call("perplexity", some(models=_models(heard), text=texts[0] if texts else ""))
+    named += ["wikitext2"] * bool(tasks)
+    if len(named) > 1:
+        raise Unclear(f"{' and '.join(named)} at once; say them one after the other")
+    return Call("perplexity", some(models=_models(heard), text=named[0] if named else ""))
 
 
 def _loss(heard: Heard) -> Call | None:
@@ -166,9 +164,9 @@ _OTHERS = frozenset(
 
 
 def _recover(heard: Heard) -> Call:
-    texts = [*heard.all("text"), *(str(one) for one in heard.all("path") if _is_text(str(one)))]
+    named = texts(heard)
     steps, minutes = count(heard.one("steps_of"), "steps"), positive(heard.one("minutes_of"), "minutes")
-    return Call("recover", some(steps=steps, minutes=minutes, text=texts[0] if texts else ""))
+    return Call("recover", some(steps=steps, minutes=minutes, text=named[0] if named else ""))
 
 
 def _upload(heard: Heard) -> Call | None:

@@ -12,6 +12,7 @@ from agent.session.talk.grammar.acts import (
     Unclear,
     count,
     designers,
+    is_text,
     model,
     objects,
     positive,
@@ -72,7 +73,7 @@ def _prune_result(heard: Heard) -> Call | None:
 
 
 def _is_text(token: Token) -> bool:
-    return token.kind == "path" and str(token.value).endswith((".txt", ".jsonl"))
+    return token.kind == "path" and is_text(str(token.value))
 
 
 def _can_be_asked(heard: Heard) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from agent.session.talk.grammar.acts import FREE, REFS, Act, Call, Heard, Lacking, Unclear
+from agent.session.talk.grammar.acts import CUTS, FREE, REFS, Act, Call, Heard, Lacking, Unclear
 from agent.session.talk.grammar.amounts import amounts
 from agent.session.talk.grammar.behind import bare, lacks
 from agent.session.talk.grammar.delivery import DELIVERIES
@@ -52,8 +52,7 @@ BARE = FREE | frozenset(
     ]
 )
 """What says nothing by itself behind an `and`: it belongs to what was said before."""
-_CUTS = ("and", "comma")
-_HELLO = ("greeting", *_CUTS)
+_HELLO = ("greeting", *CUTS)
 _CONDITIONS = ("not", "spare")
 """Where a rule of an order begins that stands in its sentence."""
 _AMOUNTS = frozenset({"share", "nm", "times", "prune", "compress", "shrink", "method"})
@@ -163,7 +162,7 @@ def _pieces(found: Sequence[Token]) -> list[list[Token]]:
     made: list[list[Token]] = [[]]
     for token in found:
         said = {one.kind for one in made[-1]}
-        cut = bool(said - {*_CUTS}) if token.kind in _CUTS else token.kind in _CONDITIONS and bool(said & _AMOUNTS)
+        cut = bool(said - {*CUTS}) if token.kind in CUTS else token.kind in _CONDITIONS and bool(said & _AMOUNTS)
         if cut and len(made) < MOST:
             made.append([])
         made[-1].append(token)
@@ -253,7 +252,7 @@ def _span(piece: Sequence[Token], left: Sequence[Token]) -> str:
 
 def _text(piece: Sequence[Token]) -> str:
     words = list(piece)
-    while words and words[0].kind in _CUTS:
+    while words and words[0].kind in CUTS:
         words.pop(0)
     said = " ".join(token.text for token in words)
     return re.sub(rf"(?<=') | (?=[{FAR}])|(?<=[{FAR}]) ", "", said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from agent.session.talk.session import Session
+from agent.session.talk.tools.subjects import SHORT
 from agent.session.talk.tools.tool import Group, SessionTool
 from runs.fold.history import History
 from runs.run import Run
@@ -13,8 +14,6 @@ from tools.measure.tasks.words import minutes
 
 STAGES = ("statistics", "finalists", "test")
 """Of a run: what they computed is computed again, with fewer recipes."""
-SHORT = 10.0
-"""Seconds that nobody is asked about."""
 EXACT = "the same to the last digit"
 ROWS = 6
 """Numbers that differ and are told one by one."""

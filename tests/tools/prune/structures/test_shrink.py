@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import transformers as tf
 from safetensors.torch import save_file
 
 from tests.tools.conftest import FAMILIES, LLAMA
+from tests.tools.elsewhere import run_elsewhere
 from tests.tools.prune.structures.cuts import WINDOWS, cut
 from tools.deliver.save import save_model
 from tools.io.errors import SecateurError
@@ -179,11 +178,7 @@ def test_every_family_loads_where_this_project_is_not_installed(tmp_path: Path) 
             asked = {"ids": WINDOWS.ids[:2].contiguous(), "logits": logits, "generated": generated(network)}
             save_file(asked, folder.with_suffix(".safetensors"))
             assert (folder / "modeling_pruned.py").exists() == (case not in PLAIN)
-    command = [sys.executable, "-P", "-c", CODE, str(tmp_path), *names]
-    outside = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=outside, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == str(len(names))
+    run_elsewhere(CODE, tmp_path, names)
 
 
 def test_a_folder_with_differing_blocks_is_opened_without_running_its_code(trained: Model, tmp_path: Path) -> None:
