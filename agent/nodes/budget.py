@@ -18,6 +18,12 @@ def room(context: Context, generation: int) -> int:
     return 10**6 if allowed is None else max(0, allowed - len(used))
 
 
+def seeding(context: Context, generation: int) -> bool:
+    """Whether nothing was measured before this generation, so that it is one of seeds."""
+    history = context.recorder.history
+    return not any(candidate.id in history.divergences for candidate in history.before(generation))
+
+
 def seeds_at_most(context: Context) -> int:
     """How many of the first generation may be measured: a language model is left at least half of the candidates."""
     allowed = context.recorder.ledger.budget.candidates
@@ -64,6 +70,13 @@ def enough(context: Context, generation: int) -> str:
         return STOPPED
     if room(context, generation + 1) <= 0:
         return f"the budget of {record.ledger.budget.candidates} candidates is spent"
-    if not any(c.id in history.divergences for c in history.generation(generation)):
+    found = any(c.id in history.divergences for c in history.generation(generation))
+    if not found and not _outrun(context, generation):
         return "no new candidate could be found"
     return out_of_time(context)
+
+
+def _outrun(context: Context, generation: int) -> bool:
+    """Whether all seeds fell to words that were said after they were proposed: others, which obey, can be."""
+    proposed = context.obedience(context.recorder.history.heard_by(generation))
+    return seeding(context, generation) and proposed.rules != context.obedience().rules

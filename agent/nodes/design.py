@@ -10,7 +10,7 @@ from agent.breeding.genes import Child
 from agent.context import Context, State
 from agent.kinds import parent_of
 from agent.llm.leaving import Stopped
-from agent.nodes.budget import room
+from agent.nodes.budget import room, seeding
 from agent.situation import Situation, pool_of
 from runs.candidate import Candidate
 from runs.events import CandidateProposed
@@ -61,7 +61,7 @@ def _children(context: Context, generation: int) -> list[Child]:
     here = situation(context, generation)
     screen = context.signatures.screen(history.before(generation), here.obedience)
     count = min(GENERATION, room(context, generation))
-    if generation == 0:
+    if seeding(context, generation):
         found = [here.obedience.child(child) for child in context.designer.seeds(here)]
     else:
         try:

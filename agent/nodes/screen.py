@@ -5,7 +5,7 @@ from __future__ import annotations
 from langgraph.runtime import Runtime
 
 from agent.context import Context, State
-from agent.nodes.budget import room, seeds_at_most
+from agent.nodes.budget import room, seeding, seeds_at_most
 from runs.events import CandidateRejected, Likened
 
 
@@ -15,7 +15,7 @@ def screen(state: State, runtime: Runtime[Context]) -> State:
     record, history = context.recorder, context.recorder.history
     gate = context.signatures.screen(history.alive_before(generation), context.obedience())
     left, full = room(context, generation), "the budget of candidates is spent"
-    if generation == 0 and (most := seeds_at_most(context)) < left:
+    if seeding(context, generation) and (most := seeds_at_most(context)) < left:
         left, full = most, f"half of the candidates are left to {context.goal.designer}"
     for candidate in history.generation(generation):
         if candidate.id in history.rejected:

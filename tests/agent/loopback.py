@@ -39,6 +39,11 @@ def say(text: str, thinking: str = "") -> Reply:
     return Reply(deltas=[*thoughts, *words], usage=usage())
 
 
+def in_turn(*replies: Reply) -> Script:
+    """One reply after the other; the last one again and again."""
+    return lambda request, number: replies[min(number, len(replies)) - 1]
+
+
 def usage() -> dict[str, int]:
     return {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 

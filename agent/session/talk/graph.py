@@ -43,6 +43,9 @@ NOTHING = "Nothing was started."
 REFUSED = "refused:"
 AFTER = "it comes after what was asked for before it"
 WAITS = "It waits for a yes of the person, who is shown this plan now:"
+INSTEAD = "This takes the place of the plan before."
+AGREED = "agreed"
+"""The name of messages by which the program itself calls what was approved with the order that it follows."""
 YES = frozenset(
     {"y", "yes", "ok", "okay", "go", "sure", "do it", "yes please", "ja", "jawohl", "klar", "gerne", "oui", "d'accord"}
     | {
@@ -138,6 +141,8 @@ def converse(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     messages = [message for message in state["messages"] if message.name != MODELS]
     if calls_since(messages) >= MOST_CALLS:
         return {"messages": [AIMessage(ENDLESS)]}
+    asked = (call["args"] for call in state["waiting"] if call["name"] == "prune" and call["plan"])
+    context.session.waits, context.session.behind = next(asked, None), False
     return {"messages": [context.speaker.answer(messages, context.session)]}
 
 
@@ -146,7 +151,8 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     context, last = runtime.context, state["messages"][-1]
     assert isinstance(last, AIMessage)
     results: list[ToolMessage] = []
-    waiting, fresh, count = list(state["waiting"]), False, state["found"]
+    waiting, count = list(state["waiting"]), state["found"]
+    fresh = context.session.behind and bool(waiting)
     later: list[Call] = list(state["later"])
     for call in last.tool_calls:
         if count > state["found"] and _underway(context.session, last):
@@ -159,10 +165,8 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
             tool, waits["plan"] = _planned(tool, context.session)
         if isinstance(tool, str):
             results.append(_result(call, tool))
-        elif fresh or (waits["plan"] and not context.session.trusts(call["name"])):
-            if not fresh:
-                waiting = [other for other in waiting if other["plan"] and other["name"] != call["name"]]
-            waiting, fresh = [*waiting, waits], True
+        elif fresh or (waits["plan"] and not _agreed(tool, last, context.session)):
+            waiting, fresh = [*waiting, waits] if fresh else _with(waits, waiting), True
             results.append(_result(call, f"{WAITS}\n{waits['plan'] or AFTER}"))
         else:
             count += 1
@@ -174,6 +178,24 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         results.append(ToolMessage(said, name=bad["name"], tool_call_id=bad["id"] or ""))
     more = count - state["found"]
     return {"messages": results, "waiting": waiting, "later": later, "found": more, **about(context.session)}
+
+
+def _with(fresh: Call, waiting: Sequence[Call]) -> list[Call]:
+    """What waits once a plan is there: it takes the place of one for the same, and what followed that order follows
+    it, if it is the same order changed."""
+    before = [call for call in waiting if call["name"] == fresh["name"] and call["plan"]]
+    others = [call for call in waiting if call["plan"] and call not in before]
+    behind = [call for call in waiting if not call["plan"]]
+    kept = not before or before[0]["args"].get("model") == fresh["args"].get("model")
+    told = [INSTEAD] if before else []
+    told += [f"Not kept: {', '.join(map(_words, behind))}."] if behind and not kept else []
+    plan = "\n".join([*told, fresh["plan"]])
+    return [*others, Call(name=fresh["name"], args=fresh["args"], plan=plan), *(behind if kept else [])]
+
+
+def _agreed(tool: SessionTool, last: AIMessage, session: Session) -> bool:
+    """Whether nobody is asked any more."""
+    return session.trusts(tool.called()) or (last.name == AGREED and tool.agreed_ahead)
 
 
 def _underway(session: Session, last: AIMessage) -> bool:
@@ -227,19 +249,19 @@ def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         made.append(calling([call], f"approved/{count}"))
         made.append(ToolMessage(answer, name=call["name"], tool_call_id=f"approved/{count}/0", id=f"m-{count}"))
     if after:
-        made.append(calling(after, f"after/{count}"))
+        made.append(calling(after, f"after/{count}", AGREED))
     return {"messages": made, "waiting": [], "later": later, "found": count - state["found"], **about(session)}
 
 
-def calling(calls: Sequence[Call], name: str) -> AIMessage:
-    """A message that calls tools; the ids of the calls begin with the name."""
+def calling(calls: Sequence[Call], name: str, who: str | None = None) -> AIMessage:
+    """A message that calls tools; the ids of the calls begin with the name. `who`: AGREED, of what was approved."""
     made = [{"name": call["name"], "args": call["args"], "id": f"{name}/{i}"} for i, call in enumerate(calls)]
-    return AIMessage("", tool_calls=made)
+    return AIMessage("", tool_calls=made, name=who)
 
 
 def resumed(later: Sequence[Call], count: int) -> dict[str, Any]:
     """The change of the state by which what waited for the end of a run is called."""
-    return {"messages": [calling(later, f"later/{count}")], "later": []}
+    return {"messages": [calling(later, f"later/{count}", AGREED)], "later": []}
 
 
 def read(tools: dict[str, type[SessionTool]], name: str, args: Any) -> SessionTool | str:

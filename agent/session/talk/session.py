@@ -83,6 +83,10 @@ class Session:
     """Whether this very process works on the run while the person speaks."""
     unfinished: tuple[str, dict[str, Any]] | None = None
     """A tool, and what was said of it that still lacks something; the next words complete it."""
+    waits: dict[str, Any] | None = None
+    """What was said of the prune whose plan waits for a yes; the next words may change it."""
+    behind: bool = False
+    """Whether what was asked for last is to follow what waits: "and then export it"."""
     exchange: Exchange | None = None
     """The models that the person talks to; their lines go there until they say back."""
     private: bool = False

@@ -6,75 +6,25 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, ToolMessage
 
-from agent.session.settings import load
 from agent.session.talk.conversation import BROKEN_OFF, START, Talk
 from agent.session.talk.evidence import MARK
 from agent.session.talk.graph import ENDLESS, NOTHING
 from agent.session.talk.session import Use
-from agent.session.talk.speaker import speaker
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools.help import HELP
 from runs.events import RunFinished, RunStarted
 from runs.run import Run, list_runs
-from tests.agent.loopback import Reply, Script, call, say, serving
+from tests.agent.loopback import Reply, call, in_turn, say
 from tools.io.errors import SecateurError
 
-SMALL = {"windows": 4, "length": 64, "search_windows": 4, "search_length": 64, "test_windows": 4, "test_length": 64}
 ORDER = {"model": "tiny", "sparsity": 0.5}
-
-
-def carry(run: Run) -> str:
-    return f"Run {run.id} begins."
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def opened(home: Path) -> Iterator[Callable[..., Talk]]:
-    made: list[Talk] = []
-
-    def of(**more: Any) -> Talk:
-        made.append(Talk(load(home, {**SMALL, "candidates": 4}), carry, **more))
-        return made[-1]
-
-    yield of
-    for talk in made:
-        talk.close()
-
-
-@pytest.fixture
-def spoken(home: Path, opened: Callable[..., Talk], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Talk]]:
-    """A conversation with a scripted language model."""
-    servers: list[Any] = []
-
-    def of(script: Script, **more: Any) -> Talk:
-        context = serving(script)
-        server = context.__enter__()
-        servers.append(context)
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        talk = opened(**more)
-        talk.speaker = speaker(load(home, {**SMALL, "designer": "openai:test"}), talk.session)
-        talk.requests = server.requests  # type: ignore[attr-defined]
-        return talk
-
-    yield of
-    for context in servers:
-        context.__exit__(None, None, None)
-
-
-def in_turn(*replies: Reply) -> Script:
-    return lambda request, number: replies[min(number, len(replies)) - 1]
 
 
 def test_a_plan_survives_questions_and_the_process(opened: Callable[..., Talk], home: Path) -> None:
@@ -108,17 +58,6 @@ def test_no_is_no_and_always_is_not_asked_again(opened: Callable[..., Talk], hom
     assert "begins" in talk.say("always")
     assert START not in talk.say("prune tiny to 60 %")
     assert len(list_runs(home)) == 2
-
-
-def test_an_order_replaces_the_one_that_waits(opened: Callable[..., Talk], home: Path) -> None:
-    talk = opened()
-    talk.say("prune tiny to 50 %")
-    plan = talk.say("prune tiny to 60 %")
-    assert "60 % unstructured" in plan
-    assert "50 % unstructured" not in plan
-    talk.say("yes")
-    (run,) = list_runs(home)
-    assert run.goal.sparsity == 0.6
 
 
 def test_a_use_of_a_tool_is_told_as_it_begins_and_as_it_has_ended(opened: Callable[..., Talk]) -> None:

@@ -18,7 +18,7 @@ from agent.session.talk.small import MOST, Small, said_of
 from agent.session.talk.speaker import speaker
 from agent.session.talk.tools import TOOLS
 from runs.run import list_runs
-from tests.agent.loopback import Loopback, Reply, Script, say, serving
+from tests.agent.loopback import Loopback, Reply, Script, in_turn, say, serving
 
 Opened = Callable[[Script], tuple[Talk, Loopback]]
 CHATTY = "hey there, would you be so good and take a third out of tiny for me"
@@ -45,10 +45,6 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
 def written(name: str, **arguments: Any) -> Reply:
     """A call as servers write it that hold an answer to a schema."""
     return say(json.dumps({"name": name, "arguments": arguments}))
-
-
-def in_turn(*replies: Reply) -> Script:
-    return lambda request, number: replies[min(number, len(replies)) - 1]
 
 
 def test_it_chooses_and_then_fills_in_each_under_a_schema(opened: Opened, tmp_path: Path) -> None:

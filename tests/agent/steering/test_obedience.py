@@ -47,6 +47,26 @@ def steered(home: Path, after: dict[int, tuple[str, ...]], **changes: object) ->
     return run
 
 
+def test_words_that_all_seeds_fall_to_have_others_proposed(tmp_path: Path) -> None:
+    """Said once the seeds stand and before the first is measured; a run that ended there would have done nothing."""
+    run, said = create(tmp_path, goal(budget=Budget(candidates=9))), False
+
+    def listen(event: Event) -> None:
+        nonlocal said
+        if isinstance(event, CandidateProposed) and not said:
+            said = True
+            run.say("spare block 0")
+
+    work(run, listen=listen)
+    history = run.history()
+    first, second = history.generation(0), history.generation(1)
+    assert {history.rejected[c.id] for c in first} == {"the person said: spare block 0"}
+    assert {c.operator for c in second} == {"seed"}
+    assert all(history.rates[c.id][0] < 1e-6 for c in second if c.id in history.divergences)
+    assert history.generation(2)
+    assert history.winner is not None
+
+
 @pytest.fixture(scope="module")
 def obedient(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return steered(tmp_path_factory.mktemp("home"), {1: ("no OBS, and spare block 0",), 12: ("at most 12 candidates",)})

@@ -23,6 +23,7 @@ from agent.session.talk.grammar.acts import (
 from agent.session.talk.grammar.behind import behind
 from agent.session.talk.grammar.said import in_english
 from agent.session.talk.grammar.tokens import Token
+from agent.session.talk.grammar.whole import LIMIT
 
 _VERBS = ("prune", "compress", "shrink", "make", "a_prune")
 _SIZES = "share number times_of nm pattern head experts smaller faster times weight sparse of_original block whole"
@@ -225,15 +226,14 @@ def _steer(heard: Heard) -> Call:
 
 
 def _limit(heard: Heard) -> Call | None:
-    """`at most 40 candidates`: of the order that waits for the rest, else of the run at work."""
+    """`at most 40 candidates`: of the order that waits, be it for the rest or for a yes, else of the run at work."""
     minutes, candidates = heard.one("minutes_of"), heard.one("candidates_of")
+    limits = some(minutes=positive(minutes, "minutes"), candidates=count(candidates, "candidates"))
     if heard.unfinished:
-        return Call("prune", some(minutes=positive(minutes, "minutes"), candidates=count(candidates, "candidates")))
+        return Call("prune", limits)
     if all(token.text[0].isdigit() for token in heard.tokens) and not heard.has("only"):
         return None
-    said = {"candidates": candidates, "minutes": minutes}
-    told = " and ".join(f"at most {value:g} {of}" for of, value in said.items() if value is not None)
-    return Call("steer", {"words": told})
+    return Call(LIMIT, limits)
 
 
 def _own_formula(heard: Heard) -> Call:
@@ -266,6 +266,7 @@ ORDERS = (
         f"{_WHAT} {_FORESEEN}",
         _foresee,
     ),
+    Act(("memory", "how", "need|aux"), f"{_FORESEEN} {_SIZES} {_LIMITS} model name path", _foresee),
     Act(("how_long|cost", "prune", "aux|what"), f"{_FORESEEN} model name path", _foresee),
     Act(
         ("again", "share|nm|times|pattern|model|name|path|method|seed_of"),
@@ -300,4 +301,5 @@ ORDERS = (
     Act(("prefer|try|use|more", _THINGS), f"{_ABOUT} prefer more", _steer, order=True),
     Act(("candidates_of|minutes_of",), "run only", _limit, order=True),
     Act((), "share nm pattern number times faster smaller sparse model name path word minutes_of again use", _bare),
+    Act(("share|nm|pattern", "make"), "share nm pattern number times sparse minutes_of make again", _bare, order=True),
 )

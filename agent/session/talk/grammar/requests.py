@@ -18,7 +18,7 @@ from agent.session.talk.grammar.look import LOOKS
 from agent.session.talk.grammar.offers import EXAMPLES, not_understood
 from agent.session.talk.grammar.orders import ORDERS
 from agent.session.talk.grammar.tokens import FAR, Token, heard
-from agent.session.talk.grammar.whole import LEFT_OUT, again, folded, put
+from agent.session.talk.grammar.whole import LEFT_OUT, addressed, again, folded, follows, put
 from agent.session.talk.grammar.words import written
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
@@ -95,7 +95,8 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         calls = _calls(cut, _asked_of(session) == "prune")
         if isinstance(calls, str):
             return not_understood([token for piece in cut for token in piece], calls)
-        return [_tool(call, session, code) for call in folded(calls)]
+        session.behind = follows(line)
+        return [_tool(call, session, code) for call in addressed(folded(calls), session)]
     except Unclear as problem:
         return f"{NEVER}{problem}."
     except ValidationError as error:  # what a tool takes no value for

@@ -12,6 +12,8 @@ from agent.session.talk.session import Session
 
 LEFT_OUT = "left_out"
 """What stands for a part of an order that cannot be done; no tool."""
+LIMIT = "limit"
+"""What stands for how long an order may take, before it is known which; no tool."""
 SETTINGS = {"seed", "device", "calibration"}
 """What is said of an order behind it, as `seed 3`."""
 _VERB = (
@@ -29,6 +31,13 @@ _SAYS = {"dense": r"\b(?:dense|original|unpruned|base)\b", "result": r"\b(?:prun
 _NAMES = ("candidate_id", "model", "name", "path")
 LONGEST = 2000
 """Characters of a question."""
+_USE = re.compile(r"(?:use|try|only) ([\w-]+)", re.I)
+_BEHIND = re.compile(
+    r"\W*(?:(?:and|und|et|y|e|en|i|и|ve)\s+)?(?:then|afterwards|after that|when (?:it|that) is (?:done|over|finished)|"
+    r"dann|danach|anschließend|puis|ensuite|luego|después|poi|dopo|depois|daarna|potem|затем|потом|sonra|"
+    r"然后|之后|その後|그다음)(?!\w)",
+    re.I,
+)
 
 
 def put(line: str) -> Call | None:
@@ -60,6 +69,8 @@ def folded(calls: Sequence[Call]) -> list[Call]:
             raise Lacking(call.args["why"])
         if call.name in ("steer", LEFT_OUT) and place is not None:
             made[place] = _with(made[place], call)
+        elif call.name == LIMIT and place is not None:
+            made[place] = Call(made[place].name, {**made[place].args, **call.args})
         elif call.name == "prune" and place is not None and call.args and set(call.args) <= SETTINGS:
             made[place] = Call(made[place].name, {**call.args, **made[place].args})
         elif call.name == "steer" and any(other.name == "prune" for other in calls):
@@ -88,6 +99,50 @@ def _with(order: Call, part: Call) -> Call:
     return Call(order.name, {**order.args, name: [*order.args.get(name, ()), said]})
 
 
+def follows(line: str) -> bool:
+    """Whether a line says of itself that it comes after something: `and then export it`."""
+    return _BEHIND.match(line) is not None
+
+
+def addressed(calls: Sequence[Call], session: Session) -> list[Call]:
+    """What is said of an order that does not name it: it changes the prune that waits for a yes, else the run."""
+    made: list[Call] = []
+    for call in calls:
+        changed = None if session.waits is None or session.working else _changed(call, session.waits)
+        if changed is not None and made and made[-1].name == changed.name == "prune":
+            changed = _changed(call, made.pop().args)
+        made.append(changed or (_as_rule(call) if call.name == LIMIT else call))
+    return made
+
+
+def _changed(call: Call, waits: dict[str, Any]) -> Call | None:
+    """The prune that waits as it is after a call; None where that is about something else."""
+    if call.name == "spent" or (call.name == "foresee" and not call.args):
+        return Call("foresee", waits)
+    if call.name == "steer" and "method" in waits and (named := _USE.fullmatch(call.args["words"])):
+        return Call("prune", {**waits, "method": named[1]})
+    if call.name == "steer":
+        return Call("prune", {**waits, "rules": [*waits.get("rules", ()), call.args["words"]]})
+    if call.name == LIMIT or (call.name == "prune" and not call.args.keys() & {"model", "again"}):
+        return Call("prune", _over(waits, call.args))
+    return None
+
+
+def _as_rule(limit: Call) -> Call:
+    told = " and ".join(f"at most {value:g} {of}" for of, value in limit.args.items())
+    return Call("steer", {"words": told})
+
+
+def _over(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """An order with what is said now in the place of what was said then; an amount drops the other one."""
+    kept = dict(before)
+    if now.keys() & {"sparsity", "speedup"} or ":" in str(now.get("pattern", "")):
+        kept = {name: value for name, value in before.items() if name not in ("sparsity", "speedup")}
+    if "sparsity" in now and ":" in str(kept.get("pattern", "")) and "pattern" not in now:
+        del kept["pattern"]
+    return {**kept, **now}
+
+
 def again(args: dict[str, Any], session: Session) -> dict[str, Any]:
     """The order of the run that is talked about, with what is said now in the place of what was said then.
 
@@ -100,8 +155,4 @@ def again(args: dict[str, Any], session: Session) -> dict[str, Any]:
     goal = session.run.goal
     before: dict[str, Any] = {"model": goal.model, "pattern": goal.pattern.option, "method": goal.method}
     before |= {"sparsity": goal.sparsity} if goal.speedup is None else {"speedup": goal.speedup}
-    if now.keys() & {"sparsity", "speedup"} or ":" in str(now.get("pattern", "")):
-        before = {name: value for name, value in before.items() if name not in ("sparsity", "speedup")}
-    if "sparsity" in now and ":" in str(before["pattern"]) and "pattern" not in now:
-        del before["pattern"]
-    return {**{name: value for name, value in before.items() if value is not None}, **now}
+    return _over({name: value for name, value in before.items() if value is not None}, now)

@@ -32,6 +32,7 @@ class Export(SessionTool):
     not), or what vLLM needs. The form follows from a path that ends with .gguf."""
 
     group: ClassVar[Group] = "deliver"
+    agreed_ahead: ClassVar[bool] = True
 
     folder: str | None = Field(
         default=None, max_length=300, description="Where it goes, as said; empty for where it is."

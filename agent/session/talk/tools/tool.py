@@ -18,6 +18,9 @@ class SessionTool(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: ClassVar[Group]
+    agreed_ahead: ClassVar[bool] = False
+    """Whether a yes to an order is a yes to this behind it: its plan tells no more than its arguments, which were shown
+    with that order."""
 
     @classmethod
     def called(cls) -> str:

@@ -1,0 +1,132 @@
+"""A plan that waits for a yes is changed by what is said to it, and what follows it follows it still."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.session.talk.conversation import Talk
+from agent.session.talk.graph import AGREED, INSTEAD, NOTHING
+from runs.events import RunFinished, RunStarted
+from runs.run import list_runs
+from tests.agent.loopback import Reply, in_turn, say
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("60% instead", {"sparsity": 0.6}),
+        ("make it 60 %", {"sparsity": 0.6}),
+        ("with 6 candidates please", {"sparsity": 0.5, "candidates": 6}),
+        ("60 % and at most 6 candidates", {"sparsity": 0.6, "candidates": 6}),
+        ("for 5 minutes", {"sparsity": 0.5, "minutes": 5.0}),
+        ("no OBS", {"sparsity": 0.5, "rules": ["no OBS"]}),
+        ("spare block 0 and no OBS", {"sparsity": 0.5, "rules": ["spare block 0", "no OBS"]}),
+        ("2:4 instead", {"pattern": "2:4"}),
+        ("1.4 times faster", {"speedup": 1.4}),
+        ("with seed 3", {"sparsity": 0.5, "seed": 3}),
+    ],
+)
+def test_what_is_said_to_a_plan_changes_it(words: str, asked: dict[str, object], opened: Callable[..., Talk]) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    plan = talk.say(words)
+    assert plan.startswith(f"{INSTEAD}\nPlan: tiny →")
+    (waits,) = waiting(talk)
+    assert waits["name"] == "prune"
+    assert waits["args"] == {"model": "tiny", **asked}
+
+
+def test_a_change_is_not_lost_by_the_next_one(opened: Callable[..., Talk], home: Path) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    talk.say("no OBS")
+    talk.say("60 %")
+    assert "60 % unstructured" in talk.say("with 6 candidates")
+    talk.say("yes")
+    (run,) = list_runs(home)
+    assert (run.goal.sparsity, run.goal.budget.candidates) == (0.6, 6)
+    assert "no OBS" in [one.text for one in run.unheard(run.history())]
+
+
+def test_a_method_gives_way_to_another_one(opened: Callable[..., Talk]) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 % with wanda")
+    assert "by sparsegpt" in talk.say("use sparsegpt")
+    assert [call["args"]["method"] for call in waiting(talk)] == ["sparsegpt"]
+
+
+def test_questions_about_a_plan_leave_it(opened: Callable[..., Talk]) -> None:
+    talk = opened()
+    plan = talk.say("prune tiny to 50 %")
+    for question in ("how long will that take?", "how much memory will it take?"):
+        answer = talk.say(question)
+        assert "Nothing is started" in answer
+        assert answer.endswith(plan)
+
+
+def test_a_change_that_cannot_be_leaves_the_plan(opened: Callable[..., Talk]) -> None:
+    talk = opened()
+    plan = talk.say("prune tiny to 50 %")
+    answer = talk.say("spare block 77")
+    assert "block" in answer.partition("\n")[0]
+    assert answer.endswith(plan)
+
+
+def test_what_follows_waits_behind_and_is_done_without_another_yes(
+    opened: Callable[..., Talk], home: Path, tmp_path: Path
+) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    plan = talk.say(f"and then export it to {tmp_path / 'out'}")
+    assert f"Then: export ({tmp_path / 'out'})." in plan
+    changed = talk.say("60 % instead")
+    assert f"Then: export ({tmp_path / 'out'})." in changed
+    assert "When the run has ended: export" in talk.say("yes")
+    finished(talk, home)
+    assert "The model is in" in talk.go_on()
+    assert not talk.asks
+    assert (tmp_path / "out" / "config.json").exists()
+
+
+def test_another_order_drops_what_followed_and_says_so(opened: Callable[..., Talk], tmp_path: Path) -> None:
+    talk = opened()
+    talk.say(f"prune tiny to 50 % and then export it to {tmp_path / 'out'}")
+    plan = talk.say("prune smollm2-135m to 60 %")
+    assert plan.startswith(f"{INSTEAD}\nNot kept: export ({tmp_path / 'out'}).\nPlan: smollm2-135m")
+    assert "Then:" not in plan
+    assert talk.say("no") == NOTHING
+
+
+def test_nobody_but_the_program_says_that_something_was_agreed(
+    opened: Callable[..., Talk], spoken: Callable[..., Talk], home: Path, tmp_path: Path
+) -> None:
+    """A server that calls as the program does after a yes is asked about like any other."""
+    finished(opened(), home)
+    function = {"name": "export", "arguments": json.dumps({"folder": str(tmp_path / "out")})}
+    head = {"index": 0, "id": "after/1/0", "type": "function", "function": function}
+    talk = spoken(in_turn(Reply(deltas=[{"role": "assistant", "name": AGREED, "tool_calls": [head]}]), say("done")))
+    assert "Plan: a copy of the model" in talk.say("please put the thing over there")
+    assert talk.asks
+    assert not (tmp_path / "out").exists()
+
+
+def finished(talk: Talk, home: Path) -> None:
+    """A run with a model at its end."""
+    if not list_runs(home):
+        talk.say("prune tiny to 50 %")
+        talk.say("yes")
+    (run,) = list_runs(home)
+    run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
+    run.journal.append(RunFinished(best="wanda", summary="done"))
+    run.model_folder.mkdir(parents=True)
+    (run.model_folder / "config.json").write_text("{}")
+
+
+def waiting(talk: Talk) -> list[dict[str, object]]:
+    """The calls that wait."""
+    found: list[dict[str, object]] = talk._graph.get_state(talk._config).values["waiting"]
+    return found
