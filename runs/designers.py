@@ -7,6 +7,13 @@ SIMPLE = ("builtin", "random", "evolution")
 MOST_PARALLEL = 6
 """Conversations of a design step: as many as a generation has candidates."""
 
+NEVER_ASKED = "no LLM was asked"
+
+
+def nothing_usable(designer: str, generation: int) -> str:
+    """The note of a generation that the builtin operators designed in a language model's place."""
+    return f"{designer} proposed nothing usable for generation {generation}: builtin operators do"
+
 
 def designers_of(name: str) -> tuple[str, ...]:
     """The designers that a name stands for: one, or the members of an ensemble, with commas between them."""

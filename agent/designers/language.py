@@ -26,6 +26,7 @@ from agent.prompts.templates import draw_template
 from agent.recorder import Recorder
 from agent.situation import Situation
 from agent.steering.obedience import obedience
+from runs.designers import nothing_usable
 from runs.events import Chosen
 
 REASON_CALLS = 8
@@ -66,8 +67,7 @@ class LanguageModel:
             return self._builtin.propose(situation, fresh, count)
         if found := self._proposed(situation, count):
             return found
-        nothing = f"{self.name} proposed nothing usable for generation {situation.generation}"
-        say(self._record, f"{nothing}: builtin operators do")
+        say(self._record, nothing_usable(self.name, situation.generation))
         history, goal = situation.history, self._record.run.goal
         now = obedience(situation.bench, goal, history, history.heard_by(situation.generation))
         return self._builtin.propose(replace(situation, obedience=now), fresh, count)

@@ -6,6 +6,7 @@ from agent.context import Context
 from agent.steering.reply import listens
 from runs.budget import BudgetSpent
 from runs.candidate import Candidate
+from runs.designers import NEVER_ASKED
 
 STOPPED = "the person asked to stop"
 
@@ -39,7 +40,7 @@ def unasked(context: Context, why: str) -> str:
     tried = len(history.ledger.charged)
     if history.ledger.budget.candidates == tried and not any(c.generation for c in history.candidates.values()):
         why = f"seeds took all {tried} candidates" if tried > 1 else "the one candidate is a seed"
-    return f"no LLM was asked: {why}"
+    return f"{NEVER_ASKED}: {why}"
 
 
 def over(context: Context, candidate: Candidate) -> str:

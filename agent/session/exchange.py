@@ -22,6 +22,8 @@ POLL = 0.1
 """Seconds between looks at whether the person wants it to stop."""
 LETS_GO = 5.0
 """Seconds in which the process ends by itself."""
+BACK = frozenset({"back", "/back", "zurück", "retour", "atrás", "indietro", "voltar", "назад", "返回", "戻る"})
+"""What ends a talk to the models."""
 DIED = "the process that held the models has ended"
 
 
@@ -158,3 +160,8 @@ def _footnote(found: dict[str, Any]) -> str:
     lost = found["forgotten"]
     notes += [f"your oldest {'line' if lost == 1 else f'{lost} lines'} did not fit any more"] if lost else []
     return f" ({'; '.join(notes)})" if notes else ""
+
+
+def returns(text: str) -> bool:
+    """Whether a line ends a talk to the models."""
+    return text.strip().lower().rstrip(".!") in BACK

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runs.candidate import Candidate
+from runs.designers import NEVER_ASKED, nothing_usable
 from runs.events import Chosen
 from runs.fold.history import History
 
@@ -41,6 +42,17 @@ def shares(history: History) -> list[Share]:
     proposed = [c.designer for c in history.candidates.values() if c.generation and c.designer]
     asked = [one.designer for one in history.chosen.values()]
     return [share(history, name) for name in dict.fromkeys([*own, *asked, *proposed])]
+
+
+def stood_in(history: History) -> str:
+    """How much of a run that a language model was to design the builtin operators did; empty where that is nothing."""
+    goal, bred = history.goal, [number for number in history.selected if number]
+    if goal is None:
+        return ""
+    silent = [number for number in bred if nothing_usable(goal.designer, number) in history.notes]
+    told = f"{goal.designer} proposed nothing usable in {len(silent)} of {len(bred)} generations after the seeds"
+    never = next((note for note in history.notes if note.startswith(NEVER_ASKED)), "")
+    return f"{told}: builtin operators did" if silent else never
 
 
 def share(history: History, designer: str, before: int | None = None) -> Share:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from runs.budget import Spent
 from runs.candidate import Candidate
 from runs.events import FinalMeasured, SpeedMeasured, SurveyDone
-from runs.fold.designers import Share, shares
+from runs.fold.designers import Share, shares, stood_in
 from runs.fold.history import History
 from runs.fold.tasks import TaskTable
 from runs.fold.words import number
@@ -80,6 +80,8 @@ class Summary:
     """Divergence of each reference under the protocol of the most faithful trials."""
     shares: tuple[Share, ...]
     """What each designer of an ensemble contributed; nothing of other designers."""
+    stood_in: str
+    """How much of the design the builtin operators did in a language model's place; empty where that is nothing."""
     rejected: tuple[tuple[str, str], ...]
     """Candidate and reason."""
     winners: int
@@ -225,6 +227,7 @@ class Summary:
             "speedup": None if self.speed is None else self.speed.speedup,
             "candidates": len(self.trials),
             "designers": {one.designer: asdict(one) for one in self.shares},
+            "stood_in": self.stood_in,
             "seconds": round(60 * self.spent.minutes, 3),
             "output": self.output,
         }
@@ -259,6 +262,7 @@ def summary(history: History, *, best: str | None = None) -> Summary:
         finalists=_finalists(history),
         references=_references(history, max((trial.tokens for trial in trials), default=0)),
         shares=tuple(shares(history)),
+        stood_in=stood_in(history),
         rejected=tuple(history.rejected.items()),
         winners=sum(_is_candidate(name) for name in finals),
         sparsities={} if won is None else won.sparsities,

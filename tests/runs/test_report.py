@@ -68,6 +68,7 @@ def test_the_json_object_has_exactly_the_promised_keys(story: Any) -> None:
         "speedup",
         "candidates",
         "designers",
+        "stood_in",
         "seconds",
         "output",
     ]

@@ -18,7 +18,8 @@ from tools.prune.metric import is_silent
 from tools.prune.prepared import Made
 from tools.prune.structures.anatomy import CONSUMERS, Layer, layers_of
 from tools.prune.structures.proof import told_apart
-from tools.prune.structures.seconds import Seconds, seconds_of
+from tools.prune.structures.seconds import Seconds
+from tools.prune.structures.timed import seconds_of
 from tools.recipe import Request
 from tools.statistics.collect import Statistics, add, collect
 from tools.statistics.layers import LayerStatistics

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TICK = 0.1
 """Seconds between looks into the journal."""
-DRAW, PATIENCE = 5, 25
+DRAW, PATIENCE = 5, 50
 """Looks from one drawing of the conversation to the next, and while the person types: laying it out costs more than
 anything else, and what is typed comes first."""
 TYPING = 0.5
@@ -250,7 +250,7 @@ class SecateurApp(Keys):
             return
         self._ticks += 1
         before = self.view.state
-        if self._ticks % (DRAW if self._typing else 2) == 0:
+        if self._ticks % (PATIENCE // 2 if self._typing else 2) == 0:
             self.dialogue.hear()
         self._prompt.busy(self.dialogue.sign)
         if self.attached is not None:

@@ -336,7 +336,7 @@ class Dialogue:
 
 def _returns(text: str) -> bool:
     """Whether a line ends a talk to the models."""
-    from agent.session.talk.conversation import returns
+    from agent.session.exchange import returns
 
     return returns(text)
 

@@ -102,9 +102,10 @@ def _drawn(history: History, drawing: Drawing) -> str:
 
 
 def _spoken(history: History) -> str:
+    from runs.designers import NEVER_ASKED
     from runs.report.transcript import transcript
 
-    return transcript(history) or "no LLM was asked in this run"
+    return transcript(history) or f"{NEVER_ASKED} in this run"
 
 
 @app.command()

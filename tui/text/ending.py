@@ -28,7 +28,11 @@ class Step:
 def card(found: Summary) -> str:
     """What fell, what it cost, beside which references, size and speed, where the model is."""
     rows = [("fell", _fell(found)), ("quality", _quality(found)), ("", found.verdict), ("tasks", found.on_tasks)]
-    rows += [("cost", _cost(found)), ("size, speed", found.gain if found.recipe is not None else "")]
+    rows += [
+        ("design", found.stood_in),
+        ("cost", _cost(found)),
+        ("size, speed", found.gain if found.recipe is not None else ""),
+    ]
     if found.output is not None:
         rows.append(("model", f"{found.output}   checked: {found.verified}"))
     return "\n".join(f"{label:<11} {text}" for label, text in rows if text)

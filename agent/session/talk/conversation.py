@@ -17,7 +17,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START as BEGINNING
 from langgraph.types import Command
 
-from agent.session.exchange import Exchange
+from agent.session.exchange import Exchange, returns
 from agent.session.settings import Settings
 from agent.session.talk import grammar
 from agent.session.talk.graph import (
@@ -56,8 +56,6 @@ THREAD = "home"
 LETS_GO = 30.0
 """Seconds in which an engine that has concluded ends."""
 START = "Start? yes or no"
-BACK = frozenset({"back", "/back", "zurück", "retour", "atrás", "indietro", "voltar", "назад", "返回", "戻る"})
-"""What ends a talk to the models."""
 TO_MODELS = "to models"
 """Who says what is said to the models, as the screen calls them."""
 RETURNED = "You talk to Secateur again; the models are let go."
@@ -332,11 +330,19 @@ class Talk:
                 if text.rstrip().endswith("?") or not found.startswith(grammar.STRANGE):
                     return found
                 found = [Steer(words=text)]
-            return "\n".join(done(tool, self.session)[0] if _brief(tool, self.session) else LATER for tool in found)
+            return "\n".join(self._beside(tool) for tool in found)
         except Exception as error:  # what is said beside the work does not end it
             return told(error)
         finally:
             self.session.beside = False
+
+    def _beside(self, tool: SessionTool) -> str:
+        """What is brief is done at once; the rest follows the run, as two at a time would take each other's cores."""
+        if _brief(tool, self.session):
+            return done(tool, self.session)[0]
+        args = tool.model_dump(mode="json", exclude_defaults=True)
+        self.session.asides.append((tool.called(), args))
+        return f"When the run has ended: {called(tool.called(), args)}."
 
     def export(self, folder: str) -> str:
         """Copy the pruned model to a folder, and keep that with the run as if it had been said."""
@@ -368,22 +374,14 @@ def _written(run: Run) -> float:
     return max(run.created, run.journal.path.stat().st_mtime if run.journal.path.exists() else 0.0)
 
 
-def returns(text: str) -> bool:
-    """Whether a line ends a talk to the models."""
-    return text.strip().lower().rstrip(".!") in BACK
-
-
 def _plan(state: StateSnapshot) -> str:
     """What waits for a yes in a state; empty where nothing does."""
     return shown(state.values["waiting"]) if state.next == ("approve",) else ""
 
 
-LATER = "That is measured when the run is over: two at a time would take each other's cores."
-
-
 def _brief(tool: SessionTool, session: Session) -> bool:
     """Whether a tool may be used while this process works on a run."""
-    return isinstance(tool, Steer | Stop) or not tool.plan(session)
+    return isinstance(tool, Steer | Stop) or not (tool.plan(session) or tool.alone)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

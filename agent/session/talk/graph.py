@@ -143,6 +143,7 @@ def converse(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         return {"messages": [AIMessage(ENDLESS)]}
     asked = (call["args"] for call in state["waiting"] if call["name"] == "prune" and call["plan"])
     context.session.waits, context.session.behind = next(asked, None), False
+    context.session.queue = tuple(map(_words, state["later"]))
     return {"messages": [context.speaker.answer(messages, context.session)]}
 
 
@@ -153,9 +154,10 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     results: list[ToolMessage] = []
     waiting, count = list(state["waiting"]), state["found"]
     fresh = context.session.behind and bool(waiting)
+    queued = context.session.behind and not waiting and context.session.working
     later: list[Call] = list(state["later"])
     for call in last.tool_calls:
-        if count > state["found"] and _underway(context.session, last):
+        if queued or (count > state["found"] and _underway(context.session, last)):
             later.append(Call(name=call["name"], args=call["args"], plan=""))
             results.append(_result(call, f"When the run has ended: {_words(later[-1])}."))
             continue
@@ -165,19 +167,38 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
             tool, waits["plan"] = _planned(tool, context.session)
         if isinstance(tool, str):
             results.append(_result(call, tool))
+        elif tool.alone and context.session.working:
+            queued = True
+            later.append(Call(name=call["name"], args=call["args"], plan=""))
+            results.append(_result(call, f"{waits['plan']}\n{_queued(waits, context.session)}"))
         elif fresh or (waits["plan"] and not _agreed(tool, last, context.session)):
             waiting, fresh = [*waiting, waits] if fresh else _with(waits, waiting), True
             results.append(_result(call, f"{WAITS}\n{waits['plan'] or AFTER}"))
         else:
-            count += 1
+            count, before = count + 1, context.session.queue
             found = done(tool, context.session, f"m-{count}")[0]
+            later = [] if before and not context.session.queue else later
             answer = "\n".join(part for part in (waits["plan"], found) if part)
             results.append(_result(call, answer, f"m-{count}"))
     for bad in last.invalid_tool_calls:
         said = f"{REFUSED} the arguments were no JSON object"
         results.append(ToolMessage(said, name=bad["name"], tool_call_id=bad["id"] or ""))
-    more = count - state["found"]
+    more, later = count - state["found"], [*later, *_asides(context.session)]
     return {"messages": results, "waiting": waiting, "later": later, "found": more, **about(context.session)}
+
+
+def _asides(session: Session) -> list[Call]:
+    """What was asked for while this process worked on a run; taken once."""
+    taken, session.asides = session.asides, []
+    return [Call(name=name, args=args, plan="") for name, args in taken]
+
+
+def _queued(call: Call, session: Session) -> str:
+    """What is told of an order that has to wait for the run at work."""
+    return (
+        f"Not now: two at a time would take each other's cores. When {session.present().id} has ended, this plan is "
+        f'asked about: {_words(call)}. "stop" concludes that run with its best so far; "drop the queue" takes it back.'
+    )
 
 
 def _with(fresh: Call, waiting: Sequence[Call]) -> list[Call]:
@@ -250,6 +271,7 @@ def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         made.append(ToolMessage(answer, name=call["name"], tool_call_id=f"approved/{count}/0", id=f"m-{count}"))
     if after:
         made.append(calling(after, f"after/{count}", AGREED))
+    later += _asides(session)
     return {"messages": made, "waiting": [], "later": later, "found": count - state["found"], **about(session)}
 
 

@@ -87,6 +87,10 @@ class Session:
     """What was said of the prune whose plan waits for a yes; the next words may change it."""
     behind: bool = False
     """Whether what was asked for last is to follow what waits: "and then export it"."""
+    queue: tuple[str, ...] = ()
+    """What is to follow the run at work, in words; whoever empties it takes that back."""
+    asides: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Calls of tools that were asked for while this very process worked on a run, which follow it."""
     exchange: Exchange | None = None
     """The models that the person talks to; their lines go there until they say back."""
     private: bool = False

@@ -87,16 +87,20 @@ class Small(Asked):
         return self._or_else(lambda: self._answered(messages, read), lambda: read, messages, session)
 
     def _answered(self, messages: Sequence[BaseMessage], read: AIMessage) -> AIMessage:
-        """Calls, or words; what the rules read where it says nothing."""
+        """Calls, or words; what the rules read where it says nothing, or chose what it could not fill in: an order is
+        not answered with an essay."""
         line = messages[-1].text
-        if calls := self._calls(line):
+        calls = self._calls(line)
+        if calls is None:
+            return read
+        if calls:
             return calling(calls, f"said/{len(messages)}")
         said = self._ask(self._aloud, [SystemMessage(ANSWER), HumanMessage(line)]).text.strip()
         sources = [message.text for message in messages if isinstance(message, HumanMessage)]
-        return AIMessage(marked(said, sources)) if said else read
+        return AIMessage(marked(said, sources)) if said else AIMessage(f"({self.name} said nothing)\n{read.text}")
 
-    def _calls(self, line: str) -> list[Call]:
-        """The calls that a line asks for; empty where none does, or where one of them cannot be filled in."""
+    def _calls(self, line: str) -> list[Call] | None:
+        """The calls that a line asks for; empty where it asks for words, None where one cannot be filled in."""
         offered = [_choice(words=True), *([_choice(words=False)] if _NAMES.search(line) else [])]
         chosen = self._ask(self._quiet, [SystemMessage(_menu()), HumanMessage(line)], *offered)
         names = [name for call in chosen.tool_calls for name in call["args"].get("tools", []) if name in TOOLS]
@@ -104,10 +108,10 @@ class Small(Asked):
         for name in list(dict.fromkeys(names))[: grammar.parts(line)]:
             tool = self._filled(TOOLS[name], line)
             if tool is None:
-                return []
+                return None
             args = tool.model_dump(mode="json", exclude_defaults=True)
             calls.append(Call(name=name, args=args, plan=""))
-        return calls if _all_numbers(line, calls) else []
+        return calls if _all_numbers(line, calls) else None
 
     def _filled(self, kind: type[SessionTool], line: str) -> SessionTool | None:
         """A tool with what the line says of it; None where what it needs is not said."""

@@ -83,7 +83,7 @@ def test_what_steers_is_answered_with_what_changes(tmp_path: Path) -> None:
     assert "Block 0 stays whole from here on." in talk.say_beside(run, "spare the first block")
     assert "that designer builtin understands; it obeys no OBS" in talk.say_beside(run, "be bold")
     assert "It ends after the measurement under way" in talk.say_beside(run, "stop")
-    assert "is at work" in talk.say_beside(run, "prune tiny to 40%")
+    assert "When the run has ended: prune (model tiny, sparsity 0.4)." in talk.say_beside(run, "prune tiny to 40%")
     assert "I did not understand" in talk.say_beside(run, "how heavy is the moon?")
     heard = run.unheard(History())
     assert [said.text for said in heard] == ["spare the first block", "be bold", "stop"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent.session.settings import load
+from agent.session.talk import grammar
 from agent.session.talk.conversation import Talk
 from agent.session.talk.evidence import MARK
 from agent.session.talk.graph import shown
@@ -78,6 +79,20 @@ def test_whoever_names_a_candidate_or_a_share_gets_no_mere_words(opened: Opened)
     assert ['"words"' in choice for choice in choices] == [False, True]
     texts = {request["messages"][0]["content"] for request in server.requests if "choose" in json.dumps(request)}
     assert len({text for text in texts if "write an e-mail" in text}) == 1, "what is read stays the same"
+
+
+def test_an_order_that_cannot_be_filled_in_is_not_answered_with_an_essay(opened: Opened) -> None:
+    essay = say("C-12 is an atom of carbon.")
+    talk, server = opened(in_turn(written("choose", tools=["prune"]), written("prune", sparsity=0.9), essay))
+    assert talk.say("so what the heck is that c-7 thing, buddy").startswith(grammar.STRANGE)
+    assert len(server.requests) == 2
+
+
+def test_a_model_that_says_nothing_is_named(opened: Opened) -> None:
+    talk, _ = opened(in_turn(written("choose", tools=["words"]), Reply(deltas=[])))
+    first, second = talk.say("tell me a story about gardens").splitlines()[:2]
+    assert "said nothing" in first
+    assert second.startswith(grammar.STRANGE)
 
 
 def test_what_the_grammar_reads_asks_no_model(opened: Opened) -> None:

@@ -11,7 +11,7 @@ import pytest
 from agent.session.talk.conversation import Talk
 from agent.session.talk.graph import AGREED, INSTEAD, NOTHING
 from runs.events import RunFinished, RunStarted
-from runs.run import list_runs
+from runs.run import Run, list_runs
 from tests.agent.loopback import Reply, in_turn, say
 
 
@@ -112,6 +112,55 @@ def test_nobody_but_the_program_says_that_something_was_agreed(
     assert "Plan: a copy of the model" in talk.say("please put the thing over there")
     assert talk.asks
     assert not (tmp_path / "out").exists()
+
+
+def at_work(talk: Talk, home: Path) -> Run:
+    """A run of which an engine has told something."""
+    talk.say("prune tiny to 50 %")
+    talk.say("yes")
+    (run,) = list_runs(home)
+    run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
+    return run
+
+
+def test_an_order_during_a_run_is_queued_and_asked_about_at_its_end(
+    opened: Callable[..., Talk], home: Path, tmp_path: Path
+) -> None:
+    talk = opened()
+    run = at_work(talk, home)
+    with run.lock():
+        told = talk.say(f"prune tiny to 40 % and export it to {tmp_path / 'out'}")
+        assert "Plan: tiny → 40 % unstructured" in told
+        assert f"When {run.id} has ended, this plan is asked about: prune (model tiny, sparsity 0.4)." in told
+        assert not talk.asks
+        assert run.id in talk.say("which runs are there?")  # what is looked at drops nothing
+        queue = f"prune (model tiny, sparsity 0.4), export ({tmp_path / 'out'})"
+        assert talk.say("what is queued?") == f"When the run has ended: {queue}."
+        assert talk.say("no").endswith(f"{queue}.")
+        assert talk.go_on() == ""
+    run.journal.append(RunFinished(best="wanda", summary="done"))
+    assert "Plan: tiny → 40 %" in talk.go_on()
+    assert talk.asks
+    assert [call["name"] for call in waiting(talk)] == ["prune", "export"]
+
+
+def test_what_is_queued_can_be_taken_back(opened: Callable[..., Talk], home: Path) -> None:
+    talk = opened()
+    with at_work(talk, home).lock():
+        talk.say("prune tiny to 40 %")
+        assert talk.say("drop the queue") == "Taken back: prune (model tiny, sparsity 0.4)."
+        assert not talk.later
+        assert talk.say("what is queued?") == "Nothing is queued."
+        talk.say("then evaluate it on piqa")
+        assert "evaluate tasks" in talk.say("what is queued?")
+
+
+def test_what_is_asked_for_beside_a_run_of_this_process_follows_it(opened: Callable[..., Talk], home: Path) -> None:
+    talk = opened()
+    talk.session.carry = lambda run: talk.say_beside(run, "prune tiny to 40 %")
+    talk.say("prune tiny to 50 %")
+    assert "When the run has ended: prune" in talk.say("yes")
+    assert talk.later
 
 
 def finished(talk: Talk, home: Path) -> None:

@@ -16,8 +16,9 @@ from tools.model.architecture import describe
 from tools.model.checkpoint import Model, open_model
 from tools.prune.bench import Bench
 from tools.prune.structures.anatomy import layers_of
-from tools.prune.structures.seconds import Seconds, _interpolated, _rising, seconds_of
+from tools.prune.structures.seconds import Seconds, _interpolated
 from tools.prune.structures.sizes import left
+from tools.prune.structures.timed import _rising, seconds_of
 from tools.recipe import Recipe, Request, Structured
 from tools.text.windows import windows
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from textual.events import Key
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import DataTable
 
 from agent.session.engines import Engine
@@ -146,3 +147,30 @@ def test_a_killed_engine_says_so_and_one_that_was_paused_says_nothing(story: Any
     assert problem("kill -INT $$") == ""  # before it could catch that
     assert problem("echo 'secateur: no tokenizer'; echo '  search'; exit 1") == "no tokenizer"
     assert "ended with code 3" in problem("echo '  search  candidate 12/24'; exit 3")
+
+
+def test_typing_lays_nothing_out_and_a_long_line_scrolls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout of the whole screen for every character is what made typing slow beside a run."""
+    layouts = 0
+    original = Screen._refresh_layout
+
+    def counted(self: Screen[Any], *args: Any, **more: Any) -> None:
+        nonlocal layouts
+        layouts += 1
+        original(self, *args, **more)
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        line = app.query_one(Prompt).line
+        line.focus()
+        await pilot.pause(0.5)
+        monkeypatch.setattr(Screen, "_refresh_layout", counted)
+        await pilot.press(*"abcdefghij")
+        await pilot.pause()
+        assert line.value == "abcdefghij"
+        assert layouts < 5
+        line.value = f"{'word ' * 60}end"
+        await pilot.press("end")
+        await pilot.pause()
+        assert "end" in "".join(segment.text for segment in line.render_line(0))
+
+    play(tmp_path, steps)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from runs.candidate import Candidate
+from runs.designers import NEVER_ASKED, nothing_usable
 from runs.events import (
     Answered,
     Asked,
     CandidateMeasured,
     CandidateProposed,
     Extended,
+    Note,
     Replied,
     RunInterrupted,
     Said,
+    Selected,
     Spoke,
     Thought,
     ToolUsed,
 )
+from runs.fold.history import History
+from runs.fold.summary import summary
+from runs.goal import Goal
 from tools.recipe import Compensation
 from tui.app.commands import COMMANDS, matching, parse
 from tui.app.panes.candidates import COLUMNS, RECIPE, alike, arranged, differing, rows, told
@@ -27,7 +35,7 @@ from tui.app.view import Ending, Generation, RunView, Speech, ToolLine, Words
 from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids
 from tui.app.widgets.status import parts
-from tui.text.ending import meant
+from tui.text.ending import card, meant
 
 
 def seen(events: list[Any]) -> RunView:
@@ -35,6 +43,25 @@ def seen(events: list[Any]) -> RunView:
     for event in events:
         view.observe(event)
     return view
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        (nothing_usable("openai:q", 1), "openai:q proposed nothing usable in 1 of 1 generations after the seeds"),
+        (f"{NEVER_ASKED}: seeds took all 3 candidates", "no LLM was asked: seeds took all 3 candidates"),
+        ("openai:q is being asked", ""),
+    ],
+)
+def test_the_card_says_where_nothing_was_designed_by_the_model(note: str, told: str, story: Any) -> None:
+    story.goal = Goal(model="tiny", sparsity=0.5, designer="openai:q")
+    events = story.whole().events
+    last = next(i for i, event in enumerate(events) if isinstance(event, Selected))
+    more = [Note(text=note), Selected(generation=1, population=("c-2",), best="c-2")]
+    found = summary(History.of([*events[: last + 1], *more, *events[last + 1 :]]))
+    assert found.stood_in.startswith(told)
+    assert bool(found.stood_in) == bool(told)
+    assert ("\ndesign " in card(found)) == bool(told)
 
 
 def test_a_run_becomes_a_conversation(story: Any) -> None:

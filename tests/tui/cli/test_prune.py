@@ -37,7 +37,7 @@ def test_a_named_method_prints_the_object_that_scripts_rely_on(
     found = json.loads(printed.out)
     assert set(found) == {
         *("run", "recipe", "metric", "pattern", "sparsity", "reach", "removed", "perplexity"),
-        *("tasks", "protocol", "speedup", "candidates", "designers", "seconds", "output"),
+        *("tasks", "protocol", "speedup", "candidates", "designers", "stood_in", "seconds", "output"),
     }
     assert (found["metric"], found["pattern"], found["candidates"]) == ("W * X", "unstructured", 0)
     assert abs(found["sparsity"] - 0.5) < 1e-3

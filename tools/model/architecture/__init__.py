@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import SecateurError
 from tools.model.architecture.discovery import expert_of, find_blocks, is_linear, linears, role_of
-from tools.model.architecture.experts import Part, Stack, StackTrace, candidates, stacks_by_shape
 from tools.model.architecture.families import Family, Sublayer, family_named
 from tools.model.architecture.likeness import family_like
-from tools.model.architecture.products import plainly
 from tools.model.architecture.trace import traced
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+    from tools.model.architecture.experts import Part, Stack
 
 ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "fc1", "down", "fc2")
 """Roles in the order in which a block computes them."""
@@ -174,6 +174,8 @@ def bias(model: PreTrainedModel, projection: Projection) -> torch.Tensor | None:
 
 
 def _described(model: Any, path: str, model_type: str, family: Family | None) -> Architecture:
+    from tools.model.architecture.experts import candidates
+
     blocks = model.get_submodule(path)
     linear = _projections(model, path, {} if family is None or family.experts else family.paths)
     read, stacks = _read(model, [p.name for p in linear], candidates(model, path))
@@ -202,6 +204,9 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
 
 def _read(model: Any, names: Sequence[str], stored: Mapping[str, Any]) -> tuple[dict[str, object], Sequence[Stack]]:
     """What every linear map that is called reads, and how experts lie in the parameters that may hold them."""
+    from tools.model.architecture.experts import StackTrace, stacks_by_shape
+    from tools.model.architecture.products import plainly
+
     if model.device.type == "meta":
         return {name: name for name in names}, stacks_by_shape(model, stored)
     if not stored:

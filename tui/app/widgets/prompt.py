@@ -9,7 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widgets import Input, Static
 
 from tui.app.commands import matching
@@ -27,6 +29,9 @@ class PromptLine(Input):
         Binding("end", "to_end", "To the end", show=False, id="prompt.end"),
         Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
     ]
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
+    """Its text scrolls within one row: another character must not lay out the whole screen."""
 
     def __init__(self) -> None:
         super().__init__(placeholder=INVITATION, compact=True, select_on_focus=False)
@@ -82,25 +87,25 @@ class Prompt(Vertical):
             super().__init__()
             self.text = text
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = PromptLine()
+        """What the person types in; there before it is shown and after, as answers may come at any time."""
+        self._mark = Static("›", id="sign")
+
     def compose(self) -> ComposeResult:
         """What is under way and hints above, the line below."""
         yield Static(id="busy", markup=False)
         yield Static(id="hints")
         with Horizontal():
-            yield Static("›", id="sign")
-            yield PromptLine()
-
-    @property
-    def line(self) -> PromptLine:
-        """What the person types in."""
-        return self.query_one(PromptLine)
+            yield self._mark
+            yield self.line
 
     def offer(self, text: str, *, to_models: bool = False) -> None:
         """What Enter on an empty line would do, if anything, or who listens; another sign where models do."""
         self.line.placeholder = text or INVITATION
-        sign = self.query_one("#sign", Static)
-        sign.set_class(to_models, "models")
-        sign.update("models ›" if to_models else "›")
+        self._mark.set_class(to_models, "models")
+        self._mark.update("models ›" if to_models else "›")
 
     def busy(self, sign: str) -> None:
         """What is under way, and what waits; nothing is drawn where it says the same."""

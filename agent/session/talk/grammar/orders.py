@@ -243,6 +243,12 @@ def _own_formula(heard: Heard) -> Call:
     )
 
 
+def _queue(heard: Heard) -> Call | None:
+    """What follows the run at work; an order about it takes it back."""
+    back = heard.has("remove", "stop", "not", "no_word", "emptied")
+    return None if heard.has("prune") else Call("queue", {"drop": True} if back else {})
+
+
 def _remove_run(heard: Heard) -> Call:
     return Call("remove_run", some(run=heard.one("run_id")))
 
@@ -260,6 +266,7 @@ ORDERS = (
     Act(("pause",), "run", lambda heard: Call("pause"), order=True),
     Act(("resume|continue",), "we_did day run run_id model name path quoted past last", _resume, order=True),
     Act(("show", "run_id"), "run past", _resume, order=True),
+    Act(("queued",), "remove stop not no_word emptied what show aux run all about tell any part ask past how", _queue),
     Act(("remove", "run|run_id"), "run run_id", _remove_run, order=True),
     Act(
         ("how_long|cost|what_if|memory", "prune|compress|shrink|remove|faster|smaller", _AMOUNTS),

@@ -22,7 +22,7 @@ from agent.session.talk.tools.look import (
 from agent.session.talk.tools.measure import EvaluateTasks, Generations, Perplexity, Speed
 from agent.session.talk.tools.model import LayerStatistics, ModelFacts
 from agent.session.talk.tools.reproduce import Reproduce
-from agent.session.talk.tools.run import Foresee, GoOn, Pause, Prune, Resume, Steer, Stop
+from agent.session.talk.tools.run import Foresee, GoOn, Pause, Prune, Queue, Resume, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 
 ALL: tuple[type[SessionTool], ...] = (
@@ -33,6 +33,7 @@ ALL: tuple[type[SessionTool], ...] = (
     Steer,
     Pause,
     Stop,
+    Queue,
     Standing,
     Spent,
     Candidates,

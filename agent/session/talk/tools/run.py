@@ -41,6 +41,7 @@ class Prune(SessionTool):
     """Start pruning a model: a search for the best recipe, or a named method. Leave out what was not said."""
 
     group: ClassVar[Group] = "run"
+    alone: ClassVar[bool] = True
 
     model: str = Field(
         default="",
@@ -71,12 +72,6 @@ class Prune(SessionTool):
     def plan(self, session: Session) -> str:
         """What is searched, how far it reaches and how long it takes; a model that is not there is refused here."""
         goal = self._goal(session)
-        if session.working:
-            raise UsageError(
-                f"Not started: {goal} would run beside {session.present().id}, which is at work, and two at a time "
-                'take each other\'s cores. Say "stop" to conclude that one with its best so far, or "pause" to keep it '
-                "for later, and then the same words again; nothing is queued."
-            )
         first = ahead(goal.model, session.settings.cache)
         check_here(goal.model, session.settings.cache, goal.pattern, goal.sparsity)
         told = [planned(goal, session.settings), self._beside(), *self._kept(goal, session)]
@@ -133,6 +128,8 @@ class Prune(SessionTool):
 
 class Foresee(Prune):
     """What pruning a model would take, time, memory and money, and how far it reaches, without starting it."""
+
+    alone: ClassVar[bool] = False
 
     def plan(self, session: Session) -> str:
         """It starts nothing."""
@@ -219,6 +216,24 @@ class Resume(SessionTool):
         if run is None:
             raise SecateurError('No run fits that: "which runs are there?" lists them.')
         return run
+
+
+class Queue(SessionTool):
+    """What is to follow the run that works now: tell it, or take it back."""
+
+    group: ClassVar[Group] = "run"
+
+    drop: bool = Field(default=False, description="True to take it back, so that nothing follows.")
+
+    def work(self, session: Session) -> str:
+        """Tell it; what is dropped is named."""
+        told = ", ".join(session.queue)
+        if not told:
+            return "Nothing is queued."
+        if self.drop:
+            session.queue = ()
+            return f"Taken back: {told}."
+        return f"When the run has ended: {told}."
 
 
 class Steer(SessionTool):

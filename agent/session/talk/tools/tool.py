@@ -21,6 +21,8 @@ class SessionTool(BaseModel):
     agreed_ahead: ClassVar[bool] = False
     """Whether a yes to an order is a yes to this behind it: its plan tells no more than its arguments, which were shown
     with that order."""
+    alone: ClassVar[bool] = False
+    """Whether it cannot be done beside a run at work: it is queued for the end of that."""
 
     @classmethod
     def called(cls) -> str:

@@ -29,14 +29,6 @@ def test_what_does_not_exist_or_cannot_fall_is_refused_in_the_plan(
     assert not (session.settings.home / "runs").exists()
 
 
-def test_a_second_run_is_refused_with_what_to_say(session: Session, told: Callable[..., Run], story: Any) -> None:
-    run = told(story.start())
-    with run.lock(), pytest.raises(UsageError) as refused:
-        Prune(model="tiny", sparsity=0.4).plan(session)
-    assert "Not started: tiny → 40 % unstructured" in str(refused.value)
-    assert "nothing is queued" in str(refused.value)
-
-
 def test_a_pause_goes_to_the_engine(
     session: Session, told: Callable[..., Run], story: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
