@@ -22,6 +22,7 @@ class Attached:
     rang: bool = False
     """Whether the end was told."""
     _offset: int = 0
+    _seen_at_work: bool = False
 
     def read(self) -> None:
         """Take what the journal has that is new."""
@@ -55,11 +56,14 @@ class Attached:
         return self.working and self.view.state in ("new", "working")
 
     def look(self) -> str:
-        """Notice an engine that died; returns why, where it was started here and failed."""
+        """Notice an engine that died; returns why, where it was started here and failed, or that it is gone."""
+        self._seen_at_work = self._seen_at_work or self.working
         if self.view.state in ("working", "new") and not self.working:
             self.read()  # what it wrote last
             if self.view.state == "working":
                 self.view.history.died()
+                if self.engine is None and self._seen_at_work:
+                    return f"the engine of run {self.run.id} is gone; /resume goes on where it stopped"
         if self.engine is None or not self.engine.gone:
             return ""
         problem, self.engine = self.engine.problem, None

@@ -14,10 +14,12 @@ from textual.screen import Screen
 from textual.widgets import DataTable
 
 from agent.session.engines import Engine
-from runs.events import Said
+from runs.events import RunStarted, Said
+from runs.goal import Goal
 from runs.run import create
 from tests.tui.app.test_app import journalled, play, said, send, until
 from tui.app.app import SecateurApp
+from tui.app.attached import Attached
 from tui.app.screens import Choice, Reading
 from tui.app.view import Words
 from tui.app.widgets.conversation import Conversation
@@ -147,6 +149,21 @@ def test_a_killed_engine_says_so_and_one_that_was_paused_says_nothing(story: Any
     assert problem("kill -INT $$") == ""  # before it could catch that
     assert problem("echo 'secateur: no tokenizer'; echo '  search'; exit 1") == "no tokenizer"
     assert "ended with code 3" in problem("echo '  search  candidate 12/24'; exit 3")
+
+
+def test_an_engine_of_another_process_that_is_gone_is_told_once(tmp_path: Path) -> None:
+    run = create(tmp_path, Goal(model="tiny", sparsity=0.5))
+    run.journal.append(RunStarted(run=run.id, goal=run.goal, versions={}, host="", pid=1))
+    attached = Attached(run)
+    attached.read()
+    with run.lock():
+        assert attached.look() == ""
+    assert attached.look() == f"the engine of run {run.id} is gone; /resume goes on where it stopped"
+    assert attached.look() == ""
+    assert attached.view.state == "interrupted"
+    later = Attached(run)  # whoever only opens it has seen nothing end
+    later.read()
+    assert later.look() == ""
 
 
 def test_typing_lays_nothing_out_and_a_long_line_scrolls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
