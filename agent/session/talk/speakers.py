@@ -11,9 +11,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from agent.llm.connection import Connection
 from agent.llm.journalled import JournalledModel, Unusable
 from agent.llm.leaving import CutOff, Stopped
+from agent.llm.plain_calls import calls_in
 from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
-from agent.session.talk.graph import MOST_CALLS, WAITS, Call, calling, calls_since
+from agent.session.talk.graph import ENDLESS, MOST_CALLS, WAITS, Call, calling, calls_since
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.tool import SessionTool
@@ -116,6 +117,8 @@ class Model(Asked):
         said = self._said(messages)
         if said.tool_calls or said.invalid_tool_calls:
             return said
+        if calls_in(said.text, TOOLS, ""):  # written where none is on the table any more
+            return AIMessage(ENDLESS)
         return AIMessage(marked(said.text.strip(), _sources(messages)) or NOTHING)
 
     def _said(self, messages: Sequence[BaseMessage]) -> AIMessage:

@@ -229,6 +229,9 @@ def test_every_turn_ends(reply: Reply, spoken: Callable[..., Talk]) -> None:
 
 def test_circles_end_with_a_word(spoken: Callable[..., Talk]) -> None:
     assert ENDLESS in spoken(lambda request, number: call("past_runs", {})).say("what now?")
+    written = say('```json\n{"name": "past_runs", "arguments": {}}\n```')
+    told = spoken(lambda request, number: written).say("what now?")
+    assert told == ENDLESS, "no call in text is shown to anybody"
 
 
 @pytest.mark.parametrize("reply", [Reply(status=500), Reply(status=401), Reply(raw=b"data: {}{\n\n"), Reply(drop=True)])
