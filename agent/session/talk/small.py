@@ -140,6 +140,8 @@ class Small(Asked):
 def said_of(kind: type[SessionTool], args: dict[str, Any], line: str) -> dict[str, Any]:
     """The arguments whose values the line says; words that a tool takes whole are the line itself."""
     kept = {name: value for name, value in args.items() if name in kind.model_fields and _is_said(value, line)}
+    if "%" in line and isinstance(of := kept.get("speedup"), int | float) and of not in _factors(line):
+        del kept["speedup"]  # a share is no factor: 150 % is not 1.5 times as fast
     needs = [name for name, field in kind.model_fields.items() if field.is_required()]
     return {**kept, **({"words": line} if needs == ["words"] else {})}
 
@@ -156,6 +158,11 @@ def _is_said(value: Any, line: str) -> bool:
             return bool(value) and all(_is_said(one, line) for one in value)
         case _:
             return False
+
+
+def _factors(line: str) -> set[float]:
+    """The numbers of a line that stand without a per cent sign."""
+    return {float(text.replace(",", ".")) for text in re.findall(r"\d+(?:[.,]\d+)?(?![\d.,]*\s*%)", line)}
 
 
 def _all_numbers(line: str, calls: Sequence[Call]) -> bool:

@@ -136,6 +136,8 @@ def test_whatever_it_says_the_turn_ends_and_nothing_runs(
         ("prune", {"model": "tiny", "sparsity": 0.5}, "half of tiny", {"model": "tiny", "sparsity": 0.5}),
         ("prune", {"model": "llama", "sparsity": 0.4}, "tiny to 40%", {"sparsity": 0.4}),
         ("prune", {"speedup": 1.4, "method": "wanda"}, "1,4 mal so schnell", {"speedup": 1.4}),
+        ("prune", {"speedup": 1.5}, "150%", {}),
+        ("prune", {"speedup": 1.2, "max_rise": 0.1}, "1.2x, within 10 %", {"speedup": 1.2, "max_rise": 0.1}),
         ("evaluate_tasks", {"tasks": ["arc_easy"], "samples": 10}, "ARC easy?", {"tasks": ["arc_easy"]}),
         ("evaluate_tasks", {"tasks": ["piqa", "mmlu"]}, "on piqa", {}),
         ("upload", {"repository": "me/x", "private": False}, "to me/x", {"repository": "me/x"}),
