@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tools.io.errors import SecateurError
-from tools.model.architecture.counted import Counted, Place, compared, counting, groups_of, nested
+from tools.model.architecture.counted import Counted, Place, counting, nested
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
@@ -64,11 +64,9 @@ def _found(model: Model) -> tuple[Mixture, ...]:
         raise SecateurError(f"{name}: its blocks hold different numbers of experts: use --pattern unstructured")
     count = next(iter(units.values()))
     stacked = sorted({p.part.parameter for p in model.architecture.projections if p.part is not None})
-    fields = counting(model.network, count, stacked)
-    if not fields:
+    difference = counting(model.network, count, stacked)
+    if difference is None:
         raise SecateurError(f"{name}: no field of its configuration counts its experts: use --pattern unstructured")
-    step = groups_of(model.network.config)
-    difference = compared(model.network, count, count - step if count > step else count + step, fields)
     return tuple(of for block in sorted(units) for of in _of_block(model, difference, block, stacked))
 
 
@@ -96,7 +94,18 @@ def _of_block(model: Model, difference: Counted, block: int, stacked: Sequence[s
         parts = [[*names, *lists]]
     if not all(_whole(part, holding, lists) for part in parts):
         raise SecateurError(f"{type(model.network).__name__}: block {block} has experts and no router that is known")
-    return [_mixture(part, holding, lists, difference) for part in parts]
+    found = [_mixture(part, holding, lists, difference) for part in parts]
+    for of in found:
+        _require_choice(model.network, of)
+    return found
+
+
+def _require_choice(network: Any, of: Mixture) -> None:
+    """Refuse a router that knows its experts by number: DeepSeek-V4 looks some up by the token."""
+    tables = [name for name, b in network.get_submodule(of.router).named_buffers() if not b.is_floating_point()]
+    if any(network.get_submodule(of.router).get_buffer(name).dim() > 1 for name in tables):
+        what = f"{of.router} looks its experts up in a table instead of choosing them"
+        raise SecateurError(f"{what}, so none can fall: use --pattern unstructured")
 
 
 def _holds(name: str, names: Sequence[str], owners: set[str], stacked: Sequence[str]) -> bool:

@@ -92,10 +92,22 @@ class _Met:
             if expert >= self._of.units:  # no expert with weights (LongCat: it returns what it is given)
                 continue
             token, place = torch.where(chosen == expert)
-            one = hidden[token], chosen.new_full((len(token), 1), expert), weights.new_ones(len(token), 1)
-            each = list((given | dict(zip(places, one, strict=True))).values())
+
+            def alone(slots: int, rows: torch.Tensor = hidden[token], number: int = expert) -> torch.Tensor:
+                one = weights.new_zeros(len(rows), slots)
+                one[:, 0] = 1
+                handed = rows, chosen.new_full((len(rows), slots), number), one
+                each = list((given | dict(zip(places, handed, strict=True))).values())
+                put: torch.Tensor = module.forward(
+                    *each[: len(args)], **dict(zip(kwargs, each[len(args) :], strict=True))
+                )
+                return put
+
             # The module's own forward with a router weight of one: what this expert alone says to its tokens.
-            said = module.forward(*each[: len(args)], **dict(zip(kwargs, each[len(args) :], strict=True)))
+            try:
+                said = alone(1)
+            except (ValueError, IndexError, RuntimeError):  # LongCat knows no choice of one
+                said = alone(2)
             norm = torch.linalg.vector_norm(said.float(), dim=-1)
             self._sums[0, expert] += len(token)
             self._sums[1, expert] += torch.dot(weights[token, place].double(), norm.double())

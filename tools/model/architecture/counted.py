@@ -69,23 +69,27 @@ def settings(config: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
             yield path, name, value
 
 
-def counting(network: Any, units: int, experts: Sequence[str]) -> tuple[Place, ...]:
-    """The configuration's fields that count the experts which lie in the parameters `experts`; empty where none does.
+def counting(network: Any, units: int, experts: Sequence[str]) -> Counted | None:
+    """The fields that count the experts which lie in the parameters `experts`, and what another number of them changes.
 
-    The field's name decides nothing but the order of trying: fields that speak of experts first.
+    A field's name decides only when it is tried: first those that speak of experts. They may count fewer than there are
+    slices (LongCat: some experts have no weights, and slices that nobody reads).
     """
-    alike = [(path, name) for path, name, value in settings(network.config) if _counts(value, units)]
+    held = list(settings(network.config))
+    alike = [(path, name) for path, name, value in held if _counts(value, units)]
     named = [place for place in alike if "expert" in place[1]]
+    tries = [(units, fields) for fields in (*((place,) for place in named), tuple(named)) if fields]
+    tries += [(v, ((p, n),)) for p, n, v in held if "expert" in n and type(v) is int and 2 <= v < units]
+    tries += [(units, (place,)) for place in alike if place not in named]
     step = groups_of(network.config)
-    tries = [*((place,) for place in named), tuple(named), *((place,) for place in alike if place not in named)]
-    for fields in filter(None, tries):
+    for count, fields in tries:
         try:
-            found = compared(network, units, units - step if units > step else units + step, fields)
+            found = compared(network, count, count - step if count > step else count + step, fields)
         except SecateurError:
             continue
         if found.lists or (found.tensors and set(experts) <= found.tensors.keys()):
-            return fields
-    return ()
+            return found
+    return None
 
 
 def _counts(value: Any, units: int) -> bool:

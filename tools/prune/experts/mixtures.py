@@ -142,8 +142,10 @@ class ResidentExperts:
         """The model as it is now, described with the experts that it has."""
         if self.kept is None:
             return self.model
-        whole, count = self.model.architecture, len(self.kept[self.mixtures[0].experts])
-        there = {p.name for p in whole.projections if p.expert is None or p.expert < count}
+        whole, first = self.model.architecture, self.mixtures[0]
+        fell = first.units - len(self.kept[first.experts])
+        slices = 1 + max(p.expert for p in whole.projections if p.expert is not None)  # some may be of no expert
+        there = {p.name for p in whole.projections if p.expert is None or p.expert < slices - fell}
         return replace(self.model, architecture=whole.only(there))
 
     def shares(self) -> dict[str, float]:
