@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,34 +84,38 @@ class _Met:
         return True
 
     def _handed(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        given = dict(enumerate((*args, *kwargs.values())))
-        places = _places(given, self._of.units, result)
-        if places is None or not self._speaks(module):
-            return
-        hidden, chosen, weights = (given[place] for place in places)  # (tokens, width), (tokens, k), (tokens, k)
+        call = _Call(module, args, kwargs)
+        if (places := _places(call.given, result)) is not None and self._speaks(module):
+            self._alone(call, places)
+        elif self._is_spread(call.given, result) and self._speaks(module):
+            self._add(result.unflatten(0, (self._of.units, -1)), call.given[0].unflatten(0, (self._of.units, -1)))
+
+    def _alone(self, call: _Call, places: tuple[int, int, int]) -> None:
+        """Ask the module of the experts for each one alone, with a router weight of one."""
+        hidden, chosen, weights = (call.given[place] for place in places)  # (tokens, width), (tokens, k), (tokens, k)
         for expert in chosen.unique().tolist():
             if expert >= self._of.units:  # no expert with weights (LongCat: it returns what it is given)
                 continue
             token, place = torch.where(chosen == expert)
-
-            def alone(slots: int, rows: torch.Tensor = hidden[token], number: int = expert) -> torch.Tensor:
-                one = weights.new_zeros(len(rows), slots)
-                one[:, 0] = 1
-                handed = rows, chosen.new_full((len(rows), slots), number), one
-                each = list((given | dict(zip(places, handed, strict=True))).values())
-                put: torch.Tensor = module.forward(
-                    *each[: len(args)], **dict(zip(kwargs, each[len(args) :], strict=True))
-                )
-                return put
-
-            # The module's own forward with a router weight of one: what this expert alone says to its tokens.
             try:
-                said = alone(1)
+                said = call.alone(places, hidden[token], expert, 1)
             except (ValueError, IndexError, RuntimeError):  # LongCat knows no choice of one
-                said = alone(2)
+                said = call.alone(places, hidden[token], expert, 2)
             norm = torch.linalg.vector_norm(said.float(), dim=-1)
             self._sums[0, expert] += len(token)
             self._sums[1, expert] += torch.dot(weights[token, place].double(), norm.double())
+
+    def _is_spread(self, given: Sequence[Any], result: Any) -> bool:
+        """Whether experts are handed all tokens, each times its router weight, one expert after the other (Llama 4)."""
+        one = len(given) == 1 and isinstance(given[0], torch.Tensor) and given[0].dim() == 2
+        inside = self._of.experts == self._of.around  # the router, too, so what is handed is not weighted yet
+        fits = one and isinstance(result, torch.Tensor) and result.shape == given[0].shape
+        return fits and not inside and not len(given[0]) % self._of.units
+
+    def _add(self, said: torch.Tensor, handed: torch.Tensor) -> None:
+        """Of tensors (experts, tokens, width): what was not routed to an expert is zero."""
+        self._sums[0] += handed.any(dim=-1).sum(dim=-1)
+        self._sums[1] += torch.linalg.vector_norm(said.double(), dim=-1).sum(dim=-1)
 
     def _silenced(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if not self._speaks(module):
@@ -131,15 +136,39 @@ class _Met:
             self._busy = False
 
 
-def _places(given: Mapping[int, Any], units: int, result: Any) -> tuple[int, int, int] | None:
+@dataclass(frozen=True)
+class _Call:
+    """A call of the module that holds the experts."""
+
+    module: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        return (*self.args, *self.kwargs.values())
+
+    def alone(self, places: tuple[int, int, int], rows: torch.Tensor, expert: int, slots: int) -> torch.Tensor:
+        """What the module's own forward says to rows that are routed to one expert; other slots weigh nothing."""
+        given = list(self.given)
+        chosen, weights = given[places[1]], given[places[2]].new_zeros(len(rows), slots)
+        weights[:, 0] = 1
+        handed = rows, chosen.new_full((len(rows), slots), expert), weights
+        for place, value in zip(places, handed, strict=True):
+            given[place] = value
+        named = dict(zip(self.kwargs, given[len(self.args) :], strict=True))
+        said: torch.Tensor = self.module.forward(*given[: len(self.args)], **named)
+        return said
+
+
+def _places(given: Sequence[Any], result: Any) -> tuple[int, int, int] | None:
     """Where tokens, the experts chosen for them and their weights stand among what experts are handed."""
-    flat = {place: v for place, v in given.items() if isinstance(v, torch.Tensor) and v.dim() == 2}
+    flat = {place: v for place, v in enumerate(given) if isinstance(v, torch.Tensor) and v.dim() == 2}
     chosen = [place for place, v in flat.items() if v.dtype == torch.int64]
     if len(chosen) != 1 or len(flat) != 3 or not isinstance(result, torch.Tensor):
         return None
-    shape = flat[chosen[0]].shape
-    rest = [place for place in flat if place != chosen[0]]
-    weights = [place for place in rest if flat[place].shape == shape]
+    rest = [place for place in flat if place not in chosen]
+    weights = [place for place in rest if flat[place].shape == flat[chosen[0]].shape]
     hidden = [place for place in rest if place not in weights and flat[place].shape == result.shape]
     return (hidden[0], chosen[0], weights[0]) if len(hidden) == len(weights) == 1 else None
 

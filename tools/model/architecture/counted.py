@@ -111,31 +111,44 @@ def compared(network: Any, units: int, count: int, fields: Sequence[Place]) -> C
     Raises:
         SecateurError: it cannot be built, or is different in something else.
     """
-    kind = type(network).__name__
+    built = _built(network, count, fields)
+    lists = _lists(network, built, units, count)
+    beyond = tuple(f"{path}.{index}." for path in lists for index in range(min(units, count), max(units, count)))
+    there, small = (
+        {name: t for name, t in _tensors(of).items() if not name.startswith(beyond)} for of in (network, built)
+    )
+    if odd := sorted(there.keys() ^ small.keys()):
+        raise SecateurError(f"{type(network).__name__}: another number of experts makes a difference in {odd[0]}")
+    tensors = {}
+    for name, tensor in there.items():
+        if tensor.shape != small[name].shape:
+            sized = _sized(tensor, small[name], units, count)
+            if sized is None:
+                raise SecateurError(f"{type(network).__name__}: {name} is sized by experts in a way that is not known")
+            tensors[name] = sized
+    return Counted(units, count, tuple(fields), tensors, lists, _numbers(network, built, beyond))
+
+
+def _built(network: Any, count: int, fields: Sequence[Place]) -> Any:
+    """The network with another number of experts, without weights, as it would be read from a file."""
     config = copy.deepcopy(network.config)
     try:
         state(config, fields, count)
         with torch.device("meta"):
-            built = type(network)(type(config).from_dict(config.to_dict()))  # as one that is read from a file
+            return type(network)(type(config).from_dict(config.to_dict()))
     except Exception as error:  # whatever a configuration trips over
-        raise SecateurError(f"{kind}: its configuration does not take {count} experts: {reason(error)}") from error
-    lists = _lists(network, built, units, count)
-    tensors = {}
-    there, small = _tensors(network), _tensors(built)
-    beyond = tuple(f"{path}.{index}." for path in lists for index in range(min(units, count), max(units, count)))
-    for name in sorted(there.keys() | small.keys()):
-        if name.startswith(beyond):
-            continue
-        if name not in there or name not in small or there[name].dim() != small[name].dim():
-            raise SecateurError(f"{kind}: with another number of experts it has another {name}")
-        axes = [a for a, (x, y) in enumerate(zip(there[name].shape, small[name].shape, strict=True)) if x != y]
-        if not axes:
-            continue
-        size, other = there[name].shape[axes[0]], small[name].shape[axes[0]]
-        if len(axes) > 1 or not (size * count == other * units or size - other == units - count):
-            raise SecateurError(f"{kind}: with another number of experts {name} is sized in a way that is not known")
-        tensors[name] = (axes[0], size, other)
-    return Counted(units, count, tuple(fields), tensors, lists, _numbers(network, built, beyond))
+        what = f"{type(network).__name__}: its configuration does not take {count} experts"
+        raise SecateurError(f"{what}: {reason(error)}") from error
+
+
+def _sized(tensor: torch.Tensor, small: torch.Tensor, units: int, count: int) -> tuple[int, int, int] | None:
+    """Axis of two tensors along which experts lie, and their sizes; None where something else is different."""
+    if tensor.dim() != small.dim():
+        return None
+    axes = [axis for axis in range(tensor.dim()) if tensor.shape[axis] != small.shape[axis]]
+    size, other = tensor.shape[axes[0]], small.shape[axes[0]]
+    fits = size * count == other * units or size - other == units - count
+    return (axes[0], size, other) if fits and len(axes) == 1 else None
 
 
 def _tensors(network: Any) -> dict[str, torch.Tensor]:

@@ -101,7 +101,7 @@ class ResidentExperts:
         count = len(kept[first.experts])
         if self._difference is None or self._difference.count != count:
             self._difference = compared(self.model.network, first.units, count, first.fields)
-        if count not in _PROVEN.setdefault(self.model.network, set()):
+        if self.model.device != "meta" and count not in _PROVEN.setdefault(self.model.network, set()):
             require_same(self.model, self.mixtures, kept, self._difference, lambda: self._small(kept))
             _PROVEN[self.model.network].add(count)
         self._keep(kept, self._difference)
