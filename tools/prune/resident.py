@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from tools.io.heap import keep_freed_memory
-from tools.model.architecture import weight
+from tools.model.architecture import Projection, weight
 from tools.model.checkpoint import Model
 from tools.model.room import bench_parts, require_memory
 from tools.prune.losses import losses
@@ -133,10 +133,13 @@ class Resident:
     def snapshot(self) -> Snapshot:
         """The pruned model as it is now."""
         network = self.model.network
-        fewer = self.made is not None and self.made.resizes  # its experts are dense, or gone
-        there = [p for p in self.model.architecture.projections if not (fewer and p.part)]
-        weights = {p.name: weight(network, p).to("cpu", copy=True) for p in there}
+        weights = {p.name: weight(network, p).to("cpu", copy=True) for p in self._there()}
         return Snapshot(weights, self._read_biases(), self.made)
+
+    def _there(self) -> list[Projection]:
+        """Projections that are where they were: of a model with fewer experts, those that are of none."""
+        fewer = self.made is not None and self.made.resizes
+        return [p for p in self.model.architecture.projections if not (fewer and p.expert is not None)]
 
     def load(self, snapshot: Snapshot) -> None:
         """Write a snapshot back."""
@@ -156,7 +159,7 @@ class Resident:
     def _read_biases(self) -> dict[str, torch.Tensor | None]:
         """Biases of the matrices that read heads and neurons: what else than weights a recipe may change."""
         found = {}
-        for p in self.model.architecture.projections:
+        for p in self._there():
             if p.role in CONSUMERS and p.part is None:
                 bias = self.model.network.get_submodule(p.name).bias
                 found[p.name] = None if bias is None else bias.detach().clone()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from tools.expression import parse
+from tools.model.architecture.counted import groups_of
 from tools.model.mixtures import mixtures_of
-from tools.prune.experts.mixtures import ResidentExperts, choose, expert_scores, staying
+from tools.prune.experts.mixtures import ResidentExperts, choose, expert_scores, size_of, stays
 from tools.prune.prepared import Made, Prepared
 from tools.prune.way import Progress, Way
 from tools.prune.weights.masks import ranks
@@ -42,8 +43,8 @@ class Fewer(Made):
         return self.experts.shares()
 
     def share(self) -> float:
-        """The mean over mixtures, which are all of one size."""
-        shares = self.gone()  # mixtures are all of one size
+        """The mean over mixtures, each of which loses as many experts."""
+        shares = self.gone()
         return sum(shares.values()) / len(shares)
 
     def result(self) -> Model:
@@ -64,12 +65,11 @@ class Experts(Way[Chosen]):
 
     def reached(self, model: Model) -> int:
         """All weights of routers and experts."""
-        paths = [path for of in mixtures_of(model) for path in (of.router, of.experts)]
-        return sum(p.numel() for path in paths for p in model.network.get_submodule(path).parameters())
+        return size_of(model)
 
     def require(self, model: Model, sparsity: float) -> None:
         """Of no experts, or too few, every candidate would be refused."""
-        _staying(model, mixtures_of(model)[0].units, sparsity)
+        stays(model, mixtures_of(model)[0].units, sparsity)
 
     def propagates(self, recipe: Recipe) -> bool:
         """Never: experts are chosen by the dense model's routing."""
@@ -79,7 +79,7 @@ class Experts(Way[Chosen]):
         """As many experts stay in every mixture, a whole number: the share is that number's, not the recipe's."""
         routing = held.statistics.routing
         units = next(iter(routing.values())).shape[1]  # the model may hold fewer of them now
-        stay = _staying(held.model, units, recipe.sparsity)
+        stay = stays(held.model, units, recipe.sparsity)
         rates = dict.fromkeys(routing, 1 - stay / units)
         return Chosen(recipe, parse(recipe.metric, recipe.language), rates, 1 - stay / units, stay)
 
@@ -92,7 +92,8 @@ class Experts(Way[Chosen]):
         """Keep the experts that matter to the dense model, as REAP has it: search and final form are one."""
         held.restore()
         held.touched = True
-        made = Fewer(held.model, ResidentExperts(held.model), choose(ready.metric, held.statistics.routing, ready.stay))
+        kept = choose(ready.metric, held.statistics.routing, ready.stay, groups_of(held.model.network.config))
+        made = Fewer(held.model, ResidentExperts(held.model), kept)
         made.again()
         return made
 
@@ -102,7 +103,3 @@ class Experts(Way[Chosen]):
 
 
 WAY = Experts()
-
-
-def _staying(model: Model, units: int, sparsity: float) -> int:
-    return staying(units, model.network.config.get_text_config().num_experts_per_tok, sparsity)
