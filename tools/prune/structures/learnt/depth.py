@@ -37,6 +37,9 @@ def shorten(model: Model, config: Any, stay: Sequence[int]) -> None:
             setattr(text, name, sum(index < value for index in stay))
         elif type(value) is int and name in FROM_END:
             setattr(text, name, sum(index >= n_blocks - value for index in stay))
+    sizes = vars(text).get("per_layer_config") or vars(text).get("_per_layer_config")
+    if isinstance(sizes, dict):  # Gemma 4: sizes by the number of the block
+        text.per_layer_config = {stay.index(int(k)): value for k, value in sizes.items() if int(k) in stay}
     if getattr(text, "attention_types", None):  # GPT-Neo: kinds in turns
         text.attention_types = [[[kind], 1] for kind in text.attention_layers]
     for name in depths(model):
@@ -75,7 +78,11 @@ def sources(model: Model) -> frozenset[int]:
 def blocks_that_stay(model: Model, order: Sequence[int], gone: int) -> tuple[int, ...] | None:
     """Blocks that stay where `gone` fall, the first in `order` if a configuration can say so; None where none can."""
     kept = sources(model)
-    falls = [block for block in order if block not in kept][:gone]
+    falls: list[int] = []
+    for block in order:
+        alike = [other for other in order if _attends(model, other) == _attends(model, block) and other not in falls]
+        if block not in kept and len(alike) > 1 and len(falls) < gone:  # caches want a block of either kind
+            falls.append(block)
     if len(falls) < gone:
         return None
     stay = tuple(sorted(set(order) - set(falls)))
@@ -94,6 +101,10 @@ def blocks_that_stay(model: Model, order: Sequence[int], gone: int) -> tuple[int
             return None
         stay = found
     return None
+
+
+def _attends(model: Model, block: int) -> bool:
+    return any(p.role in ("q", "k", "qkv", "o") for p in model.architecture.of_block(block))
 
 
 def _kinds(model: Model, shapes: Shapes) -> list[Signature]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tools.model.architecture import Projection
@@ -17,27 +17,31 @@ def any_layers(model: Model) -> tuple[Layer, ...]:
     text = model.network.config.get_text_config()
     found = []
     for block in range(model.architecture.n_blocks):
-        together: dict[tuple[str, ...], list[Projection]] = {}
-        for p in model.architecture.of_block(block):
-            together.setdefault(_place(p), []).append(p)
         rest: list[Projection] = []
-        for members in together.values():
+        for members in _apart(model.architecture.of_block(block), _place):
             layer = _heads(text, members) or _neurons(members)
-            if layer is None:
-                rest += members
-            else:
-                found.append(layer)
+            parts = [members] if layer else _apart(members, lambda p: p.name.rpartition(".")[0])
+            for part in parts:
+                layer = layer if layer and part is members else _neurons(part)
+                if layer is None:
+                    rest += part
+                else:
+                    found.append(layer)
         if rest:
             found.append(whole(rest))
     return tuple(found)
 
 
-def _place(p: Projection) -> tuple[str, ...]:
-    """Equal for the matrices of one attention, of one MLP, of one expert."""
-    if p.expert is not None:
-        return "expert", str(p.expert)
-    parts = p.name.split(".")
-    return p.sublayer, "" if p.sublayer == "attention" else ".".join(parts[:-1])
+def _apart(members: Sequence[Projection], place: Callable[[Projection], Hashable]) -> list[list[Projection]]:
+    together: dict[Hashable, list[Projection]] = {}
+    for p in members:
+        together.setdefault(place(p), []).append(p)
+    return list(together.values())
+
+
+def _place(p: Projection) -> Hashable:
+    """Equal for the matrices of one attention, of one expert, of the MLPs beside experts."""
+    return p.sublayer, p.expert
 
 
 def whole(members: Sequence[Projection]) -> Layer:

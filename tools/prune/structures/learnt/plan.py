@@ -129,7 +129,7 @@ def fit_alike(
             break
     if not found and not pattern.depth and not learnt.knobs:
         name = type(model.network).__name__
-        raise SecateurError(f"{name}: its configuration has no field for fewer heads or neurons: use depth")
+        raise SecateurError(f"{name}: of no heads or neurons can less be written down in its configuration: use depth")
     if not found:
         raise SecateurError(
             f"{sparsity:.4g} cannot be removed by {pattern}: {least / total:.4g} of the weights would be left at the "

@@ -93,8 +93,18 @@ def _written(model: Model, layout: Layout, learnt: Learnt) -> tuple[Any, dict[st
                 continue
             new = f"{path}{numbers[int(number)]}.{rest}"
         kept = _cut(tensor, name, cuts).view(shapes[new]) if name in cuts else tensor
+        if kept.shape != shapes.get(new, kept.shape):
+            kept = _of_blocks(kept, shapes[new], list(numbers), model.architecture.n_blocks)
         found[new] = kept.detach().cpu()
     return config, found
+
+
+def _of_blocks(tensor: torch.Tensor, shape: torch.Size, stay: list[int], n_blocks: int) -> torch.Tensor:
+    """What blocks that stay have of a tensor that holds as much of every block (the inputs of Gemma 3n's)."""
+    axis = next(axis for axis in range(tensor.dim()) if tensor.shape[axis] != shape[axis])
+    size = tensor.shape[axis] // n_blocks
+    at = torch.tensor([block * size + k for block in stay for k in range(size)], device=tensor.device)
+    return tensor.index_select(axis, at)
 
 
 Cuts = dict[str, list[tuple[Projection | None, Layer, torch.Tensor]]]

@@ -141,7 +141,7 @@ def _units(model: Model, layer: Layer, built: Shapes) -> int:
 def turn(config: Any, fields: Sequence[Place], kept: int, units: int, head: int) -> bool:
     """Set fields to the same share of what they say; whether that is a whole number."""
     text = config.get_text_config()
-    if head and hasattr(text, "head_dim"):
+    if head and not getattr(text, "is_heterogeneous", False) and hasattr(text, "head_dim"):
         text.head_dim = head  # no longer hidden size over heads
     for inner, name in fields:
         owner = getattr(text, inner) if inner else text
@@ -169,7 +169,9 @@ def odd(
                 continue
             new = f"{path}{numbers[int(number)]}.{rest}"
         else:
-            new = name
+            new, count = name, max(choices)
+            if len(blocks) < model.architecture.n_blocks and not count % model.architecture.n_blocks:
+                choices.add(count * len(blocks) // model.architecture.n_blocks)  # inputs of every block in one tensor
         if new not in left or left.pop(new).numel() not in choices:
             return new
     return next(iter(left), "")
