@@ -145,7 +145,7 @@ def turn(config: Any, fields: Sequence[Place], kept: int, units: int, head: int)
         text.head_dim = head  # no longer hidden size over heads
     for inner, name in fields:
         owner = getattr(text, inner) if inner else text
-        value = getattr(owner, name)
+        value = vars(owner)[name]
         now = value[0] if isinstance(value, list) else value
         new, rest = divmod((units if now is None else now) * kept, units)
         if rest or not new:
