@@ -24,18 +24,7 @@ IDS = torch.arange(8, 40).reshape(2, 16)
 RANDOM = torch.randint(8, VOCABULARY, (4, 32), generator=torch.Generator().manual_seed(0))
 WINDOWS = Windows(RANDOM, "random", "random", "random", (0, 32, 64, 96))
 DEPTH = ("bert", "gpt_neo", "jamba", "bamba", "qwen3_next", "mixtral", "bloom", "gemma3n_text", "falcon_h1", "gpt_oss")
-WIDTH = (
-    "bert",
-    "gpt_neo",
-    "jamba",
-    "qwen3_next",
-    "mixtral",
-    "gpt_oss",
-    "codegen",
-    "falcon_h1",
-    "deepseek_v3",
-    "jetmoe",
-)
+WIDTH = ("bert", "gpt_neo", "jamba", "qwen3_next", "mixtral", "gpt_oss", "codegen", "falcon_h1", "deepseek_v3")
 
 
 def opened(family: str) -> Model:

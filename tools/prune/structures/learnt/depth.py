@@ -79,9 +79,14 @@ def blocks_that_stay(model: Model, order: Sequence[int], gone: int) -> tuple[int
     """Blocks that stay where `gone` fall, the first in `order` if a configuration can say so; None where none can."""
     kept = sources(model)
     falls: list[int] = []
+    said: list[Sequence[object]] = [
+        [_attends(model, block) for block in range(model.architecture.n_blocks)],
+        *_kinds_said(model),
+    ]
     for block in order:
-        alike = [other for other in order if _attends(model, other) == _attends(model, block) and other not in falls]
-        if block not in kept and len(alike) > 1 and len(falls) < gone:  # caches want a block of either kind
+        left = [other for other in order if other not in {*falls, block}]
+        apart = all(kinds[block] in {kinds[other] for other in left} for kinds in said)  # caches want one of every kind
+        if block not in kept and apart and len(falls) < gone:
             falls.append(block)
     if len(falls) < gone:
         return None
@@ -105,6 +110,13 @@ def blocks_that_stay(model: Model, order: Sequence[int], gone: int) -> tuple[int
 
 def _attends(model: Model, block: int) -> bool:
     return any(p.role in ("q", "k", "qkv", "o") for p in model.architecture.of_block(block))
+
+
+def _kinds_said(model: Model) -> list[list[str]]:
+    """The configuration's lists of what kind every block is."""
+    held = vars(model.network.config.get_text_config()).values()
+    lists = [value for value in held if isinstance(value, list) and len(value) == model.architecture.n_blocks]
+    return [value for value in lists if all(isinstance(kind, str) for kind in value)]
 
 
 def _kinds(model: Model, shapes: Shapes) -> list[Signature]:

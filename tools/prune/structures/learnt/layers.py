@@ -19,10 +19,10 @@ def any_layers(model: Model) -> tuple[Layer, ...]:
     for block in range(model.architecture.n_blocks):
         rest: list[Projection] = []
         for members in _apart(model.architecture.of_block(block), _place):
-            layer = _heads(text, members) or _neurons(members)
+            layer = _heads(text, members) or _neurons(text, members)
             parts = [members] if layer else _apart(members, lambda p: p.name.rpartition(".")[0])
             for part in parts:
-                layer = layer if layer and part is members else _neurons(part)
+                layer = layer if layer and part is members else _neurons(text, part)
                 if layer is None:
                     rest += part
                 else:
@@ -52,9 +52,11 @@ def whole(members: Sequence[Projection]) -> Layer:
     return Layer(last.block, last.sublayer, 1, size, last.in_features, last, producers, group="rest")
 
 
-def _neurons(members: Sequence[Projection]) -> Layer | None:
+def _neurons(text: Any, members: Sequence[Projection]) -> Layer | None:
     """An MLP: one matrix reads as many channels as each of the others has rows (or half of them)."""
-    consumers = [p for p in members if p.role in ("down", "fc2")] or _last_by_shape(members)
+    consumers = [p for p in members if p.role in ("down", "fc2")] or _last_by_shape(
+        getattr(text, "hidden_size", 0), members
+    )
     if len(members) < 2 or len(consumers) != 1 or members[0].sublayer != "mlp":
         return None
     consumer, width = consumers[0], consumers[0].in_features
@@ -69,16 +71,17 @@ def _neurons(members: Sequence[Projection]) -> Layer | None:
     return Layer(consumer.block, "mlp", width, size // width, 1, consumer, producers, group=_group(consumer))
 
 
-def _last_by_shape(members: Sequence[Projection]) -> list[Projection]:
-    """What reads as many channels as others have rows, where names do not say it."""
-    outs = {p.out_features for p in members}
+def _last_by_shape(hidden: int, members: Sequence[Projection]) -> list[Projection]:
+    """What hands back the model's width and reads as many channels as others have rows, where names do not say it."""
     return [
         p
         for p in members
-        if p.in_features in {q.out_features // n for q in members if q is not p for n in (1, 2)}
-        and all(q.in_features == p.out_features for q in members if q is not p)
-        and p.in_features != p.out_features
-        and outs
+        if p.out_features == hidden != p.in_features
+        and all(
+            q.in_features == hidden and q.out_features in (p.in_features, 2 * p.in_features)
+            for q in members
+            if q is not p
+        )
     ]
 
 

@@ -13,13 +13,18 @@ from tools.prune.structures.anatomy import Layer, as_one
 from tools.prune.structures.learnt.depth import blocks_that_stay, shorten
 from tools.prune.structures.learnt.layers import any_layers
 from tools.prune.structures.learnt.proof import stands
-from tools.prune.structures.learnt.statement import Knob, built_from, knobs_of, odd, turn
+from tools.prune.structures.learnt.statement import Knob, built_from, knobs_of, odd, saved, turn
 from tools.recipe import Structured
 
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
 
 SLACK = 1e-9
+"""Share of the budget that may be missed: rounding of the division only."""
+TRIED = 12
+"""Sizes that are tried until the configuration can say them."""
+FEW = 8
+"""Numbers of head groups up to which a network is built for every one; of more the configuration alone is asked."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,10 @@ def _accepted(model: Model, layers: Sequence[Layer], knob: Knob) -> tuple[int, .
         if all(sizes):
             one = Learnt(tuple(layers), (knob,))
             try:
-                one.check(model, sizes)
-            except SecateurError:
+                saved(one.config(model, sizes))
+                if knob.base <= FEW:
+                    one.check(model, sizes)
+            except Exception:  # a refusal, whatever its class: that is the answer
                 continue
             found.append(kept)
     return (*found, knob.base)
@@ -136,7 +143,22 @@ def fit_alike(
             f"least. {said}Ask for less, or use width+depth."
         )
     near = min(under for under, _, _ in found) + _step(learnt, neurons)
-    return min((far, under, sizes) for under, far, sizes in found if under < near)[2]
+    found.sort(key=lambda one: (one[0] >= near, one[1] if one[0] < near else one[0]))
+    return _sayable(model, learnt, [sizes for _, _, sizes in found[:TRIED]])
+
+
+def _sayable(model: Model, learnt: Learnt, choices: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The first of these sizes that the configuration can say: some round to multiples (xLSTM)."""
+    refusal: SecateurError | None = None
+    for sizes in choices:
+        try:
+            learnt.check(model, sizes)
+        except SecateurError as error:
+            refusal = refusal or error
+        else:
+            return sizes
+    assert refusal is not None, "there are choices"
+    raise refusal
 
 
 def _levels(learnt: Learnt, pattern: Structured) -> tuple[list[float], list[float]]:

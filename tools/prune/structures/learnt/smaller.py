@@ -92,7 +92,8 @@ def _written(model: Model, layout: Layout, learnt: Learnt) -> tuple[Any, dict[st
             if int(number) not in numbers:
                 continue
             new = f"{path}{numbers[int(number)]}.{rest}"
-        kept = _cut(tensor, name, cuts).view(shapes[new]) if name in cuts else tensor
+        less = name in cuts and shapes.get(new) != tensor.shape
+        kept = _cut(tensor, name, cuts).view(shapes[new]) if less else tensor
         if kept.shape != shapes.get(new, kept.shape):
             kept = _of_blocks(kept, shapes[new], list(numbers), model.architecture.n_blocks)
         found[new] = kept.detach().cpu()

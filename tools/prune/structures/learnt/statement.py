@@ -66,13 +66,11 @@ def knobs_of(model: Model, layers: Sequence[Layer]) -> list[Knob]:
     found: list[Knob] = []
     done: set[str] = set()
     tried = [(of, fields) for of in _one_each(layers) for fields in _candidates(model, of)]
-    seen: set[tuple[Place, ...]] = set()
     for layer, fields in tried:
-        if fields in seen:
+        if layer.group in done:
             continue
-        seen.add(fields)
         moved = _moved(model, layers, layer, fields)
-        if moved and not done & set(moved):
+        if layer.group in moved and not done & set(moved):
             units = {of.group: of.units for of in layers if of.group in moved}
             found.append(Knob(fields, units, min(units.values())))
             done |= set(moved)
