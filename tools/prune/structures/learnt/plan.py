@@ -41,8 +41,8 @@ class Learnt:
             shorten(model, config, stay)
         for knob in self.knobs:
             pairs = zip(self.layers, sizes, strict=True)
-            of, size = next((of, n) for of, n in pairs if of.group in knob.units and n)
-            if size < of.units:
+            of, size = next(((of, n) for of, n in pairs if of.group in knob.units and n), (self.layers[0], 0))
+            if 0 < size < of.units:  # 0 where all blocks that have such units fell
                 turn(config, knob.fields, size, of.units, of.head)
         return config
 
