@@ -13,12 +13,10 @@ import pytest
 from tests.families.table import written
 from tests.families.tiny import build
 from tests.families.trial import WAYS, Fresh, Said, fresh_process, tried
-from tools.io.errors import SecateurError
 from tools.model.architecture import describe
 from tools.model.architecture.discovery import is_linear
 from tools.model.checkpoint import Model
-from tools.prune.structures.anatomy import layers_of
-from tools.prune.structures.proof import require_identity, told_apart
+from tools.prune.structures.learnt.plan import is_described, learn
 
 ONLY = ("weights",)
 DENSE = ("weights", "2:4", "depth", "width")
@@ -84,8 +82,8 @@ def test_units_of_a_family_that_no_entry_names_are_those_that_stand_the_trial(
     family: str, groups: int, neurons: int
 ) -> None:
     model = opened(family)
-    assert model.architecture.guessed
-    layers = told_apart(model, layers_of(model))
+    assert not is_described(model)
+    layers = learn(model).layers
     assert {(layer.sublayer, layer.units) for layer in layers} == {("attention", groups), ("mlp", neurons)}
 
 
@@ -93,10 +91,3 @@ def test_a_family_whose_configuration_has_sizes_of_its_own_for_every_block_is_no
     found = describe(build("gemma4_unified_text"))
     assert found.family is None
     assert len(found.projections) > 4
-
-
-def test_a_block_that_norms_its_sum_cannot_be_left_out() -> None:
-    model = opened("bert")
-    with pytest.raises(SecateurError, match="a block still changes what it is given, so none can be left out") as said:
-        require_identity(model, told_apart(model, layers_of(model)))
-    assert "\n" not in str(said.value)

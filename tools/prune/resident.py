@@ -17,7 +17,7 @@ from tools.prune.losses import losses
 from tools.prune.metric import is_silent
 from tools.prune.prepared import Made
 from tools.prune.structures.anatomy import CONSUMERS, Layer, layers_of
-from tools.prune.structures.proof import told_apart
+from tools.prune.structures.learnt.plan import Learnt, is_described, learn
 from tools.prune.structures.seconds import Seconds
 from tools.prune.structures.timed import seconds_of
 from tools.recipe import Request
@@ -78,10 +78,17 @@ class Resident:
         """The structures of the dense model.
 
         Raises:
-            SecateurError: its family is not known.
+            SecateurError: its family is known, and not well enough.
         """
-        found = layers_of(self.model)
-        return told_apart(self.model, found) if self.model.architecture.guessed else found
+        return layers_of(self.model) if self.learnt is None else self.learnt.layers
+
+    @cached_property
+    def learnt(self) -> Learnt | None:
+        """What was learnt of the structures of a model that no entry describes; None where one does."""
+        if is_described(self.model):
+            return None
+        self.restore()
+        return learn(self.model)
 
     @property
     def silent(self) -> dict[str, str]:

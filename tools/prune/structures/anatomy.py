@@ -47,11 +47,18 @@ class Layer:
     statable: tuple[int, ...] = ()
     """Of head groups: the numbers that the family's configuration accepts for a whole model. Llama's refuses a hidden
     size that is no multiple of the number of heads, even where the size of a head is given."""
+    group: str = ""
+    """Of a family that is learnt from the model: layers of one group have one number of units."""
 
     @property
     def name(self) -> str:
         """`3.mlp` for example."""
         return f"{self.block}.{self.sublayer}"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of its projections."""
+        return *self.producers, self.consumer.name
 
     @property
     def size(self) -> int:
@@ -148,7 +155,8 @@ def require_biases(model: Model, layers: Sequence[Layer]) -> None:
     """
     family = model.architecture.family
     for layer in layers:
-        held = model.network.get_submodule(layer.consumer.name).bias is not None
+        p = layer.consumer
+        held = p.part is None and p.role in CONSUMERS and model.network.get_submodule(p.name).bias is not None
         if not held and (family is None or layer.sublayer not in family.biases):
             what = f"the configuration of {model.architecture.model_type} cannot give {layer.consumer.name} a bias"
             raise SecateurError(f"{what}: compensate by least squares instead")
@@ -200,5 +208,5 @@ def _head_groups(by_role: Mapping[str, Projection], width: int, head: int) -> tu
 
 def sized(architecture: Architecture, layers: Sequence[Layer], kept: Sequence[int]) -> dict[str, float]:
     """The share of every projection that falls where `kept[i]` units of layer i stay."""
-    shares = {(of.block, of.sublayer): 1 - n / of.units for of, n in zip(layers, kept, strict=True)}
-    return {p.name: shares[p.block, p.sublayer] for p in architecture.projections}
+    shares = {name: 1 - n / of.units for of, n in zip(layers, kept, strict=True) for name in of.members}
+    return {p.name: shares[p.name] for p in architecture.projections}

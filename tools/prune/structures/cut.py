@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tools.io.errors import SecateurError
-from tools.model.architecture import weight
+from tools.model.architecture import bias, weight
 from tools.prune.structures.anatomy import Layer
 from tools.prune.structures.stream import CATCH_UP
 from tools.recipe import Compensation
@@ -63,12 +63,11 @@ def cut_layer(
     else:
         columns[:, channels] = w[:, channels]
     weight(model.network, consumer).copy_(columns)
-    module = model.network.get_submodule(consumer.name)
-    if not len(kept):
-        if module.bias is not None:
-            module.bias.data.zero_()
-    elif compensation.kind == "bias":
-        module.bias.data += lost_on_average(w, inputs, channels).to(module.bias.dtype)
+    offset = bias(model.network, consumer)
+    if offset is not None and not len(kept) and not layer.group:  # what is learnt is left out by a hook
+        offset.data.zero_()
+    elif offset is not None and compensation.kind == "bias":
+        offset.data += lost_on_average(w, inputs, channels).to(offset.dtype)
 
 
 def fallen(model: Model, layout: Layout) -> dict[str, float]:
@@ -79,7 +78,7 @@ def fallen(model: Model, layout: Layout) -> dict[str, float]:
         falls[kept] = False
         lost = falls.nonzero().flatten()
         for p in model.architecture.of_block(layer.block):
-            if p.sublayer == layer.sublayer:
+            if p.name in layer.members:
                 rows, w = p.name in layer.producers, weight(model.network, p)
                 falling = layer.rows(p, lost) if rows else layer.channels(lost)
                 gone = w.index_select(0 if rows else 1, falling.to(w.device))

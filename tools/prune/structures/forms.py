@@ -72,7 +72,8 @@ def propagated(
     together = batches(windows)
     with torch.inference_mode(), ExitStack() as open_passes:
         stream = None
-        if ready.recipe.compensation.kind == "least_squares" and adds_up(model, layers, together[0]):
+        fits = ready.recipe.compensation.kind == "least_squares" and not any(layer.group for layer in layers)
+        if fits and adds_up(model, layers, together[0]):
             ahead = open_passes.enter_context(passes(model, together))
             stream = DenseStream(ahead, layers, ready.sizes)
         held = open_passes.enter_context(passes(model, together))
@@ -85,7 +86,8 @@ def propagated(
             read: list[Read] = []
             for i in members:
                 inputs = statistics.inputs[layers[i].consumer.name]
-                if 0 < ready.sizes[i] < layers[i].units or (ready.sizes[i] and stream):
+                alone = layers[i].consumer.expert is None  # of experts what they read in the dense model is taken
+                if alone and (0 < ready.sizes[i] < layers[i].units or (ready.sizes[i] and stream)):
                     dense_after = stream.before_next(i) if stream else None
                     before = [layers[j] for j in members if j < i]
                     keep = read if stream and i == last and _fits(layers[i], windows, held.hidden[0]) else None
@@ -96,7 +98,9 @@ def propagated(
                 held.go_on([x + consumer(inputs).view_as(x) for x, inputs in read])
             elif last is not None:
                 held.go_on()
-            else:  # a block that fell hands on what it was given
+            else:  # a block that fell hands on what it was given, in the form in which it returns it
+                for k in range(len(held.hidden)):
+                    held.run(k)
                 held.go_on(held.hidden)
             if progress is not None:
                 progress(block + 1, architecture.n_blocks)

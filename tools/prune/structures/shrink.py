@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tools.io.errors import SecateurError, reason
+from tools.io.errors import SecateurError
 from tools.model.architecture import describe
 from tools.model.architecture.families import Family
 from tools.model.pruned.classes import module_of, plain_class, pruned_class
@@ -85,7 +85,7 @@ def shrink(model: Model, layout: Layout) -> Model:
     if base is not type(model.network):
         vars(config).pop("auto_map", None)  # the code beside the weights, which the result may not need
     kind = base if uniform else pruned_class(base, family)
-    network = _build(kind, config, tensors, model)
+    network = build(kind, config, tensors, model)
     return replace(model, network=network, architecture=describe(network), device="cpu")
 
 
@@ -96,38 +96,8 @@ def _configured(model: Model, blocks: Sequence[KeptBlock], uniform: bool) -> Any
     return config
 
 
-def check_stated(model: Model, layers: Sequence[Layer], sizes: Sequence[int]) -> None:
-    """Of a family that no entry names: build what its configuration would say, without weights, and compare shapes.
-
-    Raises:
-        SecateurError: blocks would differ, which such a family is not written down with, or a shape is another.
-    """
-    name = type(model.network).__name__
-    layout = Layout(tuple(layers), tuple(torch.arange(size) for size in sizes))
-    if not is_uniform(layout):
-        raise SecateurError(f"{name}: blocks that differ can only be written down where the family is known: use width")
-    blocks = blocks_of(layout)
-    try:
-        with torch.device("meta"):
-            config = _configured(model, blocks, uniform=True)
-            built = type(model.network)(type(config).from_dict(config.to_dict())).state_dict()  # as one that is read
-    except Exception as error:  # whatever a configuration trips over
-        raise SecateurError(f"{name}: its configuration does not take other sizes: {reason(error)}") from error
-    found = {key: tensor.shape for key, tensor in built.items()}
-    wanted = {new: _shape(tensor, axis, indices) for new, tensor, axis, indices in _stays(model, layout, blocks)}
-    if odd := sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key)):
-        raise SecateurError(f"{name}: its configuration cannot state the smaller shape of {odd[0]}")
-
-
-def _shape(tensor: torch.Tensor, axis: int, indices: torch.Tensor | None) -> torch.Size:
-    shape = list(tensor.shape)
-    if indices is not None:
-        shape[axis] = len(indices)
-    return torch.Size(shape)
-
-
-def _build(kind: type[Any], config: Any, tensors: dict[str, torch.Tensor], model: Model) -> Any:
-    """The network, with the given tensors as they are; nothing is initialised at random."""
+def build(kind: type[Any], config: Any, tensors: dict[str, torch.Tensor], model: Model) -> Any:
+    """The network of a smaller model, with the given tensors as they are; nothing is initialised at random."""
     from transformers.initialization import no_init_weights
 
     with no_init_weights():
@@ -152,12 +122,7 @@ def check_sayable(model: Model, layers: Sequence[Layer], sizes: Sequence[int]) -
     ):
         raise SecateurError("this model scales attention by the layer's index, so no block can be left out: use width")
     for layer, size in zip(layers, sizes, strict=True):
-        if (
-            not size
-            and layer.block in stay
-            and not model.architecture.guessed
-            and not _sublayer(family, layer.sublayer)
-        ):
+        if not size and layer.block in stay and not _sublayer(family, layer.sublayer):
             what = f"in this family the {layer.sublayer} is no module of its own, so it cannot be left out alone"
             raise SecateurError(f"{what}: use depth, width or width/free")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tools.expression import Node, parse, used_terminals
+from tools.io.errors import SecateurError
 from tools.model.sparsity import overall
 from tools.model.units import units
 from tools.prune import allocation
@@ -19,10 +20,11 @@ from tools.prune.probe import spread
 from tools.prune.structures.anatomy import Layer, require_biases, sized
 from tools.prune.structures.cut import Layout, fallen
 from tools.prune.structures.forms import from_statistics, propagated
+from tools.prune.structures.learnt.plan import Learnt, fit_alike
+from tools.prune.structures.learnt.smaller import LearntSmaller
 from tools.prune.structures.prepared import Cut
-from tools.prune.structures.proof import require_identity
 from tools.prune.structures.scores import across_model, standardised, unit_scores
-from tools.prune.structures.shrink import check_sayable, check_stated, shrink
+from tools.prune.structures.shrink import check_sayable, shrink
 from tools.prune.structures.sizes import fit
 from tools.prune.way import Progress, Way
 from tools.prune.weights.masks import ranks
@@ -58,16 +60,16 @@ class Structures(Way[Cut]):
             require_biases(held.model, layers)
         across = pattern.group == "model"
         wanted = _across(held, recipe, layers, metric) if across else _wanted(held, recipe, pattern, layers)
+        if held.learnt is not None:
+            sizes = _sizes_learnt(held.model, held.learnt, wanted, recipe)
+            rates = sized(held.model.architecture, layers, sizes)
+            return Cut(recipe, metric, rates, overall(held.model, rates), layers, sizes)
         if pattern.request is None:
             kept = fit(layers, wanted, recipe.sparsity, pattern)
         else:
             seconds = held.seconds(pattern.request)
             kept = fit(layers, wanted, seconds.of_blocks(layers, recipe.sparsity), pattern, seconds.of)
         check_sayable(held.model, layers, kept)
-        if held.model.architecture.guessed:
-            check_stated(held.model, layers, kept)
-            if not all(kept):
-                require_identity(held.model, layers)
         rates = sized(held.model.architecture, layers, kept)
         return Cut(recipe, metric, rates, overall(held.model, rates), layers, tuple(kept))
 
@@ -83,17 +85,33 @@ class Structures(Way[Cut]):
             found.append((ranks(scores).double() / (layer.units - 1)).cpu())
         return torch.cat(found)
 
-    def search_form(self, held: Resident, ready: Cut) -> Smaller:
+    def search_form(self, held: Resident, ready: Cut) -> Made:
         """Zeros and compensation of every layer, from the dense model's statistics."""
-        return Smaller(held.model, from_statistics(held.model, held.dense, held.statistics, ready))
+        return _made(held, from_statistics(held.model, held.dense, held.statistics, ready))
 
-    def final_form(self, held: Resident, ready: Cut, progress: Progress | None) -> Smaller:
+    def final_form(self, held: Resident, ready: Cut, progress: Progress | None) -> Made:
         """Block after block, each on what the smaller ones before it put out."""
         layout = propagated(held.model, held.calibration, held.statistics, ready, progress=progress)
-        return Smaller(held.model, layout)
+        return _made(held, layout)
 
 
 WAY = Structures()
+
+
+def _made(held: Resident, layout: Layout) -> Made:
+    if held.learnt is None:
+        return Smaller(held.model, layout)
+    return LearntSmaller(held.model, layout, held.learnt)
+
+
+def _sizes_learnt(model: Model, learnt: Learnt, wanted: Sequence[float], recipe: Recipe) -> tuple[int, ...]:
+    """Units that stay in every layer of a model of a family that no entry names."""
+    pattern, name = _pattern(recipe), type(model.network).__name__
+    if pattern.shapes != "uniform":
+        raise SecateurError(f"{name}: blocks that differ can only be written down where the family is known: use width")
+    if pattern.request is not None:
+        raise SecateurError(f"{name}: blocks of this family cannot be timed in parts: give --sparsity")
+    return fit_alike(model, learnt, wanted, recipe.sparsity, pattern)
 
 
 def _pattern(recipe: Recipe) -> Structured:
