@@ -40,6 +40,8 @@ class Turn:
     question: Question
     to_models: bool = False
     """Whether the prompt said, when it was typed, that models listen."""
+    early: bool = False
+    """Whether it says yes or no, and no plan was there when it was typed."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Dialogue:
             self.stop()
             return
         listening = bool(self.models)
-        turn = Turn(text, lambda talk: talk.say(text, aside=not listening), listening)
+        early = self.busy and not self.asks and not listening and _decides(text)
+        turn = Turn(text, lambda talk: talk.say(text, aside=not listening), listening, early)
         if self.busy and self.models and _returns(text):
             self.stop(quietly=True)
             self._waiting.clear()
@@ -191,10 +194,9 @@ class Dialogue:
 
     def _restored(self, words: Sequence[tuple[str, str]], plan: str, answer: Answer) -> None:
         self._app.recall(words)
-        if plan:
-            waits = "" if words and words[-1] == ("secateur", plan) else f"{plan}\n"
-            self._app.tell("secateur", f"{waits}This still waits: start? yes or no")
         self._ended(answer)
+        if plan:  # below what is shown of the run, which may be long
+            self._app.tell("secateur", f"{plan}\nThis still waits: start? yes or no")
 
     # One turn after the other
 
@@ -204,6 +206,11 @@ class Dialogue:
         if self._waiting[0].to_models and not self.models:
             left = self._waiting.popleft()
             self._app.tell("note", f'"{left.text}" was for the models, which are let go: nobody heard it')
+            self._next()
+            return
+        if self._waiting[0].early and self.asks:
+            left = self._waiting.popleft()
+            self._app.tell("note", f'"{left.text}" was typed before that plan was there: say it again')
             self._next()
             return
         self._turn = turn = self._waiting.popleft()
@@ -343,6 +350,6 @@ def _returns(text: str) -> bool:
 
 def _decides(text: str) -> bool:
     """Whether a line says yes or no to a plan."""
-    from agent.session.talk.graph import ALWAYS, NO, YES
+    from agent.session.talk.waiting import ALWAYS, NO, YES
 
     return text.lower().rstrip(".! ") in YES | NO | ALWAYS

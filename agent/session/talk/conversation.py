@@ -20,19 +20,7 @@ from langgraph.types import Command
 from agent.session.exchange import Exchange, returns
 from agent.session.settings import Settings
 from agent.session.talk import grammar
-from agent.session.talk.graph import (
-    AFTER,
-    MODELS,
-    WAITS,
-    Speaker,
-    State,
-    Talking,
-    about,
-    build,
-    done,
-    resumed,
-    shown,
-)
+from agent.session.talk.graph import MODELS, Speaker, State, Talking, build, done, resumed
 from agent.session.talk.past import readable
 from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
@@ -40,6 +28,7 @@ from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.deliver import Export
 from agent.session.talk.tools.run import Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
+from agent.session.talk.waiting import AFTER, WAITS, about, shown, turn_to
 from agent.session.told import told
 from runs.events import Replied
 from runs.fold.history import History
@@ -131,6 +120,9 @@ class Talk:
         open_calls = last.tool_calls if isinstance(last, AIMessage) else []
         results = [ToolMessage(BROKEN_OFF, name=call["name"], tool_call_id=call["id"] or "") for call in open_calls]
         begun = self._begun(state, {call["name"] for call in (*values["waiting"], *open_calls)})
+        if open_calls and begun is None:
+            broken = ", ".join(called(call["name"], call["args"]) for call in open_calls)
+            self.gone.append(f"Broken off when the program ended, so look whether it is done: {broken}.")
         behind = [call for call in values["waiting"] if not call["plan"]]
         later = [*values["later"], *(behind if begun else [])]
         if begun is not None:
@@ -245,8 +237,8 @@ class Talk:
             reply = told(error)
         finally:
             self.session.stopped.clear()  # not before: a stop may come with the first millisecond
-        if not self.session.private:
-            self._remember(text, reply)
+        if not self.session.private:  # a plan is settled later, and a run tells what was
+            self._remember(text, reply.removesuffix(f"{self.plan}\n{self._start}").strip())
         return reply
 
     @property
@@ -272,7 +264,7 @@ class Talk:
         self._graph.update_state(self._config, {"messages": said}, as_node="converse")
         self._graph.invoke(None, self._config, context=self._context, durability="sync")
         if self.session.exchange is None and self.plan:
-            reply += f"\n{self.plan}\n{START}"
+            reply += f"\n{self.plan}\n{self._start}"
         return reply
 
     @property
@@ -291,6 +283,7 @@ class Talk:
         if self.session.unfinished_run:
             return ""
         before = len(state.values["messages"])
+        turn_to(self.session, state.values["later"][0])
         change = resumed(state.values["later"], state.values["found"])
         with self._turning:
             self._graph.update_state(self._config, change, as_node="converse")
@@ -319,7 +312,13 @@ class Talk:
         state = self._graph.get_state(self._config)
         messages = state.values["messages"][before:]
         said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
-        return "\n".join([*said, *([f"{plan}\n{START}"] if (plan := _plan(state)) else [])])
+        return "\n".join([*said, *([f"{plan}\n{self._start}"] if (plan := _plan(state)) else [])])
+
+    @property
+    def _start(self) -> str:
+        """The question below a plan; of several it says so."""
+        plans = [call for call in self._graph.get_state(self._config).values["waiting"] if call["plan"]]
+        return START if len(plans) < 2 else f"{len(plans)} plans. {START}"
 
     def say_beside(self, run: Run, text: str) -> str:
         """Take one line while this process works on a run: the grammar reads it, so that nothing waits for a server."""
@@ -358,7 +357,8 @@ class Talk:
         run.say(text)
         for said in run.unheard(History.of(run.journal.read())):
             run.journal.append(said)
-        run.journal.append(Replied(text=reply))
+        if reply:
+            run.journal.append(Replied(text=reply))
 
 
 def _used(message: ToolMessage, calls: dict[str, str]) -> list[tuple[str, str]]:

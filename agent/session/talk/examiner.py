@@ -7,13 +7,13 @@ kept where the command line finds it, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from agent.session.talk.session import Session
+from agent.session.talk.tools.subjects import called
+from agent.session.talk.tools.tool import NoResult
 from runs.fold.history import History
 from runs.fold.summary import summary
-from tools.io.errors import SecateurError
 from tools.measure.tasks.plan import task_names
 from tools.measure.tasks.scores import TaskScores, compare
 from tools.measure.tasks.words import conclusion, gap, minutes, shown
@@ -68,7 +68,7 @@ class Examiner:
         if self._model:
             return [self._model]
         if self._run is None or not self._run.model_folder.exists():
-            raise SecateurError("There is no pruned model yet, and none was named: say which model shall be asked")
+            raise NoResult("There is no pruned model yet, and none was named: say which model shall be asked")
         return [str(self._run.model_folder), self._run.goal.model]
 
     def plan(self) -> tuple[str, bool]:
@@ -76,8 +76,8 @@ class Examiner:
         prices = self._evaluate("--price")["price"]
         cost = sum(price["minutes"] for price in prices.values())
         free = not any(price["tokens"] for price in prices.values())
-        many = "all samples" if self.samples is None else f"{self.samples} samples"
-        who = " and ".join(Path(name).name for name in self.models)
+        many = "all samples" if self.samples is None else f"at most {self.samples} samples"
+        who = " and ".join(called(self._session, name) for name in self.models)
         return f"Plan: {who} answer {many} of {', '.join(self.names)}: {minutes(cost)}.", not free
 
     def answer(self) -> str:
@@ -89,7 +89,7 @@ class Examiner:
             error = "" if of["stderr"] is None else f" ± {_short(of, of['stderr'])}"
             line = f"  {name} ({of['metric']}, {of['samples']} samples): {_short(of, of['value'])}{error}"
             if beside is not None:
-                line += f", {Path(beside['model']).name} {_short(of, beside['tasks'][name]['value'])}"
+                line += f", {self.models[1]} {_short(of, beside['tasks'][name]['value'])}"
             lines.append(line)
         return "\n".join([*lines, *([] if beside is None else [beside["conclusion"]])])
 

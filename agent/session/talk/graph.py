@@ -15,6 +15,7 @@ import operator
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal, Protocol, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
@@ -27,7 +28,25 @@ from langgraph.types import interrupt
 from pydantic import ValidationError
 
 from agent.session.talk.session import Session, Use
-from agent.session.talk.tools.tool import SessionTool
+from agent.session.talk.tools.tool import NoResult, SessionTool
+from agent.session.talk.waiting import (
+    AFTER,
+    ALWAYS,
+    BEGIN,
+    NO,
+    WAITS,
+    YES,
+    Call,
+    about,
+    kept,
+    says_instead,
+    shown,
+    told_queued,
+    turn_to,
+    with_behind,
+    with_plan,
+    words,
+)
 from agent.session.told import one_line, told
 from runs.used import called
 from tools.io.frozen import first_problem
@@ -41,37 +60,8 @@ MODELS = "models"
 """The name of messages that were said to the models, and of what they said: nobody else reads them."""
 NOTHING = "Nothing was started."
 REFUSED = "refused:"
-AFTER = "it comes after what was asked for before it"
-WAITS = "It waits for a yes of the person, who is shown this plan now:"
-INSTEAD = "This takes the place of the plan before."
 AGREED = "agreed"
 """The name of messages by which the program itself calls what was approved with the order that it follows."""
-YES = frozenset(
-    {"y", "yes", "ok", "okay", "go", "sure", "do it", "yes please", "ja", "jawohl", "klar", "gerne", "oui", "d'accord"}
-    | {
-        "bien sûr",
-        "sí",
-        "si",
-        "vale",
-        "claro",
-        "de acuerdo",
-        "sì",
-        "sim",
-        "да",
-        "是",
-        "是的",
-        "好",
-        "好的",
-        "可以",
-        "行",
-    }
-    | {"はい", "うん", "お願いします"}
-)
-NO = frozenset(
-    {"n", "no", "no thanks", "cancel", "nein", "nö", "nein danke", "abbrechen", "non", "non merci", "annuler"}
-    | {"no gracias", "cancelar", "não", "нет", "不", "不要", "不用", "取消", "いいえ", "いや", "キャンセル"}
-)
-ALWAYS = frozenset({"always", "yes, always", "yes always", "don't ask again", "don't ask again for this"})
 
 
 class Speaker(Protocol):
@@ -80,15 +70,6 @@ class Speaker(Protocol):
     def answer(self, messages: Sequence[BaseMessage], session: Session) -> AIMessage:
         """Text, or calls of tools."""
         ...
-
-
-class Call(TypedDict):
-    """A tool that waits for a yes."""
-
-    name: str
-    args: dict[str, Any]
-    plan: str
-    """Empty where it comes after another one, which may change what it does."""
 
 
 class State(TypedDict):
@@ -143,7 +124,8 @@ def converse(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         return {"messages": [AIMessage(ENDLESS)]}
     asked = (call["args"] for call in state["waiting"] if call["name"] == "prune" and call["plan"])
     context.session.waits, context.session.behind = next(asked, None), False
-    context.session.queue = tuple(map(_words, state["later"]))
+    behind = [call for call in state["waiting"] if not call["plan"]]
+    context.session.queue = tuple(map(words, [*state["later"], *behind]))
     return {"messages": [context.speaker.answer(messages, context.session)]}
 
 
@@ -158,26 +140,35 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     later: list[Call] = list(state["later"])
     for call in last.tool_calls:
         if queued or (count > state["found"] and _underway(context.session, last)):
-            later.append(Call(name=call["name"], args=call["args"], plan=""))
-            results.append(_result(call, f"When the run has ended: {_words(later[-1])}."))
+            later.append(kept(call, context.session))
+            results.append(_result(call, f"When the run has ended: {words(later[-1])}."))
             continue
-        waits = Call(name=call["name"], args=call["args"], plan="")
+        waits = kept(call, context.session)
         tool: SessionTool | str = read(context.tools, call["name"], call["args"])
+        early = False
         if isinstance(tool, SessionTool) and not fresh:
-            tool, waits["plan"] = _planned(tool, context.session)
-        if isinstance(tool, str):
+            tool, waits["plan"], early = _planned(tool, context.session)
+        if early and any(other["name"] in BEGIN for other in waiting):
+            waiting = with_behind(waits, waiting, instead=says_instead(state["messages"]))
+            results.append(_result(call, f"{WAITS}\n{AFTER}"))
+        elif early and context.session.working:
+            later.append(waits)
+            results.append(_result(call, f"When the run has ended: {words(waits)}."))
+        elif isinstance(tool, str):
             results.append(_result(call, tool))
         elif tool.alone and context.session.working:
             queued = True
-            later.append(Call(name=call["name"], args=call["args"], plan=""))
-            results.append(_result(call, f"{waits['plan']}\n{_queued(waits, context.session)}"))
+            later.append(kept(call, context.session))
+            results.append(_result(call, f"{waits['plan']}\n{told_queued(waits, context.session)}"))
         elif fresh or (waits["plan"] and not _agreed(tool, last, context.session)):
-            waiting, fresh = [*waiting, waits] if fresh else _with(waits, waiting), True
+            behind = partial(with_behind, waits, waiting, instead=says_instead(state["messages"]))
+            waiting, fresh = behind() if fresh else with_plan(waits, waiting), True
             results.append(_result(call, f"{WAITS}\n{waits['plan'] or AFTER}"))
         else:
             count, before = count + 1, context.session.queue
             found = done(tool, context.session, f"m-{count}")[0]
-            later = [] if before and not context.session.queue else later
+            if before and not context.session.queue:
+                later, waiting = [], [other for other in waiting if other["plan"]]
             answer = "\n".join(part for part in (waits["plan"], found) if part)
             results.append(_result(call, answer, f"m-{count}"))
     for bad in last.invalid_tool_calls:
@@ -190,28 +181,7 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
 def _asides(session: Session) -> list[Call]:
     """What was asked for while this process worked on a run; taken once."""
     taken, session.asides = session.asides, []
-    return [Call(name=name, args=args, plan="") for name, args in taken]
-
-
-def _queued(call: Call, session: Session) -> str:
-    """What is told of an order that has to wait for the run at work."""
-    return (
-        f"Not now: two at a time would take each other's cores. When {session.present().id} has ended, this plan is "
-        f'asked about: {_words(call)}. "stop" concludes that run with its best so far; "drop the queue" takes it back.'
-    )
-
-
-def _with(fresh: Call, waiting: Sequence[Call]) -> list[Call]:
-    """What waits once a plan is there: it takes the place of one for the same, and what followed that order follows
-    it, if it is the same order changed."""
-    before = [call for call in waiting if call["name"] == fresh["name"] and call["plan"]]
-    others = [call for call in waiting if call["plan"] and call not in before]
-    behind = [call for call in waiting if not call["plan"]]
-    kept = not before or before[0]["args"].get("model") == fresh["args"].get("model")
-    told = [INSTEAD] if before else []
-    told += [f"Not kept: {', '.join(map(_words, behind))}."] if behind and not kept else []
-    plan = "\n".join([*told, fresh["plan"]])
-    return [*others, Call(name=fresh["name"], args=fresh["args"], plan=plan), *(behind if kept else [])]
+    return [kept({"name": name, "args": args}, session) for name, args in taken]
 
 
 def _agreed(tool: SessionTool, last: AIMessage, session: Session) -> bool:
@@ -221,19 +191,8 @@ def _agreed(tool: SessionTool, last: AIMessage, session: Session) -> bool:
 
 def _underway(session: Session, last: AIMessage) -> bool:
     """Whether these calls began a run that is not over, so that what follows them has to wait for it."""
-    begins = {call["name"] for call in last.tool_calls} & {"prune", "go_on", "resume"}
+    begins = {call["name"] for call in last.tool_calls} & BEGIN
     return bool(begins) and session.unfinished_run
-
-
-def shown(waiting: Sequence[Call]) -> str:
-    """The plans that wait, and what comes after them."""
-    after = [_words(call) for call in waiting if not call["plan"]]
-    plans = [call["plan"] for call in waiting if call["plan"]]
-    return "\n".join([*plans, *([f"Then: {', '.join(after)}."] if after else [])])
-
-
-def _words(call: Call) -> str:
-    return called(call["name"], call["args"])
 
 
 def approve(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
@@ -244,7 +203,8 @@ def approve(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
         return {"messages": [HumanMessage(said), AIMessage(NOTHING)], "waiting": []}
     if word in ALWAYS:
         runtime.context.session.allowed |= {call["name"] for call in state["waiting"]}
-    return {"messages": [HumanMessage(said)]}
+    told = [Call(**{**call, "news": ""}) for call in state["waiting"]]
+    return {"messages": [HumanMessage(said)], "waiting": told}
 
 
 def _word(said: str) -> str:
@@ -259,13 +219,14 @@ def work(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     after = [call for call in state["waiting"] if not call["plan"]]
     later: list[Call] = list(state["later"])
     for call in (call for call in state["waiting"] if call["plan"]):
+        turn_to(session, call)
         tool, count = read(runtime.context.tools, call["name"], call["args"]), count + 1
         answer, good = (tool, False) if isinstance(tool, str) else done(tool, session, f"m-{count}")
         if after and not good:
-            answer += f"\nSo nothing of the rest was done: {', '.join(map(_words, after))}."
+            answer += f"\nSo nothing of the rest was done: {', '.join(map(words, after))}."
             after = []
         elif after and session.unfinished_run:
-            answer += f"\nWhen the run has ended: {', '.join(map(_words, after))}."
+            answer += f"\nWhen the run has ended: {', '.join(map(words, after))}."
             later, after = [*later, *after], []
         made.append(calling([call], f"approved/{count}"))
         made.append(ToolMessage(answer, name=call["name"], tool_call_id=f"approved/{count}/0", id=f"m-{count}"))
@@ -333,17 +294,13 @@ def calls_since(messages: Sequence[BaseMessage]) -> int:
     return count
 
 
-def _planned(tool: SessionTool, session: Session) -> tuple[SessionTool | str, str]:
-    """The tool with its plan, or the line that says why it cannot be done, before anybody is asked."""
+def _planned(tool: SessionTool, session: Session) -> tuple[SessionTool | str, str, bool]:
+    """The tool with its plan, or the line that says why it cannot be done, before anybody is asked; and whether that is
+    only because no run has come to a result yet."""
     try:
-        return tool, tool.plan(session)
+        return tool, tool.plan(session), False
     except Exception as error:  # a conversation goes on
-        return told(error), ""
-
-
-def about(session: Session) -> dict[str, str]:
-    """What the conversation is about, for a process that takes it up later."""
-    return {"run": "" if session.run is None else session.run.id, "model": session.model, "designer": session.designer}
+        return told(error), "", isinstance(error, NoResult)
 
 
 def _result(call: Any, text: str, name: str | None = None) -> ToolMessage:

@@ -26,12 +26,13 @@ from agent.llm.journalled import JournalledModel, Unusable
 from agent.llm.leaving import Stopped
 from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
-from agent.session.talk.graph import Call, calling
+from agent.session.talk.graph import calling
 from agent.session.talk.session import Session
 from agent.session.talk.speakers import Asked, Other, described
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.run import Foresee, Prune
 from agent.session.talk.tools.tool import SessionTool
+from agent.session.talk.waiting import Call
 
 WARM = 300.0
 """Seconds for reading the menu for the first time."""

@@ -14,10 +14,11 @@ from agent.llm.leaving import CutOff, Stopped
 from agent.llm.plain_calls import calls_in
 from agent.session.talk import grammar
 from agent.session.talk.evidence import marked
-from agent.session.talk.graph import ENDLESS, MOST_CALLS, WAITS, Call, calling, calls_since
+from agent.session.talk.graph import ENDLESS, MOST_CALLS, calling, calls_since
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.tool import SessionTool
+from agent.session.talk.waiting import WAITS, Call
 
 TASK = """You help a person prune language models: you talk with them and work with the tools.
 Rules:

@@ -14,10 +14,10 @@ from agent.session.settings import load
 from agent.session.talk import grammar
 from agent.session.talk.conversation import Talk
 from agent.session.talk.evidence import MARK
-from agent.session.talk.graph import shown
 from agent.session.talk.small import MOST, Small, said_of
 from agent.session.talk.speaker import speaker
 from agent.session.talk.tools import TOOLS
+from agent.session.talk.waiting import shown
 from runs.run import list_runs
 from tests.agent.loopback import Loopback, Reply, Script, in_turn, say, serving
 

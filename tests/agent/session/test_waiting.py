@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from agent.session.talk.conversation import Talk
-from agent.session.talk.graph import AGREED, INSTEAD, NOTHING
+from agent.session.talk.graph import AGREED, NOTHING
+from agent.session.talk.waiting import INSTEAD
 from runs.events import RunFinished, RunStarted
-from runs.run import Run, list_runs
+from runs.run import Run, create, list_runs
 from tests.agent.loopback import Reply, in_turn, say
 
 
@@ -62,10 +63,47 @@ def test_a_method_gives_way_to_another_one(opened: Callable[..., Talk]) -> None:
 def test_questions_about_a_plan_leave_it(opened: Callable[..., Talk]) -> None:
     talk = opened()
     plan = talk.say("prune tiny to 50 %")
-    for question in ("how long will that take?", "how much memory will it take?"):
-        answer = talk.say(question)
-        assert "Nothing is started" in answer
-        assert answer.endswith(plan)
+    answer = talk.say("how long will that take?")
+    assert answer.startswith("It takes about")
+    assert answer.count("Plan:") == 1
+    assert answer.endswith(plan)
+    assert talk.say("what is queued?").startswith("Nothing is queued.")
+
+
+def test_what_takes_the_place_of_a_plan_is_told_once(opened: Callable[..., Talk]) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    assert INSTEAD in talk.say("60 %")
+    assert INSTEAD not in talk.say("which runs are there?")
+
+
+def test_what_needs_the_result_follows_the_plan_and_can_be_put_otherwise(
+    opened: Callable[..., Talk], tmp_path: Path
+) -> None:
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    assert f"Then: export ({tmp_path / 'a'})." in talk.say(f"export it to {tmp_path / 'a'}")
+    assert f"Then: export ({tmp_path / 'b'})." in talk.say(f"export it to {tmp_path / 'b'} instead")
+    assert "When the run has ended: export" in talk.say("what is queued?")
+    assert talk.say("forget it") == NOTHING
+    assert not talk.asks
+
+
+def test_what_follows_is_of_the_run_that_it_was_ordered_for(
+    opened: Callable[..., Talk], home: Path, tmp_path: Path
+) -> None:
+    """Whatever run is shown by then: a person looks at others while a plan waits."""
+    talk = opened()
+    finished(talk, home)
+    (first,) = list_runs(home)
+    (first.model_folder / "config.json").write_text('{"first": 1}')
+    talk.say(f"export it to {tmp_path / 'out'}")
+    other = create(home, first.goal)
+    other.model_folder.mkdir(parents=True)
+    (other.model_folder / "config.json").write_text("{}")
+    talk.run = other
+    talk.say("yes")
+    assert (tmp_path / "out" / "config.json").read_text() == '{"first": 1}'
 
 
 def test_a_change_that_cannot_be_leaves_the_plan(opened: Callable[..., Talk]) -> None:

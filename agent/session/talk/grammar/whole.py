@@ -118,7 +118,7 @@ def addressed(calls: Sequence[Call], session: Session) -> list[Call]:
 def _changed(call: Call, waits: dict[str, Any]) -> Call | None:
     """The prune that waits as it is after a call; None where that is about something else."""
     if call.name == "spent" or (call.name == "foresee" and not call.args):
-        return Call("foresee", waits)
+        return Call("foresee", {**waits, "short": True})
     if call.name == "steer" and "method" in waits and (named := _USE.fullmatch(call.args["words"])):
         return Call("prune", {**waits, "method": named[1]})
     if call.name == "steer":

@@ -10,7 +10,7 @@ from pydantic import Field
 from agent.session.talk.past import export
 from agent.session.talk.session import Session
 from agent.session.talk.tools.subjects import priced, reading
-from agent.session.talk.tools.tool import Group, SessionTool
+from agent.session.talk.tools.tool import Group, NoResult, SessionTool
 from runs.fold.words import number
 from runs.run import Run
 from tools.io.errors import SecateurError, UsageError, reason
@@ -230,7 +230,7 @@ def _pruned(session: Session) -> Run:
         UsageError: there is no pruned model yet.
     """
     if session.run is None or not session.run.model_folder.exists():
-        raise UsageError("There is no pruned model yet.")
+        raise NoResult("There is no pruned model yet.")
     return session.run
 
 

@@ -13,8 +13,8 @@ from agent.session.options import Wish
 from agent.session.settings import Values, load
 from agent.session.start import start
 from agent.session.talk import advice
+from agent.session.talk.estimate import estimate, from_here, planned
 from agent.session.talk.past import newest
-from agent.session.talk.plan import from_here, planned
 from agent.session.talk.session import Session
 from agent.session.talk.tools.model import block_sizes
 from agent.session.talk.tools.subjects import subject
@@ -101,7 +101,7 @@ class Prune(SessionTool):
         told = [(rule, foreseen(rule, goal, History(), sizes)) for rule in self.rules]
         for rule, answer in told:
             if NOT_OBEYED in answer.lower():
-                raise UsageError(f'"{rule}" cannot be kept, so nothing is planned. {answer}')
+                raise UsageError(f'"{rule}" cannot be kept, so that is not planned. {answer}')
         return [f"{answer[:-1]}." for _, answer in told]
 
     def _goal(self, session: Session) -> Goal:
@@ -122,7 +122,7 @@ class Prune(SessionTool):
         said = {name: getattr(self, name) for name in OWN}
         said["designer"] = self.designer or session.designer or None
         given |= {name: value for name, value in said.items() if value is not None}
-        wish = Wish(**self.model_dump(exclude={"model", "rules", "left_out", *OWN}))
+        wish = Wish(**self.model_dump(exclude={"model", "rules", "left_out", "short", *OWN}))
         return build(load(settings.home, given), model, wish)
 
 
@@ -131,12 +131,16 @@ class Foresee(Prune):
 
     alone: ClassVar[bool] = False
 
+    short: bool = Field(default=False, description="True for time, memory and money alone.")
+
     def plan(self, session: Session) -> str:
         """It starts nothing."""
         return ""
 
     def work(self, session: Session) -> str:
         """The plan of the same words, as an answer."""
+        if self.short:
+            return estimate(self._goal(session), session.settings.home)
         return f'{super().plan(session)}\nNothing is started: the order itself ("prune …") does that.'
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from agent.session.talk.past import readable
 from agent.session.talk.session import Session
+from agent.session.talk.tools.tool import NoResult
 from runs.fold.history import History
 from runs.run import Run
-from tools.io.errors import SecateurError, UsageError
+from tools.io.errors import UsageError
 from tools.measure.tasks.words import minutes
 
 DENSE = frozenset({"dense", "original", "base", "unpruned"})
@@ -39,7 +40,7 @@ def subjects(session: Session, named: Sequence[str]) -> list[str]:
         return [str(run.model_folder), run.goal.model]
     if run is None and session.model:
         return [session.model]
-    raise SecateurError("There is no pruned model yet, and none was named: say which model is meant")
+    raise NoResult("There is no pruned model yet, and none was named: say which model is meant")
 
 
 def subject(session: Session, named: str) -> str:
@@ -62,7 +63,7 @@ def _meant(session: Session, name: str) -> str:
         if low in DENSE:
             return run.goal.model
         if not run.model_folder.exists():
-            raise SecateurError(f"Run {run.id} has no pruned model yet.")
+            raise NoResult(f"Run {run.id} has no pruned model yet.")
         return str(run.model_folder)
     return name
 

@@ -8,8 +8,13 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from agent.session.talk.session import Session
+from tools.io.errors import UsageError
 
 Group = Literal["look", "run", "measure", "deliver", "talk"]
+
+
+class NoResult(UsageError):
+    """What is asked for needs the result of a run, and there is none yet."""
 
 
 class SessionTool(BaseModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +140,9 @@ def _units(model: Model, layer: Layer, built: Shapes) -> int:
 def turn(config: Any, fields: Sequence[Place], kept: int, units: int, head: int) -> bool:
     """Set fields to the same share of what they say; whether that is a whole number."""
     text = config.get_text_config()
-    if head and not getattr(text, "is_heterogeneous", False) and hasattr(text, "head_dim"):
-        text.head_dim = head  # no longer hidden size over heads
+    if head and not getattr(text, "is_heterogeneous", False):
+        with suppress(AttributeError):  # what cannot be set is no field
+            text.head_dim = head  # no longer hidden size over heads; read by many that do not state it themselves
     for inner, name in fields:
         owner = getattr(text, inner) if inner else text
         value = vars(owner)[name]
