@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from agent.session.talk.session import Session
 from agent.session.talk.tools.look import PastRuns
-from runs.run import create
+from runs.run import create, list_runs
 from tests.tui.app.test_app import LONG, journalled, play, said, send, until
 from tui.app.app import SecateurApp
 from tui.app.screens import Choice, Reading
@@ -119,6 +119,23 @@ def test_stop_waits_for_no_model(word: str, slow: Slow, tmp_path: Path) -> None:
         await until(lambda: not app.dialogue.busy)
         await until(lambda: "stopped the answer" in said(app))
         assert slow.asked == ["first"]
+
+    play(tmp_path, steps)
+
+
+def test_a_yes_belongs_to_a_plan_that_was_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    may_end = threading.Event()
+    monkeypatch.setattr(PastRuns, "work", lambda self, session: "Found." if may_end.wait(LONG) else "")
+
+    async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
+        await send(app, pilot, "which runs are there?")
+        await until(lambda: "· past runs" in said(app), LONG)
+        await send(app, pilot, "prune tiny to 50%")
+        await send(app, pilot, "yes")
+        may_end.set()
+        await until(lambda: "was typed before that plan" in said(app), LONG)
+        assert app.dialogue.asks
+        assert not list_runs(tmp_path)
 
     play(tmp_path, steps)
 

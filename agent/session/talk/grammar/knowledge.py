@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.session.talk.grammar.acts import FREE, Act, Call, Heard
+from agent.session.talk.tools.explain import subjects
 
 _TERMS = {
     "perplexity": "perplexity",
@@ -70,6 +71,9 @@ def _how_much(heard: Heard) -> Call | None:
 def _better(heard: Heard) -> Call | None:
     """Structured or unstructured, or two methods beside each other."""
     patterns = len({"structured"} & heard.kinds) + len(heard.all("pattern", "nm"))
+    both = ["n:m" if ":" in str(name) else str(name) for name in heard.all("method", "pattern", "nm")]
+    if heard.has("differ") and len(set(both)) == len(both) == 2 and set(both) <= subjects().keys():
+        return Call("explain", {"subject": both[0], "beside": both[1]})
     if heard.has("method"):
         return _explain("best method") if len(heard.all("method")) > 1 and not patterns else None
     return _explain("structured") if patterns > 1 else None

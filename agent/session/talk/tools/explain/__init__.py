@@ -32,12 +32,13 @@ class Explain(SessionTool):
         description="unstructured, n:m, structured (or unstructured?), retraining, faster, size, how much, "
         "best method, perplexity, calibration, models, hardware, runtimes, or a method: wanda, sdsa.",
     )
+    beside: str = Field(default="", max_length=40, description="Another subject, where two are compared.")
     language: str = Field(default="", max_length=10, description="In which it was asked, where that is not English.")
 
-    @field_validator("subject")
+    @field_validator("subject", "beside")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in subjects():
+        if value and value not in subjects():
             raise ValueError(f"{value} cannot be explained here: there are {', '.join(subjects())}")
         return value
 
@@ -45,6 +46,8 @@ class Explain(SessionTool):
         """From a list; a method's recipe is the one that is compared with here."""
         from tools.recipe.methods import RECIPES
 
-        of = RECIPES.get(self.subject)
-        lines = [subjects()[self.subject], *([] if of is None else [f"Its recipe here: {describe(of)}."])]
+        lines: list[str] = []
+        for subject in filter(None, (self.subject, self.beside)):
+            of = RECIPES.get(subject)
+            lines += [subjects()[subject], *([] if of is None else [f"Its recipe here: {describe(of)}."])]
         return "\n".join([*lines, *(["(Explanations are in English only.)"] if self.language else [])])
