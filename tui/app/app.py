@@ -357,9 +357,9 @@ class SecateurApp(Keys):
 
     @on(Conversation.Unread)
     def _unread(self, event: Conversation.Unread) -> None:
-        line = self.query_one("#unread", Static)
-        line.display = event.count > 0
-        line.update(f"↓ {event.count} new: End")
+        for line in self.query("#unread").results(Static):  # none where the app is being closed
+            line.display = event.count > 0
+            line.update(f"↓ {event.count} new: End")
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Textual's own, and the slash commands that need no argument."""

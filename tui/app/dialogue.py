@@ -193,6 +193,8 @@ class Dialogue:
         self._app.call_from_thread(self._restored, words, plan, answer)
 
     def _restored(self, words: Sequence[tuple[str, str]], plan: str, answer: Answer) -> None:
+        if plan and words and words[-1] == ("secateur", plan):
+            words = words[:-1]
         self._app.recall(words)
         self._ended(answer)
         if plan:  # below what is shown of the run, which may be long
