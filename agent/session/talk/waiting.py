@@ -17,6 +17,8 @@ from tools.io.errors import SecateurError
 AFTER = "it comes after what was asked for before it"
 WAITS = "It waits for a yes of the person, who is shown this plan now:"
 INSTEAD = "This takes the place of the plan before."
+BY_ITSELF = frozenset({"remove_run", "upload"})
+"""Tools that cannot be undone: a yes to one of them is a yes to nothing else."""
 BEGIN = frozenset({"prune", "go_on", "resume"})
 """Tools that come to a result."""
 _INSTEAD = re.compile(r"\b(?:instead|rather|stattdessen|lieber|plutôt|mejor|invece|piuttosto|liever|zamiast)\b", re.I)
@@ -97,6 +99,9 @@ def with_plan(fresh: Call, waiting: Sequence[Call]) -> list[Call]:
     kept = not before or before[0]["args"].get("model") == fresh["args"].get("model")
     told = [INSTEAD] if before else []
     told += [f"Not kept: {', '.join(map(words, behind))}."] if behind and not kept else []
+    if others and {fresh["name"], *(call["name"] for call in others)} & BY_ITSELF:
+        told.append(f"Not kept: {', '.join(map(words, others))}.")
+        others = []
     news = "\n".join(told) if not before or before[0]["plan"] != fresh["plan"] or not kept else ""
     return [*others, Call(**fresh, news=news), *(behind if kept else [])]
 

@@ -182,6 +182,17 @@ def test_an_order_during_a_run_is_queued_and_asked_about_at_its_end(
     assert [call["name"] for call in waiting(talk)] == ["prune", "export"]
 
 
+def test_a_yes_to_what_cannot_be_undone_is_a_yes_to_nothing_else(
+    opened: Callable[..., Talk], home: Path, tmp_path: Path
+) -> None:
+    talk = opened()
+    finished(talk, home)
+    (run,) = list_runs(home)
+    talk.say(f"export it to {tmp_path / 'out'}")
+    assert f"Not kept: export ({tmp_path / 'out'})." in talk.say(f"remove run {run.id}")
+    assert [call["name"] for call in waiting(talk)] == ["remove_run"]
+
+
 def test_what_is_queued_can_be_taken_back(opened: Callable[..., Talk], home: Path) -> None:
     talk = opened()
     with at_work(talk, home).lock():
