@@ -45,6 +45,7 @@ THREAD = "home"
 LETS_GO = 30.0
 """Seconds in which an engine that has concluded ends."""
 START = "Start? yes or no"
+PLANNED = "A plan was shown."
 TO_MODELS = "to models"
 """Who says what is said to the models, as the screen calls them."""
 RETURNED = "You talk to Secateur again; the models are let go."
@@ -238,7 +239,7 @@ class Talk:
         finally:
             self.session.stopped.clear()  # not before: a stop may come with the first millisecond
         if not self.session.private:  # a plan is settled later, and a run tells what was
-            self._remember(text, reply.removesuffix(f"{self.plan}\n{self._start}").strip())
+            self._remember(text, reply.removesuffix(f"{self.plan}\n{self._start}").strip() or PLANNED)
         return reply
 
     @property
@@ -357,8 +358,7 @@ class Talk:
         run.say(text)
         for said in run.unheard(History.of(run.journal.read())):
             run.journal.append(said)
-        if reply:
-            run.journal.append(Replied(text=reply))
+        run.journal.append(Replied(text=reply))
 
 
 def _used(message: ToolMessage, calls: dict[str, str]) -> list[tuple[str, str]]:

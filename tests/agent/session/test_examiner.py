@@ -49,7 +49,9 @@ def test_a_question_about_tasks_is_priced_answered_and_then_known(
     (run,) = list_runs(home)
     assert run.status() is Status.FINISHED
     plan = talk.say("how good is it on PIQA?")
-    assert plan.startswith("Plan: model and tiny answer 200 samples of piqa: less than a minute.")
+    assert plan.startswith(
+        f"Plan: the result of {run.id} and tiny answer at most 200 samples of piqa: less than a minute."
+    )
     assert plan.endswith("Start? yes or no")
     told = talk.say("yes")
     assert "  piqa (acc, 12 samples): " in told

@@ -56,7 +56,7 @@ def test_a_plan_tells_what_it_keeps_to_and_what_it_leaves_out(session: Session) 
     assert "Block 4 stays whole from here on." in told
     assert told.endswith('Left out: "quantise it" (to how many bits?).')
     for rule in ("spare block 9", "without wanda", "only depth"):
-        with pytest.raises(UsageError, match="cannot be kept, so nothing is planned"):
+        with pytest.raises(UsageError, match="cannot be kept, so that is not planned"):
             order.model_copy(update={"rules": (rule,)}).plan(session)
     with pytest.raises(UsageError, match="nothing is searched that could be steered"):
         order.model_copy(update={"method": "wanda", "rules": ("no OBS",)}).plan(session)
