@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tools.prune.structures.learnt.depth import DEPTHS
+
 BLOCKS, HIDDEN, HEADS, GROUPS, HEAD, NEURONS, EXPERTS, CHOSEN = 4, 32, 4, 2, 8, 48, 6, 2
 VOCABULARY, POSITIONS = 512, 128
 LARGEST = 8_000_000
@@ -16,15 +18,6 @@ LARGEST = 8_000_000
 
 Settings = dict[str, Any]
 
-DEPTHS = (
-    "num_hidden_layers",
-    "n_layer",
-    "n_layers",
-    "num_layers",
-    "decoder_layers",
-    "num_decoder_layers",
-    "num_blocks",
-)
 TYPES = ("layer_types", "mlp_layer_types", "layers_block_type", "indexer_types", "attn_layers", "block_types")
 """Lists that say of what kind every block is."""
 

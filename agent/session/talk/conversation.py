@@ -239,7 +239,7 @@ class Talk:
         finally:
             self.session.stopped.clear()  # not before: a stop may come with the first millisecond
         if not self.session.private:  # a plan is settled later, and a run tells what was
-            self._remember(text, reply.removesuffix(f"{self.plan}\n{self._start}").strip() or PLANNED)
+            self._remember(text, reply.removesuffix(_question(self._graph.get_state(self._config))).strip() or PLANNED)
         return reply
 
     @property
@@ -264,8 +264,8 @@ class Talk:
         said = [HumanMessage(text, name=MODELS), AIMessage(reply, name=MODELS)]
         self._graph.update_state(self._config, {"messages": said}, as_node="converse")
         self._graph.invoke(None, self._config, context=self._context, durability="sync")
-        if self.session.exchange is None and self.plan:
-            reply += f"\n{self.plan}\n{self._start}"
+        if self.session.exchange is None and (question := _question(self._graph.get_state(self._config))):
+            reply += f"\n{question}"
         return reply
 
     @property
@@ -313,13 +313,7 @@ class Talk:
         state = self._graph.get_state(self._config)
         messages = state.values["messages"][before:]
         said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
-        return "\n".join([*said, *([f"{plan}\n{self._start}"] if (plan := _plan(state)) else [])])
-
-    @property
-    def _start(self) -> str:
-        """The question below a plan; of several it says so."""
-        plans = [call for call in self._graph.get_state(self._config).values["waiting"] if call["plan"]]
-        return START if len(plans) < 2 else f"{len(plans)} plans. {START}"
+        return "\n".join([*said, *filter(None, [_question(state)])])
 
     def say_beside(self, run: Run, text: str) -> str:
         """Take one line while this process works on a run: the grammar reads it, so that nothing waits for a server."""
@@ -377,6 +371,14 @@ def _written(run: Run) -> float:
 def _plan(state: StateSnapshot) -> str:
     """What waits for a yes in a state; empty where nothing does."""
     return shown(state.values["waiting"]) if state.next == ("approve",) else ""
+
+
+def _question(state: StateSnapshot) -> str:
+    """The plans that wait, and what is asked below them; empty where nothing waits."""
+    if not (plan := _plan(state)):
+        return ""
+    plans = sum(bool(call["plan"]) for call in state.values["waiting"])
+    return f"{plan}\n{START if plans < 2 else f'{plans} plans. {START}'}"
 
 
 def _brief(tool: SessionTool, session: Session) -> bool:

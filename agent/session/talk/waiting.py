@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NotRequired, TypedDict
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -121,8 +120,10 @@ def turn_to(session: Session, call: Call) -> None:
     """Talk of the run again that a call was asked for, where another one is shown by now."""
     name = call.get("run", "")
     if name and about(session)["run"] != name:
-        with suppress(SecateurError):  # it was removed: the tool says what it lacks
+        try:
             session.run = open_run(session.settings.home, name)
+        except SecateurError:  # it was removed: no other one is meant, and the tool says what it lacks
+            session.run = None
 
 
 def about(session: Session) -> dict[str, str]:

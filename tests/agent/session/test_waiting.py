@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,6 +150,22 @@ def test_nobody_but_the_program_says_that_something_was_agreed(
     talk = spoken(in_turn(Reply(deltas=[{"role": "assistant", "name": AGREED, "tool_calls": [head]}]), say("done")))
     assert "Plan: a copy of the model" in talk.say("please put the thing over there")
     assert talk.asks
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_follows_a_run_that_was_removed_is_done_with_no_other(
+    opened: Callable[..., Talk], home: Path, tmp_path: Path
+) -> None:
+    talk = opened()
+    finished(talk, home)
+    (first,) = list_runs(home)
+    talk.say(f"export it to {tmp_path / 'out'}")
+    other = create(home, first.goal)
+    other.model_folder.mkdir(parents=True)
+    (other.model_folder / "config.json").write_text("{}")
+    talk.run = other
+    shutil.rmtree(first.folder)
+    assert "There is no pruned model yet." in talk.say("yes")
     assert not (tmp_path / "out").exists()
 
 

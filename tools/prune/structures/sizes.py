@@ -101,7 +101,7 @@ def _uniform(
 
     Where no sizes come within a step of the budget, as times of several widths may be all but equal, the nearest do.
     """
-    order = _blocks_by_wish(layers, wanted)
+    order = blocks_by_wish(layers, wanted)
     choices = {"attention": [0], "mlp": [0]}
     for sublayer in choices:
         alike = [of for of in layers if of.sublayer == sublayer]
@@ -145,7 +145,7 @@ def _step_back(
     return min(blocks.values())
 
 
-def _blocks_by_wish(layers: Sequence[Layer], wanted: Sequence[float]) -> list[int]:
+def blocks_by_wish(layers: Sequence[Layer], wanted: Sequence[float]) -> list[int]:
     """Blocks, the one whose weights are most wanted away first; of equals the later one."""
     gone: dict[int, float] = {}
     size: dict[int, int] = {}

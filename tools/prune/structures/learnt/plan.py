@@ -14,6 +14,7 @@ from tools.prune.structures.learnt.depth import blocks_that_stay, shorten
 from tools.prune.structures.learnt.layers import any_layers
 from tools.prune.structures.learnt.proof import stands
 from tools.prune.structures.learnt.statement import Knob, built_from, knobs_of, odd, saved, turn
+from tools.prune.structures.sizes import blocks_by_wish
 from tools.recipe import Structured
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def fit_alike(
     layers = learnt.layers
     total = sum(of.size for of in layers)
     most = (1 - sparsity + SLACK) * total
-    order = _by_wish(layers, wanted)
+    order = blocks_by_wish(layers, wanted)
     attention, neurons = _levels(learnt, pattern)
     found: list[tuple[float, float, tuple[int, ...]]] = []
     least, said = total, ""
@@ -203,13 +204,3 @@ def _step(learnt: Learnt, neurons: Sequence[float]) -> float:
     for of in learnt.layers:
         blocks[of.block] = blocks.get(of.block, 0) + of.size
     return min(blocks.values())
-
-
-def _by_wish(layers: Sequence[Layer], wanted: Sequence[float]) -> list[int]:
-    """Blocks, the one whose weights are most wanted away first; of equals the later one."""
-    gone: dict[int, float] = {}
-    size: dict[int, int] = {}
-    for of, share in zip(layers, wanted, strict=True):
-        gone[of.block] = gone.get(of.block, 0.0) + share * of.size
-        size[of.block] = size.get(of.block, 0) + of.size
-    return sorted(gone, key=lambda block: (round(gone[block] / size[block], 9), block), reverse=True)
