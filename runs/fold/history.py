@@ -86,6 +86,8 @@ class History:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     divergences: dict[str, dict[int, Measurement]] = field(default_factory=dict)
     """Candidate -> tokens read -> measurement on the search text."""
+    best: str | None = None
+    """The candidate that leads the search: lowest divergence among those measured on the most tokens."""
     measured_at: dict[str, datetime] = field(default_factory=dict)
     """Candidate -> when that over the most tokens was measured."""
     lowest: dict[int, list[float]] = field(default_factory=dict)
@@ -293,6 +295,7 @@ class History:
             self.measured_at[name] = event.at
         curve = self.lowest.setdefault(measured.tokens, [])
         curve.append(min([measured.value, *curve[-1:]]))
+        self.best = min(self.best or name, name, key=self._rank)
         self.rates[name] = event.rates
         self.ledger.charged.add(name)
 
@@ -348,11 +351,6 @@ class History:
         return bool(self.damage) or max(numbers, default=0) > len(numbers)
 
     @property
-    def best(self) -> str | None:
-        """The candidate that leads the search: lowest divergence among those measured on the most tokens."""
-        return min(self.divergences, key=self.fitness, default=None)
-
-    @property
     def curve(self) -> list[float]:
         """Lowest divergence after each measurement over the most tokens; it ends with that of the best."""
         return self.lowest[max(self.lowest)] if self.lowest else []
@@ -395,4 +393,7 @@ class History:
         """Measured candidates (of generations up to `upto`), best first; ties go to the older one."""
         known = [c for c in self.candidates.values() if c.id in self.divergences]
         chosen = [c for c in known if upto is None or c.generation <= upto]
-        return sorted(chosen, key=lambda c: (*self.fitness(c.id), int(c.id[2:])))
+        return sorted(chosen, key=lambda c: self._rank(c.id))
+
+    def _rank(self, name: str) -> tuple[int, float, int]:
+        return *self.fitness(name), int(name[2:])

@@ -16,10 +16,10 @@ from runs.events import (
     CandidateProposed,
     CandidateRejected,
     Event,
-    Note,
     Progress,
     ReferenceMeasured,
     RunStarted,
+    Said,
     Selected,
     Spoke,
     Stage,
@@ -98,14 +98,14 @@ def speak(path: Path) -> None:
 
 
 def write(path: Path, run: str, goal: Goal, events: int, last: str) -> None:
-    """A journal of so many events, the last of which is a note: three of five events are pieces of speech."""
+    """A journal of so many events, the last of which a person says: three of five events are pieces of speech."""
     story = itertools.chain(_opening(run, goal), _generations())
     begun = datetime.now(UTC) - timedelta(seconds=events * PIECE_SECONDS)
     with path.open("wb") as file:
         for number, event in enumerate(itertools.islice(story, events - 1)):
             at = begun + timedelta(seconds=number * PIECE_SECONDS)
             file.write(encode(event.model_copy(update={"at": at})) + b"\n")
-        file.write(encode(Note(text=last)) + b"\n")
+        file.write(encode(Said(text=last)) + b"\n")
 
 
 def _opening(run: str, goal: Goal) -> Iterator[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,19 @@ def test_event_by_event_it_comes_to_what_the_whole_journal_does(long: Any) -> No
             assert summary(fed) == summary(whole)
         fed.ledger.stand_still()
         assert fed == History.of(events)
+
+
+def test_who_leads_is_who_ranks_first(story: Any) -> None:
+    chance = random.Random(7)
+    story.start()
+    for number in range(1, 9):
+        story.propose(f"c-{number}", "W * X")
+    history = History.of(story.events)
+    for _ in range(200):
+        number, tokens = chance.randint(1, 8), chance.choice([64, 256, 1024])
+        story.measure(f"c-{number}", ((number * tokens) % 5) / 10, tokens)  # the same tokens give the same divergence
+        history.observe(story.events[-1])
+        assert history.best == history.ranked()[0].id
 
 
 def test_it_tells_how_the_run_stands(long: Any) -> None:

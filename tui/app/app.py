@@ -6,6 +6,7 @@ folded from their journals (`tui.app.view`). Closing it leaves what runs running
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ DRAW, PATIENCE = 5, 50
 anything else, and what is typed comes first."""
 TYPING = 0.5
 """Seconds after a key for which the person counts as typing."""
+SWITCH = 0.001
+"""Seconds for which a thread that imports or reads a journal may keep the screen from drawing what is typed."""
 NARROW = 110
 """Columns from which the panes stand beside the conversation."""
 
@@ -90,6 +93,7 @@ class SecateurApp(Keys):
 
     async def on_mount(self) -> None:
         """Show the first screen at once; what is slow to load comes after it."""
+        sys.setswitchinterval(SWITCH)
         self.register_theme(HIGH_CONTRAST)
         self.theme = "textual-dark"
         self._status.show(None, "● ready")
@@ -271,7 +275,7 @@ class SecateurApp(Keys):
         await self._conversation.catch_up()
         if (self.view.generation, self.view.state) != self._folded:  # the lines of generations say what goes on
             self._folded = self.view.generation, self.view.state
-            await self._conversation.redraw_generations()
+            self._conversation.redraw_generations()
         self._show_all()
 
     def _show_all(self) -> None:

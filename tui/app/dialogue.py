@@ -105,9 +105,13 @@ class Dialogue:
         """Import what answers, in a worker, so that the first answer takes no longer than any other."""
         designer = self._settings.values.designer
         with self._making:  # threads that import the same modules in another order would meet half of them
+            from langgraph.checkpoint.memory import InMemorySaver
+
             from agent.session.talk import conversation, grammar, speaker  # noqa: F401 (only imported)
+            from agent.session.talk.graph import build
 
             grammar.quick("stop")
+            build(InMemorySaver())  # the first one takes twice the time of any other
             if designer.startswith("openai:"):
                 import agent.llm.openai  # noqa: F401 (only imported)
         if ":" in designer and not designer.startswith("replay:"):
@@ -252,6 +256,7 @@ class Dialogue:
         if answer.over:
             self._app.exit()
             return
+        self._app.call_later(self._app.show_heard)
         self._app.talked_of(answer.run)
         self._next()
 

@@ -146,6 +146,8 @@ class RunView:
     _cards: dict[str, int] = field(default_factory=dict)
     """Candidate -> the entry of its generation."""
     _open: Generation | None = None
+    _place: int = 0
+    """Where it stands among the entries."""
     _echoed: list[str] = field(default_factory=list)
 
     @property
@@ -186,9 +188,9 @@ class RunView:
     @property
     def doing(self) -> str:
         """What goes on, in a word."""
+        step = self.history.stages.step
         if self.state != "working":
             return self.state
-        step = self.history.stages.step
         name = "starting" if step is None else DOING.get(step.name, step.name)
         return "designing" if self.history.asking else name
 
@@ -297,7 +299,7 @@ class RunView:
         match event:
             case CandidateProposed(candidate=candidate):
                 self._log(Card(candidate))
-                self._cards[candidate.id] = next(i for i, entry in enumerate(self.entries) if entry is self._open)
+                self._cards[candidate.id] = self._place
             case CandidateMeasured(candidate_id=name) | CandidateRejected(candidate_id=name) | FinalMeasured(name=name):
                 self._touch(name)
             case Selected(generation=generation, population=population, best=best):
@@ -323,11 +325,15 @@ class RunView:
         if isinstance(entry, Words) and elsewhere and not entry.source:
             self._add(entry)
             return
+        self._now().members.append(entry)
+
+    def _now(self) -> Generation:
+        """The generation that is designed or measured, which changes."""
         if self._open is None:
-            self._open = Generation(self.generation)
+            self._open, self._place = Generation(self.generation), len(self.entries)
             self._add(self._open)
-        self._open.members.append(entry)
-        self._changed |= {index for index, entry in enumerate(self.entries) if entry is self._open}
+        self._changed.add(self._place)
+        return self._open
 
     @property
     def next_steps(self) -> list[Step]:
@@ -377,16 +383,13 @@ class RunView:
         if event.text or event.thinking or event.call in self._speech:
             speech = self._said(event.call)
             speech.thinking, speech.text, speech.done = event.thinking, event.text, True
-            if self._open is None:
-                self._open = Generation(self.generation)
-                self._add(self._open)
-            if not any(member is speech for member in self._open.members):
-                self._open.members.append(speech)
+            generation = self._now()
+            if not any(member is speech for member in generation.members):
+                generation.members.append(speech)
 
     def outcome(self, name: str) -> str:
         """What became of a candidate, in a few words."""
-        history = self.history
-        if name in history.rejected:
+        if name in (history := self.history).rejected:
             return f"rejected: {history.rejected[name]}"
         found = history.divergences.get(name, {})
         parts = [f"KL {number(found[tokens].value)} over {tokens:,} tokens" for tokens in sorted(found)]

@@ -89,7 +89,7 @@ class Conversation(VerticalScroll):
         fresh = [index for index in seen if index not in self._widgets and index >= first]
         for index in changed:
             if index in self._widgets and index in seen:
-                await self._draw(self._widgets[index])
+                self._widgets[index].show(self._view)
             elif index in self._widgets:
                 await self._widgets.pop(index).remove()
         if fresh:
@@ -97,29 +97,19 @@ class Conversation(VerticalScroll):
             self._count(len(fresh))
             await self._trim()
 
-    async def redraw_generations(self) -> None:
+    def redraw_generations(self) -> None:
         """What goes on in a generation, and who leads, stands in its line."""
         for widget in self._widgets.values():
             if isinstance(widget, Line) and isinstance(widget.entry, Generation):
-                await self._draw(widget)
-
-    async def _draw(self, widget: Line | Said) -> None:
-        if isinstance(widget, Said):
-            await widget.show(self._view)
-        else:
-            widget.show(self._view)
+                widget.show(self._view)
 
     async def _mount(self, indices: Sequence[int], before: Line | Said | None = None) -> None:
         made = {index: widget_of(self._view.entries[index]) for index in indices}
         for widget in made.values():
-            if isinstance(widget, Line):
-                widget.show(self._view, max(0, self.scrollable_content_region.width - PADDING))
+            widget.show(self._view, max(0, self.scrollable_content_region.width - PADDING))
         mounted: AwaitMount = self.mount_all(made.values(), before=before)
         await mounted
         self._widgets = dict(sorted((self._widgets | made).items()))
-        for widget in made.values():
-            if isinstance(widget, Said):
-                await widget.show(self._view)
         await self._tell_earlier()
 
     async def _trim(self) -> None:
@@ -216,7 +206,7 @@ class Conversation(VerticalScroll):
             self.post_message(OpenIds(widget.opens))
         else:
             widget.toggled = not widget.toggled
-            await self._draw(widget)
+            widget.show(self._view)
 
     async def on_click(self, event: Click) -> None:
         """A click is the cursor and Enter at once; a drag selects text."""

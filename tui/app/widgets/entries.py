@@ -1,21 +1,18 @@
-"""The entries of a conversation as widgets. Each is cheap: one widget, two where Markdown flows."""
+"""The entries of a conversation as widgets. Each is cheap: one widget."""
 
 from __future__ import annotations
 
 import textwrap
 
-from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
 from textual.geometry import Size
 from textual.reactive import Reactive
-from textual.widget import Widget
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from tui.app.view import THINKING, Earlier, Ending, Entry, Generation, RunView, Speech, Words
 from tui.app.widgets.folded import told_in_a_line, told_in_full
 from tui.app.widgets.links import ids, linked
-from tui.app.widgets.prose import prose
+from tui.app.widgets.prose import LEAST, prose
 from tui.text.thought import folded
 
 LABEL = 12
@@ -24,11 +21,51 @@ SPOKEN = (*YOURS, "secateur", "models", "error")
 """Labels of what somebody said; the rest is log."""
 
 
-class Line(Static):
+class Told(Static):
+    """One entry as text that is wrapped here: only another number of rows lays the conversation out anew, which costs
+    more than anything else."""
+
+    DEFAULT_CSS = "Told { height: auto; padding: 0 1 0 2; }"
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
+    """Nothing here scrolls: another size must not lay everything out a second time."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self.toggled = False
+        """Whether the person opened what would be closed, or the other way round."""
+        self._view: RunView | None = None
+        self._width = 0
+        self._drawn: Content | None = None
+
+    def on_resize(self) -> None:
+        """Another width means another text."""
+        if self._view is not None and self._width != self.size.width:
+            self.call_after_refresh(self.show, self._view)  # the height of this layout is already decided
+
+    def show(self, view: RunView, width: int = 0) -> None:
+        """Draw the entry as the view knows it now; `width` is what it will have, where it has none yet."""
+        self._view, self._width = view, self.size.width or width
+        content, before = self._content(view), self._drawn
+        if before is None or content != before:
+            self._drawn = content
+            self.update(content, layout=before is None or self._rows(content) != self._rows(before))
+
+    def _rows(self, content: Content) -> int:
+        return len(content.wrap(max(1, self._width)))
+
+    def _content(self, view: RunView) -> Content:
+        raise NotImplementedError
+
+    @property
+    def copied(self) -> str:
+        """What copying this entry gives."""
+        raise NotImplementedError
+
+
+class Line(Told):
     """Words, a generation or an earlier run: one line, or opened with all of it."""
 
     DEFAULT_CSS = """
-    Line { height: auto; padding: 0 1 0 2; }
     Line.dim { color: $text-muted; }
     Line.you { background: $boost; margin: 1 0 0 0; }
     Line.ending { border: round $success; padding: 0 1; margin: 1 1 0 1; }
@@ -37,26 +74,8 @@ class Line(Static):
     """
 
     def __init__(self, entry: Words | Generation | Earlier | Ending) -> None:
-        super().__init__(markup=False)
+        super().__init__()
         self.entry = entry
-        self.toggled = False
-        """Whether the person opened what would be closed, or the other way round."""
-        self._view: RunView | None = None
-        self._width = 0
-        self._drawn: Content | None = None
-
-    def on_resize(self) -> None:
-        """Lines are wrapped here, so another width means another text."""
-        if self._view is not None and self._width != self.size.width:
-            self.call_after_refresh(self.show, self._view)  # the height of this layout is already decided
-
-    def show(self, view: RunView, width: int = 0) -> None:
-        """Draw the entry as the view knows it now; `width` is what it will have, where it has none yet."""
-        self._view, self._width = view, self.size.width or width
-        content = self._content(view)
-        if content != self._drawn:  # drawing the same again would lay out the whole conversation
-            self._drawn = content
-            self.update(content)
 
     def _content(self, view: RunView) -> Content:
         match self.entry:
@@ -131,84 +150,29 @@ def _label(text: str) -> tuple[str, str]:
     return f"{'' if text == 'tool' else text:<{LABEL - 1}} ", "bold"
 
 
-class Said(Vertical):
-    """What the designer's LLM says: its reasoning, dim and folded once it is done, and its answer as Markdown.
+class Said(Told):
+    """What the designer's LLM says: its reasoning, dim and folded once it is done, and its answer below."""
 
-    A paragraph becomes Markdown when it is complete. The one that is being spoken is plain text, as Markdown that
-    changes several times a second costs the better part of a core.
-    """
-
-    DEFAULT_CSS = """
-    Said { height: auto; padding: 0 1 0 2; }
-    Said > Static { height: auto; text-wrap: nowrap; }
-    Said > .reasoning { color: $text-muted; }
-    Said > .tail { padding: 0 0 0 2; }
-    Said Markdown { height: auto; margin: 0; padding: 0 0 0 2; background: transparent; }
-    Said.cursor { background: $accent 20%; }
-    """
-
-    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
-    """Nothing here scrolls: another size must not lay everything out a second time."""
+    DEFAULT_CSS = "Said.cursor { background: $accent 20%; }"
 
     def __init__(self, entry: Speech) -> None:
         super().__init__()
         self.entry = entry
-        self.toggled = False
-        self._written = ""
-        """What is Markdown already."""
-        self._reasoning, self._tail = Flow(classes="reasoning"), Flow(classes="tail")
-        self._markdown = Markdown()
-
-    def compose(self) -> ComposeResult:
-        """Reasoning, finished Markdown, and the paragraph that still grows."""
-        yield self._reasoning
-        yield self._markdown
-        yield self._tail
 
     @property
     def copied(self) -> str:
         """Its answer; its reasoning where there is no answer."""
         return self.entry.text or self.entry.thinking
 
-    async def show(self, view: RunView) -> None:
-        """Write what came since the last time; Markdown that is there is not drawn again."""
-        entry = self.entry
-        if not self.is_mounted:
-            return
+    def _content(self, view: RunView) -> Content:
+        entry, width = self.entry, max(LEAST, self._width - 2)
         opened = entry.done == self.toggled
         shown = bool(entry.text) and (opened or not entry.done or not entry.thinking)
         what = f"{'▾' if opened else '▸'} thinking" if entry.thinking else "designer"
         preview = "" if shown or opened else "  " + " ".join((entry.text or entry.thinking).split())
-        head = f"{what}  {entry.call}{preview}"[: max(20, self.size.width - 4)]
-        self._reasoning.write(head, entry.thinking if opened else "")
-        complete = entry.text if entry.done else entry.text[: entry.text.rfind("\n\n") + 1]
-        self._markdown.display = shown and bool(complete)
-        self._tail.display = shown and complete != entry.text
-        self._tail.write("", entry.text[len(complete) :].strip("\n"))
-        if shown and complete != self._written:
-            if complete.startswith(self._written):
-                await self._markdown.append(complete[len(self._written) :])
-            else:
-                await self._markdown.update(complete)
-            self._written = complete
-
-
-class Flow(Static):
-    """Text that grows: wrapped here, so that only another number of lines makes a new layout."""
-
-    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False)
-
-    def __init__(self, *, classes: str) -> None:
-        super().__init__(markup=False, classes=classes)
-        self._lines: list[str] = []
-
-    def write(self, head: str, text: str) -> None:
-        """`head` is a line of its own, if it is any."""
-        width = max(20, self.parent.size.width - 4 if isinstance(self.parent, Widget) else 20)
-        lines = [*([head] if head else []), *_wrapped(text, width)]
-        if lines != self._lines:
-            self.update(Content("\n".join(lines)), layout=len(lines) != len(self._lines))
-            self._lines = lines
+        reasoning = [f"{what}  {entry.call}{preview}"[:width], *(_wrapped(entry.thinking, width) if opened else [])]
+        said = Content.assemble(("\n".join(reasoning), "$text-muted"))
+        return Content.assemble(said, "\n  ", prose(entry.text.strip("\n"), width - 2, 2)) if shown else said
 
 
 def widget_of(entry: Entry) -> Line | Said:

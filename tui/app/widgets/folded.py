@@ -43,10 +43,9 @@ def _best(names: list[str], view: RunView) -> str:
 
 def _kl(name: str, view: RunView) -> str:
     """The divergence over most tokens; in brackets where others were measured over more."""
-    every = view.history.divergences
-    found, most = every[name], max(max(measured) for measured in every.values() if measured)
+    found = view.history.divergences[name]
     text = number(found[max(found)].value)
-    return f"KL {text}" if max(found) == most else f"KL ({text})"
+    return f"KL {text}" if max(found) == max(view.history.lowest) else f"KL ({text})"
 
 
 def _now(generation: Generation, names: list[str], view: RunView) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "languages"
@@ -55,6 +55,7 @@ def _folded(letter: str) -> str:
     return low if len(low) == 1 else base
 
 
+@lru_cache(4096)
 def plain(phrase: str) -> str:
     """A phrase as it is looked up: folded, and with a space for hyphens and underscores."""
     return re.sub(r"[\s_-]+", " ", folded(phrase)).strip()
