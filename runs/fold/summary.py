@@ -42,6 +42,8 @@ class Row:
     perplexity: float
     sparsity: float
     """Measured share of zeros in the prunable weights."""
+    of_model: float | None
+    """The same as a share of all weights of the model, where the reach was noted."""
     description: str
     """The recipe in a few words; nothing for the dense model."""
 
@@ -181,7 +183,7 @@ class Summary:
     @property
     def removed(self) -> float | None:
         """Share of all weights of the model that is zero or gone in the result."""
-        return None if self.winner is None or self.reach is None else self.reach.of_model(self.winner.sparsity)
+        return None if self.winner is None else self.winner.of_model
 
     @property
     def extent(self) -> str:
@@ -248,7 +250,8 @@ def summary(history: History, *, best: str | None = None) -> Summary:
     best = best or history.leading
     won = finals.get(best) if best is not None else None
     basis = won or next(iter(finals.values()), None)
-    table, trials, saved = _table(finals, best), _trials(history), history.last_saved
+    reach = None if history.survey is None else history.survey.reach
+    table, trials, saved = _table(finals, best, reach), _trials(history), history.last_saved
     return Summary(
         run=history.run,
         goal=history.goal,
@@ -306,10 +309,10 @@ def _state(history: History) -> str:
     return "finished" if history.state == "finished" else "not finished"
 
 
-def _table(finals: dict[str, FinalMeasured], best: str | None) -> tuple[Row, ...]:
+def _table(finals: dict[str, FinalMeasured], best: str | None, reach: Reach | None) -> tuple[Row, ...]:
     # The winner before a run was extended is no reference.
     shown = {name: event for name, event in finals.items() if name == best or not _is_candidate(name)}
-    rows = [_row(event, "result" if name == best else "reference") for name, event in shown.items()]
+    rows = [_row(event, "result" if name == best else "reference", reach) for name, event in shown.items()]
     order = {"dense": 0, "reference": 1, "result": 2}
     return tuple(sorted(rows, key=lambda row: order[row.role]))
 
@@ -323,11 +326,11 @@ def _is_candidate(name: str) -> bool:
     return re.fullmatch(r"c-\d+", name) is not None
 
 
-def _row(event: FinalMeasured, role: Role) -> Row:
-    measured = event.measurement
-    if event.recipe is None:
-        return Row(event.name, "dense", measured.value, measured.sparsity, "")
-    return Row(event.name, role, measured.value, measured.sparsity, describe(event.recipe))
+def _row(event: FinalMeasured, role: Role, reach: Reach | None) -> Row:
+    measured, recipe = event.measurement, event.recipe
+    of_model = None if reach is None else reach.of_model(measured.sparsity)
+    told = "" if recipe is None else describe(recipe)
+    return Row(event.name, "dense" if recipe is None else role, measured.value, measured.sparsity, of_model, told)
 
 
 def _lineage(candidates: Mapping[str, Candidate], winner: str | None) -> tuple[Candidate, ...]:

@@ -15,6 +15,11 @@ def number(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def percent(share: float | None) -> str:
+    """`45.4 %`; a dash where it is not known."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
 def shown(measurement: Measurement) -> str:
     """A measured value with the digits a person compares, for example `KL 0.412` or `50.9`."""
     value = number(measurement.value)

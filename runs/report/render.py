@@ -17,7 +17,7 @@ import yaml
 from runs.candidate import Candidate
 from runs.fold.summary import Summary, Trial, describe, summary
 from runs.fold.thoughts import ThoughtGraph, thought_graph
-from runs.fold.words import number
+from runs.fold.words import number, percent
 from runs.plain import plain
 from runs.report import plots, tasks
 from runs.report.family import family
@@ -108,7 +108,9 @@ def _environment(template: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(number=number, describe=describe, origin=_origin, md=_markdown_text, code=_markdown_code)
+    environment.filters.update(
+        number=number, percent=percent, describe=describe, origin=_origin, md=_markdown_text, code=_markdown_code
+    )
     environment.globals["plot_tasks"] = tasks.plot
     environment.filters.update(public=_public, judged=_judged)
     return environment

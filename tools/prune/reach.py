@@ -42,6 +42,10 @@ class Reach(Frozen):
     def __str__(self) -> str:
         return f"{100 * self.share:.1f} % of the blocks' weights, {100 * self.of_model(1):.1f} % of the model's"
 
+    def told(self, sparsity: float) -> str:
+        """What a sparsity is a share of, and what it comes to in the whole model."""
+        return f"{self}: {100 * sparsity:.3g} % of that is {100 * self.of_model(sparsity):.2g} % of the model"
+
     def warning(self, pattern: Pattern, sparsity: float) -> str:
         """What to know before anything starts; empty where nearly all of the blocks is reached."""
         if self.share >= LOW:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runs.fold.summary import summary
-from runs.fold.words import number
+from runs.fold.words import number, percent
 from runs.goal import Goal
 from runs.report import Row, Summary
 from runs.run import Run, list_runs
@@ -81,7 +81,7 @@ def _table(summary: Summary) -> list[str]:
     protocol = summary.protocol
     names = [f"this run   {row.name}" if row.role == "result" else row.name for row in summary.table]
     width = max(20, *(len(name) for name in names))
-    head = f"  {'':<{width}}  perplexity   sparsity"
+    head = f"  {'':<{width}}  perplexity   sparsity   of model"
     text = f"  ({protocol.text}: {protocol.read}, {protocol.dtype})"
     rows = [_row(name, row, width) for name, row in zip(names, summary.table, strict=True)]
     return [head + text, *rows]
@@ -92,7 +92,7 @@ def _tasks(found: Summary) -> list[str]:
 
 
 def _row(name: str, row: Row, width: int) -> str:
-    line = f"  {name:<{width}}  {number(row.perplexity):>10}  {100 * row.sparsity:7.1f} %"
+    line = f"  {name:<{width}}  {number(row.perplexity):>10}  {percent(row.sparsity):>9}  {percent(row.of_model):>9}"
     return f"{line}     {row.description}".rstrip() if row.role == "result" else line
 
 
@@ -101,7 +101,7 @@ def _run_line(summary: Summary, width: int) -> str:
     cells = [
         f"{'-' if dense is None else number(dense.perplexity):>8}",
         f"{'-' if winner is None else number(winner.perplexity):>8}",
-        f"{'-' if winner is None else f'{100 * winner.sparsity:.1f} %':>8}",
+        f"{percent(None if winner is None else winner.sparsity):>8}",
         f"{len(summary.trials):>10}",
     ]
     return f"  {summary.run:<{width}}  {'  '.join(cells)}  {summary.goal}"

@@ -235,7 +235,7 @@ def _reach(goal: Goal, cache: Path) -> str:
     reach = foreseen(goal.model, cache, goal.pattern)
     if reach is None:
         return "How much of the model that can reach is told once it is opened."
-    return reach.warning(goal.pattern, goal.sparsity) or f"It reaches {reach}."
+    return reach.warning(goal.pattern, goal.sparsity) or f"It reaches {reach.told(goal.sparsity)}."
 
 
 def from_here(session: Session, goal: Goal) -> str:

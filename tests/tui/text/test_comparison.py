@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from runs.events import FinalMeasured
+from runs.events import FinalMeasured, SurveyDone
 from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.goal import Goal
 from runs.report import render_card
 from runs.run import Run, create
+from tools.prune.reach import Reach
 from tui.cli import run as command
 from tui.text.comparison import comparison, results
+
+REACH = Reach(weights=80, blocks=80, model=100)
 
 
 @pytest.fixture
@@ -25,7 +28,8 @@ def finished(tmp_path: Path, new_story: Any) -> Run:
     run = create(tmp_path, story.goal)
     story.run = run.id
     for event in story.whole().events:
-        run.journal.append(event)
+        known = isinstance(event, SurveyDone)
+        run.journal.append(event.model_copy(update={"reach": REACH}) if known else event)
     return run
 
 
@@ -33,9 +37,9 @@ def test_show_prints_the_table_and_what_was_checked(finished: Run, capsys: pytes
     assert command(["runs", "show", finished.id, "--home", str(finished.folder.parents[1])]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == f"tiny → 50 % unstructured run {finished.id} finished"
-    assert lines[2] == "dense 22.8 0.0 %"
-    assert lines[3] == "wanda 50.9 50.0 %"
-    assert lines[4] == "this run c-2 41.9 50.0 % sqr(W) * X, OBS"
+    assert lines[2] == "dense 22.8 0.0 % 0.0 %"
+    assert lines[3] == "wanda 50.9 50.0 % 40.0 %"
+    assert lines[4] == "this run c-2 41.9 50.0 % 40.0 % sqr(W) * X, OBS"
     assert "model /models/out checked: reloads, logits equal" in lines
 
 
