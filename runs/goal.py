@@ -124,7 +124,7 @@ class Goal(Frozen):
     compensation_allowed: bool = True
     max_perplexity_rise: float | None = Field(default=None, gt=0)
     """Largest perplexity over the dense model's, minus one: 0.1 is ten per cent more."""
-    max_perplexity: float | None = Field(default=None, gt=0)
+    max_perplexity: float | None = Field(default=None, gt=1)
     """Perplexity on the test text to stay under."""
     budget: Budget = Budget()
     seed: int = 0

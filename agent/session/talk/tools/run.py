@@ -56,7 +56,7 @@ class Prune(SessionTool):
     )
     speedup: float | None = Field(default=None, gt=1, description="How many times faster it shall be: 1.4.")
     method: str | None = Field(default=None, max_length=40, description="A named method, not a search: wanda.")
-    max_perplexity: float | None = Field(default=None, gt=0, description="Perplexity to stay under.")
+    max_perplexity: float | None = Field(default=None, gt=1, description="Perplexity to stay under.")
     max_rise: float | None = Field(default=None, gt=0, description="Largest rise of perplexity: 0.1 is 10 %.")
     candidates: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
