@@ -9,6 +9,7 @@ from tools.io.frozen import Frozen
 from tools.model.architecture import Architecture
 from tools.prune.bench import Bench
 from tools.prune.metric import needs_of
+from tools.prune.reach import LOW
 from tools.prune.trial import AllocationTrial, LayerTrial, allocation_trial, layer_trial, present
 from tools.recipe import Recipe
 from tools.recipe.methods import reference
@@ -85,10 +86,7 @@ def _opened(
 
 
 def unreached(architecture: Architecture) -> str:
-    """What of a mixture no metric of single weights is tried on; empty where its experts are projections, too."""
-    if architecture.family is None or architecture.family.experts is None:
+    """What a metric of single weights is not tried on; empty where that is next to nothing."""
+    if architecture.reach >= LOW:
         return ""
-    if any(p.expert is not None for p in architecture.projections):
-        return ""
-    rest = f"{100 * architecture.reach:.1f} % of the blocks' weights"
-    return f"experts and routers fall whole and are not tried; the other linear maps hold {rest}"
+    return f"what can be pruned, and is tried, holds {100 * architecture.reach:.1f} % of the blocks' weights"

@@ -26,7 +26,6 @@ from tools.model.sparsity import sparsities
 from tools.prune.bench import Bench
 from tools.prune.experts.mixtures import choose, staying
 from tools.prune.experts.way import Fewer
-from tools.prune.structures.anatomy import layers_of
 from tools.recipe import Allocation, Compensation, Experts, Recipe, Structured
 from tools.recipe.methods import METHODS, method
 from tools.statistics.collect import collect
@@ -269,12 +268,6 @@ def test_a_model_without_experts_is_one_line(trained: Model) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(SecateurError, match="has no experts"):
         mixtures_of(mixture("qwen2_moe", mlp_only_layers=[0, 1, 2]))
-
-
-def test_width_and_depth_of_models_with_experts_are_refused(model: Model) -> None:
-    with pytest.raises(SecateurError, match="has experts: use --pattern experts or unstructured") as caught:
-        layers_of(model)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_search_measures_both_methods_and_saves_the_better_one(
     assert network.model.layers[2].mlp.gate.weight.shape == (3, 32)
     assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
     again = open_model(str(tmp_path / "out"), cache=tmp_path)
-    assert again.architecture.model_type == "qwen2_moe"
+    assert again.network.config.model_type == "qwen2_moe"
 
 
 def test_a_named_method_is_applied_without_a_pattern(

@@ -177,7 +177,7 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
     from tools.model.architecture.experts import candidates
 
     blocks = model.get_submodule(path)
-    linear = _projections(model, path, {} if family is None or family.experts else family.paths)
+    linear = _projections(model, path, {} if family is None else family.paths)
     read, stacks = _read(model, [p.name for p in linear], candidates(model, path))
     found = _with_experts(linear, stacks, path, read)
     called = tuple(p for p in found if p.name in read and not p.name.endswith(f".{STEP}"))

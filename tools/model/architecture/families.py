@@ -11,18 +11,6 @@ Sublayer = Literal["attention", "mlp"]
 
 
 @dataclass(frozen=True)
-class ExpertPaths:
-    """Where a mixture of experts is in a block that has one."""
-
-    router: str
-    """The module whose parameters have one row per expert."""
-    experts: str
-    """The module whose parameters have one matrix per expert."""
-    count: str
-    """The configuration's field for the number of experts."""
-
-
-@dataclass(frozen=True)
 class Family:
     """An architecture as data: where its blocks are, and which path inside a block plays which role."""
 
@@ -37,8 +25,6 @@ class Family:
     """The configuration states the size of a head, so that a model with fewer heads can be written down."""
     biases: Mapping[Sublayer, str] = field(default_factory=dict)
     """The configuration's switches for biases; without one the family's projections cannot be given any."""
-    experts: ExpertPaths | None = None
-    """Of a family whose blocks hold mixtures, at least some of them; its other MLPs are discovered."""
 
     @property
     def paths(self) -> dict[str, tuple[str, Sublayer]]:
@@ -92,20 +78,6 @@ FAMILIES: tuple[Family, ...] = (
         {"fc1": "mlp.c_fc", "fc2": "mlp.c_proj"},
         neurons="n_inner",
         heads=False,
-    ),
-    Family(
-        ("mixtral",),
-        "model.layers",
-        SPLIT_ATTENTION,
-        {},
-        experts=ExpertPaths("mlp.gate", "mlp.experts", "num_local_experts"),
-    ),
-    Family(
-        ("qwen2_moe", "qwen3_moe"),
-        "model.layers",
-        SPLIT_ATTENTION,
-        {},
-        experts=ExpertPaths("mlp.gate", "mlp.experts", "num_experts"),
     ),
 )
 

@@ -103,9 +103,6 @@ def layers_of(model: Model) -> tuple[Layer, ...]:
     if family is None:
         name = type(model.network).__name__
         raise SecateurError(f"{name} is not a family whose heads and neurons are known: use --pattern unstructured")
-    if family.experts is not None:
-        name = type(model.network).__name__
-        raise SecateurError(f"{name} has experts: use --pattern experts or unstructured, not width or depth")
     head = head_size(model.network.config)
     accepted: dict[int, tuple[int, ...]] = {}
     found = []

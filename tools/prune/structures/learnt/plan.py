@@ -63,8 +63,7 @@ class Learnt:
 
 def is_described(model: Model) -> bool:
     """Whether an entry of `families` says what the model is made of."""
-    family = model.architecture.family
-    return family is not None and not model.architecture.guessed and family.experts is None
+    return model.architecture.family is not None and not model.architecture.guessed
 
 
 def stays(layers: Sequence[Layer], sizes: Sequence[int]) -> tuple[int, ...]:
