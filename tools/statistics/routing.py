@@ -16,6 +16,10 @@ from tools.model.mixtures import Mixture, mixtures_of
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
 
+SAME = 1e-3
+"""Relative difference up to which two outputs are one."""
+TRIED = 16
+"""Tokens on which that is tried."""
 ROUNDING = 1e-6
 """Share of a token's output up to which a difference is none."""
 
@@ -48,7 +52,8 @@ def routed(model: Model, batches: Iterable[torch.Tensor]) -> dict[str, torch.Ten
 class _Met:
     """Adds to the sums (2, experts) of one mixture whenever it is called: tokens, and weight times norm of the output.
 
-    Where the module of the experts is handed tokens, choices and weights, it is asked for each expert alone. Where a
+    Where the module of the experts is handed tokens, choices and weights, it is asked for each expert alone; what they
+    say sums up to its output, so that all experts at once are asked no more once a first call has shown it. Where a
     family goes another way, what an expert adds is what the output of the innermost module around the experts that is
     called lacks when that expert's weights are zero.
     """
@@ -57,7 +62,12 @@ class _Met:
         self._of, self._sums, self._network = of, sums, model.network
         self._speaker: Any = None
         self._busy = False
-        self._handles = [model.network.get_submodule(of.experts).register_forward_hook(self._handed, with_kwargs=True)]
+        self._sums_up: bool | None = None
+        """Whether what experts say one by one is in all what their module puts out; None before it is known."""
+        self._module = model.network.get_submodule(of.experts)
+        self._forward = self._module.forward
+        self._module.forward = self._instead
+        self._handles = [self._module.register_forward_hook(self._handed, with_kwargs=True)]
         around = of.around
         while True:
             module = model.network.get_submodule(around)
@@ -73,26 +83,55 @@ class _Met:
 
     def remove(self) -> None:
         """Take the hooks away."""
+        del self._module.forward
         for handle in self._handles:
             handle.remove()
 
+    def _may_speak(self, module: Any) -> bool:
+        """Whether nobody is asked yet, or this module is."""
+        return not self._busy and self._speaker in (None, module)
+
     def _speaks(self, module: Any) -> bool:
         """Whether it is this module that is asked: the first that was, which is the innermost."""
-        if self._busy or self._speaker not in (None, module):
-            return False
-        self._speaker = module
-        return True
+        if may := self._may_speak(module):
+            self._speaker = module
+        return may
 
     def _handed(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        call = _Call(module, args, kwargs)
-        if (places := _places(call.given, result)) is not None and self._speaks(module):
-            self._alone(call, places)
-        elif self._is_spread(call.given, result) and self._speaks(module):
-            self._add(result.unflatten(0, (self._of.units, -1)), call.given[0].unflatten(0, (self._of.units, -1)))
+        given = (*args, *kwargs.values())
+        if self._is_spread(given, result) and self._speaks(module):
+            self._add(result.unflatten(0, (self._of.units, -1)), given[0].unflatten(0, (self._of.units, -1)))
 
-    def _alone(self, call: _Call, places: tuple[int, int, int]) -> None:
-        """Ask the module of the experts for each one alone, with a router weight of one."""
+    def _instead(self, *args: Any, **kwargs: Any) -> Any:
+        """The forward pass of the module of the experts while tokens are counted."""
+        call = _Call(self._forward, args, kwargs)
+        places = _places(call.given) if self._may_speak(self._module) else None
+        if places is None:
+            return self._forward(*args, **kwargs)
+        if self._sums_up is None:
+            self._sums_up = self._adds_up(call, places)
+        if self._sums_up and int(call.given[places[1]].max()) < self._of.units:
+            self._speaker = self._module
+            return self._alone(call, places, self._sums)
+        result = self._forward(*args, **kwargs)
+        if getattr(result, "shape", ()) == call.given[places[0]].shape and self._speaks(self._module):
+            self._alone(call, places, self._sums)
+        return result
+
+    def _adds_up(self, call: _Call, places: tuple[int, int, int]) -> bool:
+        """Whether what experts say one by one is in all what their module puts out, tried on a few tokens."""
+        few = call.of(places, [call.given[place][:TRIED] for place in places])
+        try:
+            whole, total = few.said(), self._alone(few, places, self._sums.clone())
+        except (ValueError, IndexError, RuntimeError):
+            return False
+        same = getattr(whole, "shape", ()) == total.shape
+        return same and bool(torch.allclose(total, whole, rtol=SAME, atol=SAME * float(whole.abs().max())))
+
+    def _alone(self, call: _Call, places: tuple[int, int, int], sums: torch.Tensor) -> torch.Tensor:
+        """Ask the module of the experts for each one alone, with a router weight of one; what they say in all."""
         hidden, chosen, weights = (call.given[place] for place in places)  # (tokens, width), (tokens, k), (tokens, k)
+        total = torch.zeros_like(hidden)
         for expert in chosen.unique().tolist():
             if expert >= self._of.units:  # no expert with weights (LongCat: it returns what it is given)
                 continue
@@ -102,8 +141,10 @@ class _Met:
             except (ValueError, IndexError, RuntimeError):  # LongCat knows no choice of one
                 said = call.alone(places, hidden[token], expert, 2)
             norm = torch.linalg.vector_norm(said.float(), dim=-1)
-            self._sums[0, expert] += len(token)
-            self._sums[1, expert] += torch.dot(weights[token, place].double(), norm.double())
+            sums[0, expert] += len(token)
+            sums[1, expert] += torch.dot(weights[token, place].double(), norm.double())
+            total.index_add_(0, token, (said * weights[token, place, None]).to(total.dtype))
+        return total
 
     def _is_spread(self, given: Sequence[Any], result: Any) -> bool:
         """Whether experts are handed all tokens, each times its router weight, one expert after the other (Llama 4)."""
@@ -140,7 +181,8 @@ class _Met:
 class _Call:
     """A call of the module that holds the experts."""
 
-    module: Any
+    forward: Any
+    """Its own."""
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
@@ -148,28 +190,35 @@ class _Call:
     def given(self) -> tuple[Any, ...]:
         return (*self.args, *self.kwargs.values())
 
-    def alone(self, places: tuple[int, int, int], rows: torch.Tensor, expert: int, slots: int) -> torch.Tensor:
-        """What the module's own forward says to rows that are routed to one expert; other slots weigh nothing."""
+    def of(self, places: tuple[int, int, int], handed: Sequence[torch.Tensor]) -> _Call:
+        """The same with other tokens, choices and weights."""
         given = list(self.given)
-        chosen, weights = given[places[1]], given[places[2]].new_zeros(len(rows), slots)
-        weights[:, 0] = 1
-        handed = rows, chosen.new_full((len(rows), slots), expert), weights
         for place, value in zip(places, handed, strict=True):
             given[place] = value
-        named = dict(zip(self.kwargs, given[len(self.args) :], strict=True))
-        said: torch.Tensor = self.module.forward(*given[: len(self.args)], **named)
+        positional = len(self.args)
+        return _Call(self.forward, tuple(given[:positional]), dict(zip(self.kwargs, given[positional:], strict=True)))
+
+    def said(self) -> Any:
+        """What the module's own forward says."""
+        return self.forward(*self.args, **self.kwargs)
+
+    def alone(self, places: tuple[int, int, int], rows: torch.Tensor, expert: int, slots: int) -> torch.Tensor:
+        """What it says to rows that are routed to one expert; other slots weigh nothing."""
+        chosen, weights = self.given[places[1]], self.given[places[2]].new_zeros(len(rows), slots)
+        weights[:, 0] = 1
+        said: torch.Tensor = self.of(places, (rows, chosen.new_full((len(rows), slots), expert), weights)).said()
         return said
 
 
-def _places(given: Sequence[Any], result: Any) -> tuple[int, int, int] | None:
+def _places(given: Sequence[Any]) -> tuple[int, int, int] | None:
     """Where tokens, the experts chosen for them and their weights stand among what experts are handed."""
     flat = {place: v for place, v in enumerate(given) if isinstance(v, torch.Tensor) and v.dim() == 2}
     chosen = [place for place, v in flat.items() if v.dtype == torch.int64]
-    if len(chosen) != 1 or len(flat) != 3 or not isinstance(result, torch.Tensor):
+    if len(chosen) != 1 or len(flat) != 3:
         return None
     rest = [place for place in flat if place not in chosen]
     weights = [place for place in rest if flat[place].shape == flat[chosen[0]].shape]
-    hidden = [place for place in rest if place not in weights and flat[place].shape == result.shape]
+    hidden = [place for place in rest if place not in weights and len(flat[place]) == len(flat[chosen[0]])]
     return (hidden[0], chosen[0], weights[0]) if len(hidden) == len(weights) == 1 else None
 
 
