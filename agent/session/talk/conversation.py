@@ -19,15 +19,13 @@ from langgraph.types import Command
 
 from agent.session.exchange import Exchange, returns
 from agent.session.settings import Settings
-from agent.session.talk import grammar
+from agent.session.talk.beside import answered_beside
 from agent.session.talk.graph import MODELS, Speaker, State, Talking, build, done, resumed
-from agent.session.talk.past import readable
+from agent.session.talk.known.past import readable
 from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.deliver import Export
-from agent.session.talk.tools.run import Steer, Stop
-from agent.session.talk.tools.tool import SessionTool
 from agent.session.talk.waiting import AFTER, WAITS, about, shown, turn_to
 from agent.session.told import told
 from runs.events import Replied
@@ -316,27 +314,9 @@ class Talk:
         return "\n".join([*said, *filter(None, [_question(state)])])
 
     def say_beside(self, run: Run, text: str) -> str:
-        """Take one line while this process works on a run: the grammar reads it, so that nothing waits for a server."""
-        self.session.run, self.session.beside = run, True
-        try:
-            found = grammar.read(text, self.session)
-            if isinstance(found, str):  # words that are no request at all may be for the designer; no question is
-                if text.rstrip().endswith("?") or not found.startswith(grammar.STRANGE):
-                    return found
-                found = [Steer(words=text)]
-            return "\n".join(self._beside(tool) for tool in found)
-        except Exception as error:  # what is said beside the work does not end it
-            return told(error)
-        finally:
-            self.session.beside = False
-
-    def _beside(self, tool: SessionTool) -> str:
-        """What is brief is done at once; the rest follows the run, as two at a time would take each other's cores."""
-        if _brief(tool, self.session):
-            return done(tool, self.session)[0]
-        args = tool.model_dump(mode="json", exclude_defaults=True)
-        self.session.asides.append((tool.called(), args))
-        return f"When the run has ended: {called(tool.called(), args)}."
+        """Take one line while this process works on a run."""
+        self.session.run = run
+        return answered_beside(self.session, text)
 
     def export(self, folder: str) -> str:
         """Copy the pruned model to a folder, and keep that with the run as if it had been said."""
@@ -379,11 +359,6 @@ def _question(state: StateSnapshot) -> str:
         return ""
     plans = sum(bool(call["plan"]) for call in state.values["waiting"])
     return f"{plan}\n{START if plans < 2 else f'{plans} plans. {START}'}"
-
-
-def _brief(tool: SessionTool, session: Session) -> bool:
-    """Whether a tool may be used while this process works on a run."""
-    return isinstance(tool, Steer | Stop) or not (tool.plan(session) or tool.alone)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

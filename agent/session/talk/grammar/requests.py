@@ -9,14 +9,11 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from agent.session.talk.grammar.acts import CUTS, FREE, REFS, Act, Call, Heard, Lacking, Unclear
+from agent.session.talk.grammar.acts import CUTS, FREE, REFS, Call, Heard, Lacking, Unclear
 from agent.session.talk.grammar.amounts import amounts
 from agent.session.talk.grammar.behind import bare, lacks
-from agent.session.talk.grammar.delivery import DELIVERIES
-from agent.session.talk.grammar.knowledge import KNOWLEDGE
-from agent.session.talk.grammar.look import LOOKS
+from agent.session.talk.grammar.lists import ACTS
 from agent.session.talk.grammar.offers import EXAMPLES, not_understood
-from agent.session.talk.grammar.orders import ORDERS
 from agent.session.talk.grammar.tokens import FAR, Token, heard
 from agent.session.talk.grammar.whole import LEFT_OUT, addressed, again, folded, follows, put
 from agent.session.talk.grammar.words import written
@@ -27,7 +24,6 @@ from agent.session.talk.tools.tool import SessionTool
 from tools.io.files import expanded
 from tools.io.frozen import first_problem
 
-ACTS: tuple[Act, ...] = (*KNOWLEDGE, *LOOKS, *DELIVERIES, *ORDERS)
 AT_ONCE = ("stop", "pause", "leave")
 """Tools that never wait for a language model."""
 LONGEST = 600

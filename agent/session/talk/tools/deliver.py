@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from agent.session.talk.past import export
+from agent.session.talk.known.past import export
 from agent.session.talk.session import Session
 from agent.session.talk.tools.subjects import priced, reading
 from agent.session.talk.tools.tool import Group, NoResult, SessionTool

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from agent.session.talk import advice, lessons
-from agent.session.talk.past import listed
+from agent.session.talk.known import advice, lessons
+from agent.session.talk.known.past import listed
 from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import Group, SessionTool
 from runs.fold.summary import summary

@@ -12,9 +12,9 @@ from agent.session.goal import build
 from agent.session.options import Wish
 from agent.session.settings import Values, load
 from agent.session.start import start
-from agent.session.talk import advice
-from agent.session.talk.estimate import estimate, from_here, planned
-from agent.session.talk.past import newest
+from agent.session.talk.known import advice
+from agent.session.talk.known.estimate import estimate, from_here, planned
+from agent.session.talk.known.past import newest
 from agent.session.talk.session import Session
 from agent.session.talk.tools.model import block_sizes
 from agent.session.talk.tools.subjects import subject

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.session.talk import advice
+from agent.session.talk.known import advice
 from agent.session.talk.session import Session
 from agent.session.talk.tools.account import RemoveRun, Sparsities, Spent
 from agent.session.talk.tools.explain import Explain, subjects

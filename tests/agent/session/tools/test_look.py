@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.principles import Principle, features
-from agent.session.talk.lessons import advised
+from agent.session.talk.known.lessons import advised
 from agent.session.talk.session import Session
 from agent.session.talk.tools.look import Lessons, Recall, Report, Thoughts
 from memory.index import Memory

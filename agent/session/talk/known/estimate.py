@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.llm.prices import price_of
 from agent.session.settings import Settings
-from agent.session.talk.past import readable
+from agent.session.talk.known.past import readable
 from agent.session.talk.session import Session
 from runs.fold.history import History
 from runs.fold.summary import summary

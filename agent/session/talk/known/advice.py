@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agent.session.talk.lessons import rules
+from agent.session.talk.known.lessons import rules
 from memory.remembered import Remembered
 from runs.candidate import Candidate
 from runs.fold.designers import shares

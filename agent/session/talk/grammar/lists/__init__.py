@@ -1,0 +1,9 @@
+"""All that can be asked for, in the order in which it is tried."""
+
+from agent.session.talk.grammar.acts import Act
+from agent.session.talk.grammar.lists.delivery import DELIVERIES
+from agent.session.talk.grammar.lists.knowledge import KNOWLEDGE
+from agent.session.talk.grammar.lists.look import LOOKS
+from agent.session.talk.grammar.lists.orders import ORDERS
+
+ACTS: tuple[Act, ...] = (*KNOWLEDGE, *LOOKS, *DELIVERIES, *ORDERS)
