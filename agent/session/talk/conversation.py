@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.deliver import Export
-from agent.session.talk.waiting import AFTER, WAITS, about, shown, turn_to
+from agent.session.talk.waiting import AFTER, WAITS, Call, about, reminder, shown, turn_to, words
 from agent.session.told import told
 from runs.events import Replied
 from runs.fold.history import History
@@ -43,6 +44,7 @@ THREAD = "home"
 LETS_GO = 30.0
 """Seconds in which an engine that has concluded ends."""
 START = "Start? yes or no"
+STILL = "start? yes or no"
 PLANNED = "A plan was shown."
 TO_MODELS = "to models"
 """Who says what is said to the models, as the screen calls them."""
@@ -69,6 +71,8 @@ class Talk:
         self._config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": 200}
         self.gone: list[str] = []
         """What the thread was about and cannot be had any more, a line each, for whoever opens it."""
+        self._asked = ""
+        """What was asked below the last answer."""
         self._turning = threading.Lock()
         self._connection = _opened(settings.home / "conversations.sqlite")
         self._graph = build(SqliteSaver(self._connection))
@@ -237,7 +241,7 @@ class Talk:
         finally:
             self.session.stopped.clear()  # not before: a stop may come with the first millisecond
         if not self.session.private:  # a plan is settled later, and a run tells what was
-            self._remember(text, reply.removesuffix(_question(self._graph.get_state(self._config))).strip() or PLANNED)
+            self._remember(text, reply.removesuffix(self._asked).strip() or PLANNED)
         return reply
 
     @property
@@ -262,7 +266,8 @@ class Talk:
         said = [HumanMessage(text, name=MODELS), AIMessage(reply, name=MODELS)]
         self._graph.update_state(self._config, {"messages": said}, as_node="converse")
         self._graph.invoke(None, self._config, context=self._context, durability="sync")
-        if self.session.exchange is None and (question := _question(self._graph.get_state(self._config))):
+        state = self._graph.get_state(self._config)
+        if self.session.exchange is None and (question := _question(state, _waiting(state))):
             reply += f"\n{question}"
         return reply
 
@@ -281,13 +286,12 @@ class Talk:
             time.sleep(POLL)
         if self.session.unfinished_run:
             return ""
-        before = len(state.values["messages"])
         turn_to(self.session, state.values["later"][0])
         change = resumed(state.values["later"], state.values["found"])
         with self._turning:
             self._graph.update_state(self._config, change, as_node="converse")
             self._graph.invoke(None, self._config, context=self._context, durability="sync")
-            return self._said_since(before)
+            return self._said_since(state)
 
     def stop(self) -> None:
         """End what is under way in this conversation: a call of a model, a child process. For another thread."""
@@ -303,15 +307,17 @@ class Talk:
         return Talking(self.session, self.speaker, TOOLS)
 
     def _turn(self, text: str) -> str:
-        before = len(self._graph.get_state(self._config).values["messages"])
+        before, self._asked = self._graph.get_state(self._config), ""
         self._graph.invoke(Command(resume=text), self._config, context=self._context, durability="sync")
         return self._said_since(before)
 
-    def _said_since(self, before: int) -> str:
+    def _said_since(self, before: StateSnapshot) -> str:
+        """What was answered since a state, with what is asked below it; a plan that waited then is only named."""
         state = self._graph.get_state(self._config)
-        messages = state.values["messages"][before:]
+        messages = state.values["messages"][len(before.values["messages"]) :]
         said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
-        return "\n".join([*said, *filter(None, [_question(state)])])
+        self._asked = _question(state, _waiting(before))
+        return "\n".join([*said, *filter(None, [self._asked])])
 
     def say_beside(self, run: Run, text: str) -> str:
         """Take one line while this process works on a run."""
@@ -353,11 +359,21 @@ def _plan(state: StateSnapshot) -> str:
     return shown(state.values["waiting"]) if state.next == ("approve",) else ""
 
 
-def _question(state: StateSnapshot) -> str:
-    """The plans that wait, and what is asked below them; empty where nothing waits."""
+def _waiting(state: StateSnapshot) -> list[str]:
+    """What waits for a yes in a state, without the news of it."""
+    calls: list[Call] = state.values["waiting"] if state.next == ("approve",) else []
+    return [call["plan"] or words(call) for call in calls]
+
+
+def _question(state: StateSnapshot, seen: Sequence[str] = ()) -> str:
+    """The plans that wait, and what is asked below them; a line that names them where they were seen before; empty
+    where nothing waits."""
     if not (plan := _plan(state)):
         return ""
-    plans = sum(bool(call["plan"]) for call in state.values["waiting"])
+    waiting: list[Call] = state.values["waiting"]
+    if _waiting(state) == list(seen):
+        return f"{reminder(waiting)}: {STILL}"
+    plans = sum(bool(call["plan"]) for call in waiting)
     return f"{plan}\n{START if plans < 2 else f'{plans} plans. {START}'}"
 
 
