@@ -9,13 +9,13 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from agent.session.talk.grammar.acts import CUTS, FREE, REFS, Call, Heard, Lacking, Unclear
+from agent.session.talk.grammar.acts import CUTS, FREE, REFS, Call, Heard, Lacking, Twofold, Unclear
 from agent.session.talk.grammar.amounts import amounts
 from agent.session.talk.grammar.behind import bare, lacks
 from agent.session.talk.grammar.lists import ACTS
 from agent.session.talk.grammar.offers import EXAMPLES, not_understood
 from agent.session.talk.grammar.tokens import FAR, Token, heard
-from agent.session.talk.grammar.whole import LEFT_OUT, addressed, again, folded, follows, put
+from agent.session.talk.grammar.whole import LEFT_OUT, addressed, again, first, folded, follows, put, timed
 from agent.session.talk.grammar.words import written
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
@@ -26,6 +26,10 @@ from tools.io.frozen import first_problem
 
 AT_ONCE = ("stop", "pause", "leave")
 """Tools that never wait for a language model."""
+FOLLOWS = frozenset(name for name, tool in TOOLS.items() if tool.group in ("measure", "deliver")) | {
+    *("prune", "go_on", "report", "reproduce", "lessons", "standing", "chat_with_models")
+}
+"""Tools that can be asked for when the run at work has ended."""
 LONGEST = 600
 """Characters of a line that is read; longer ones are texts, not requests."""
 MOST = 8
@@ -51,6 +55,8 @@ BARE = FREE | frozenset(
 _HELLO = ("greeting", *CUTS)
 _CONDITIONS = ("not", "spare")
 """Where a rule of an order begins that stands in its sentence."""
+_LINKED = ("して", "して、")
+"""How a Japanese verb ends that another one follows."""
 _AMOUNTS = frozenset({"share", "nm", "times", "prune", "compress", "shrink", "method"})
 WELCOME = "You are welcome."
 WAITS_NOT = "Nothing waits for a yes or no."
@@ -81,6 +87,7 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         return f"{NEVER}{option[0]} {COMMAND}"
     if (named := _repository(line)) and _asked_of(session) == "upload":
         return [_tool(Call("upload", {"repository": named}), session)]
+    line, ended = timed(line)
     code, found = heard(line)
     cut = _pieces(_with_tasks(amounts(found), session))
     kinds = {token.kind for piece in cut for token in piece}
@@ -92,9 +99,11 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         calls = _calls(cut, _asked_of(session) == "prune")
         if isinstance(calls, str):
             return not_understood([token for piece in cut for token in piece], calls)
-        session.behind = follows(line)
-        return [_tool(call, session, code) for call in addressed(folded(calls), session)]
-    except Unclear as problem:
+        if ended and not all(call.name in FOLLOWS for call in calls):
+            return not_understood([token for piece in cut for token in piece], "")
+        session.behind = follows(line) or (ended and (len(calls) == 1 or calls[0].name != "prune"))
+        return [_tool(call, session, code) for call in addressed(first(folded(calls), session), session)]
+    except (Unclear, Twofold) as problem:
         return f"{NEVER}{problem}."
     except ValidationError as error:  # what a tool takes no value for
         return f"{NEVER}{first_problem(error)}."
@@ -143,7 +152,7 @@ def quick(text: str) -> SessionTool | None:
         return None
     try:
         found = _act(amounts(heard(line)[1]), unfinished=False)
-    except Unclear:
+    except (Unclear, Twofold):
         return None
     return TOOLS[found.name]() if isinstance(found, Call) and found.name in AT_ONCE else None
 
@@ -161,6 +170,7 @@ def _pieces(found: Sequence[Token]) -> list[list[Token]]:
     for token in found:
         said = {one.kind for one in made[-1]}
         cut = bool(said - {*CUTS}) if token.kind in CUTS else token.kind in _CONDITIONS and bool(said & _AMOUNTS)
+        cut = cut or (bool(made[-1]) and made[-1][-1].text.endswith(_LINKED) and token.kind not in FREE)
         if cut and len(made) < MOST:
             made.append([])
         made[-1].append(token)

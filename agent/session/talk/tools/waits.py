@@ -45,17 +45,23 @@ class Withdraw(SessionTool):
     group: ClassVar[Group] = "run"
     at_once: ClassVar[bool] = True
 
-    part: Part = Field(description="What is not to be done any more.")
+    parts: tuple[Part, ...] = Field(min_length=1, description="What is not to be done any more.")
 
     def work(self, session: Session) -> str:
         """Name what is taken back; where nothing of the kind follows, say so."""
-        gone = _of(self.part, session.queue)
-        if gone:
-            session.queue = tuple(one for one in session.queue if one not in gone)
-            return f"Taken back: {', '.join(gone)}."
-        rest = f" What follows: {', '.join(session.queue)}." if session.queue else ""
-        always = " (The result of a run is always measured once at its end.)" if self.part == "evaluation" else ""
-        return f"No {self.part} follows, so there is none to leave out.{rest}{always}"
+        gone = [one for part in self.parts for one in _of(part, session.queue)]
+        session.queue = tuple(one for one in session.queue if one not in gone)
+        told = [f"Taken back: {', '.join(gone)}."] if gone else []
+        told += [self._none(part, session) for part in self.parts if not _of(part, tuple(gone))]
+        told += [f"What follows: {', '.join(session.queue)}."] if session.queue and not gone else []
+        return " ".join(told)
+
+    def _none(self, part: Part, session: Session) -> str:
+        """That nothing of a kind follows, and where it stands instead."""
+        if planned := _of(part, session.waiting):
+            return f'{", ".join(planned)} is the plan that waits: "no" drops it.'
+        always = " (The result of a run is always measured once at its end.)" if part == "evaluation" else ""
+        return f"No {part} follows, so there is none to leave out.{always}"
 
 
 class WhatWaits(SessionTool):
