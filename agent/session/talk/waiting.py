@@ -43,7 +43,10 @@ YES = frozenset(
     | {"はい", "うん", "お願いします"}
 )
 NO = frozenset(
-    {"forget it", "never mind", "nevermind", "vergiss es", "lass es", "laisse tomber", "olvídalo", "lascia stare"}
+    {"forget it", "never mind", "nevermind", "drop it", "drop the plan", "forget the plan", "discard it", "not now"}
+    | {"vergiss es", "lass es", "lass das", "lass mal", "vergiss das", "doch nicht", "nein, lass es", "nein, vergiss es"}
+    | {"olvídalo", "déjalo", "mejor no", "lascia stare", "lascia perdere", "dimenticalo", "laisse tomber", "oublie"}
+    | {"oublie ça", "забудь", "не надо", "отмена", "忘れて", "やっぱりいい", "算了", "laat maar", "esquece"}
     | {"n", "no", "no thanks", "cancel", "nein", "nö", "nein danke", "abbrechen", "non", "non merci", "annuler"}
     | {"no gracias", "cancelar", "não", "нет", "不", "不要", "不用", "取消", "いいえ", "いや", "キャンセル"}
 )

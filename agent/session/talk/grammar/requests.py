@@ -55,8 +55,11 @@ BARE = FREE | frozenset(
 _HELLO = ("greeting", *CUTS)
 _CONDITIONS = ("not", "spare")
 """Where a rule of an order begins that stands in its sentence."""
-_LINKED = ("して", "して、")
-"""How a Japanese verb ends that another one follows."""
+_THEN = frozenset({"then", "dann", "danach", "puis", "ensuite", "luego", "después", "poi", "dopo", "depois", "daarna"})
+_THEN |= {"potem", "затем", "потом", "然后", "之后"}
+_VERBS = ("prune", "compress", "shrink", "stop", "export", "evaluate", "upload", "recover", "quantise")
+_KANA = re.compile("[\u3040-\u309f]")
+"""What Japanese puts behind the thing that it is said of, so that no request begins there."""
 _AMOUNTS = frozenset({"share", "nm", "times", "prune", "compress", "shrink", "method"})
 WELCOME = "You are welcome."
 WAITS_NOT = "Nothing waits for a yes or no."
@@ -87,7 +90,11 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         return f"{NEVER}{option[0]} {COMMAND}"
     if (named := _repository(line)) and _asked_of(session) == "upload":
         return [_tool(Call("upload", {"repository": named}), session)]
-    line, ended = timed(line)
+    rest, ended = timed(line)
+    if ended and _follows_the_run(rest, session):
+        line = rest
+    else:
+        ended = False
     code, found = heard(line)
     cut = _pieces(_with_tasks(amounts(found), session))
     kinds = {token.kind for piece in cut for token in piece}
@@ -99,14 +106,21 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         calls = _calls(cut, _asked_of(session) == "prune")
         if isinstance(calls, str):
             return not_understood([token for piece in cut for token in piece], calls)
-        if ended and not all(call.name in FOLLOWS for call in calls):
-            return not_understood([token for piece in cut for token in piece], "")
         session.behind = follows(line) or (ended and (len(calls) == 1 or calls[0].name != "prune"))
         return [_tool(call, session, code) for call in addressed(first(folded(calls), session), session)]
     except (Unclear, Twofold) as problem:
         return f"{NEVER}{problem}."
     except ValidationError as error:  # what a tool takes no value for
         return f"{NEVER}{first_problem(error)}."
+
+
+def _follows_the_run(rest: str, session: Session) -> bool:
+    """Whether what is left without `when it has ended` asks for things that can follow a run."""
+    try:
+        calls = _calls(_pieces(_with_tasks(amounts(heard(rest)[1]), session)), unfinished=False)
+    except Unclear:  # which is told when it is read
+        return True
+    return not isinstance(calls, str) and all(call.name in FOLLOWS for call in calls)
 
 
 def calls_of(text: str) -> list[Call]:
@@ -169,12 +183,18 @@ def _pieces(found: Sequence[Token]) -> list[list[Token]]:
     made: list[list[Token]] = [[]]
     for token in found:
         said = {one.kind for one in made[-1]}
-        cut = bool(said - {*CUTS}) if token.kind in CUTS else token.kind in _CONDITIONS and bool(said & _AMOUNTS)
-        cut = cut or (bool(made[-1]) and made[-1][-1].text.endswith(_LINKED) and token.kind not in FREE)
+        cut = bool(said - {*CUTS}) and (token.kind in CUTS or token.text.lower() in _THEN)
+        cut = cut or (token.kind in _CONDITIONS and bool(said & _AMOUNTS) and not _KANA.match(token.text))
+        cut = cut or (bool(made[-1]) and _is_linked(made[-1][-1]) and token.kind not in FREE)
         if cut and len(made) < MOST:
             made.append([])
         made[-1].append(token)
     return made
+
+
+def _is_linked(token: Token) -> bool:
+    """Whether it is a Japanese verb in a form that another one follows."""
+    return token.kind in _VERBS and token.text.endswith(("て", "で", "し")) and bool(re.search(f"[{FAR}]", token.text))
 
 
 def _calls(pieces: list[list[Token]], unfinished: bool) -> list[Call] | str:

@@ -26,6 +26,8 @@ _WORDS = {
     "again": "again",
 }
 """Kind of a token -> the word that steering knows."""
+_FIRST = ("no", "allow")
+"""Words that stand before what they are said of, wherever another language has them."""
 _VALUES = ("method", "pattern", "nm")
 _SPARES = ("spare", "alone", "keep")
 
@@ -36,7 +38,8 @@ def in_english(heard: Heard) -> str:
         return _spared(heard)
     if all(_english(token) for token in heard.tokens):
         return heard.text
-    return " ".join(filter(None, (_word(token) for token in heard.tokens)))
+    told = [word for token in heard.tokens if (word := _word(token))]
+    return " ".join(sorted(told, key=lambda word: word not in _FIRST))
 
 
 def _spares(heard: Heard) -> bool:

@@ -39,7 +39,7 @@ _BEHIND = re.compile(
     re.I,
 )
 
-_IT = r"(?:it|this|that|everything|(?:the|this) (?:run|search|one|job)|pruning|the pruning)"
+_IT = r"(?:it|this|that|everything|(?:the|this) (?:run|search|job)|pruning|the pruning)"
 _ENDED = (
     rf"(?:(?:when|once|as soon as|after) {_IT}(?:'s| is| has| will be| will have)? ?(?:all )?"
     r"(?:ended|done|over|finished|ready|complete|completed|through|ends|finishes|been finished)|"
@@ -126,7 +126,7 @@ def timed(line: str) -> tuple[str, bool]:
     if line.rstrip().endswith("?"):
         return line, False
     found = _ENDED_FIRST.match(line) or _ENDED_LAST.search(line)
-    if found is None or not (rest := f"{line[: found.start()]}{line[found.end() :]}".strip(" ,.;:")):
+    if found is None or not (rest := f"{line[: found.start()]}{line[found.end() :]}".strip(" ,;:")):
         return line, False
     return rest, True
 

@@ -186,7 +186,7 @@ _LAYER = "statistics matter redundant statistic outlier"
 
 LOOKS = (
     Act(("happened",), "ask run past aux", lambda heard: Call("happened")),
-    Act(("candidate_id", "win|best", "why|aux"), "why aux ask candidate run result", _won),
+    Act(("candidate_id", "win|best", "why|aux"), "why aux ask candidate run result not", _won),
     Act(
         ("candidate_id", "method", "compare|better|than|differ|beat|rise"),
         f"{ASKS} why candidate compare better than differ beat rise between with many",

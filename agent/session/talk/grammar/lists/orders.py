@@ -37,7 +37,7 @@ def _prune(heard: Heard) -> Call | None:
     """What shall be pruned, how much and within which limits."""
     if heard.has("keep") and not heard.has("perplexity", "share", "number"):
         return None
-    if behind(heard.tokens) or (heard.has("allocation") and not heard.has("uniform")):
+    if behind(heard.tokens):
         return None
     _can_be_asked(heard)
     sized, chosen = _sized(heard), _chosen(heard)
@@ -89,6 +89,11 @@ def _can_be_asked(heard: Heard) -> None:
         raise Unclear(
             f"{', '.join(sorted(named))} alone cannot be asked for: heads and neurons fall together, by width: "
             '"prune MODEL by 30 % in width"'
+        )
+    if heard.has("allocation") and not heard.has("uniform"):
+        raise Unclear(
+            "an allocation cannot be ordered of a prune, but the uniform one: a search designs its own, and "
+            '"prune MODEL with owl to 50 %" applies a method that has one'
         )
     if heard.has("number") and heard.has("block"):
         raise Unclear('blocks are asked for as a share: "prune MODEL by 20 % in depth"')
@@ -330,6 +335,7 @@ ORDERS = (
     Act(("uniform",), "uniform", lambda heard: _same_share(heard) if _everywhere(heard) else None, order=True),
     Act(("allow", _THINGS), f"{_ABOUT} allow again any", _steer, order=True),
     Act(("off", _THINGS), f"{_ABOUT} off spare", _steer, order=True),
+    Act(("spare", "block_id|block", "whole"), "spare alone whole first last number", _steer, order=True),
     Act(("not", _THINGS), f"{_ABOUT} not any leave allow again", _steer, order=True),
     Act(("only|just", _THINGS), f"{_ABOUT} only", _steer, order=True),
     Act(("prefer|try|use|more", _THINGS), f"{_ABOUT} prefer more", _steer, order=True),

@@ -37,7 +37,8 @@ def _plan(heard: Heard) -> Call:
 
 def _what_waits(heard: Heard) -> Call | None:
     """What of a kind is to come; what was done is another question."""
-    parts = list(dict.fromkeys(_PARTS[token.kind] for token in heard.tokens if token.kind in _PARTS))
+    parts = [_PARTS[token.kind] for token in heard.tokens if token.kind in _PARTS]
+    parts = list(dict.fromkeys([*parts, *map(str, heard.all("will_be"))]))
     going = heard.has("going") and any(token.text.lower() == "going" for token in heard.tokens)
     will = heard.has("will_be") or going or any(token.text.lower() in _WILL for token in heard.tokens)
     return Call("what_waits", {"part": parts[0]}) if will and len(parts) == 1 else None
@@ -55,7 +56,7 @@ def _tasks_of(heard: Heard) -> Call | None:
 WAITS = (
     Act(("plan", "what|show|tell|explain|ask"), "what show tell explain ask aux run about", _plan),
     Act(("|".join(_NO), _PARTED), "spare queued", _withdrawn, order=True),
-    Act(("what", _PARTED), "aux ask going will_be", _what_waits),
+    Act(("what", f"{_PARTED}|will_be"), "aux ask going", _what_waits),
     Act(("task_word", "path|quoted|word|name", "use|in"), "use", _tasks_of, order=True),
 )
 """In the order in which they are tried."""
