@@ -44,7 +44,16 @@ YES = frozenset(
 )
 NO = frozenset(
     {"forget it", "never mind", "nevermind", "drop it", "drop the plan", "forget the plan", "discard it", "not now"}
-    | {"vergiss es", "lass es", "lass das", "lass mal", "vergiss das", "doch nicht", "nein, lass es", "nein, vergiss es"}
+    | {
+        "vergiss es",
+        "lass es",
+        "lass das",
+        "lass mal",
+        "vergiss das",
+        "doch nicht",
+        "nein, lass es",
+        "nein, vergiss es",
+    }
     | {"olvídalo", "déjalo", "mejor no", "lascia stare", "lascia perdere", "dimenticalo", "laisse tomber", "oublie"}
     | {"oublie ça", "забудь", "не надо", "отмена", "忘れて", "やっぱりいい", "算了", "laat maar", "esquece"}
     | {"n", "no", "no thanks", "cancel", "nein", "nö", "nein danke", "abbrechen", "non", "non merci", "annuler"}
