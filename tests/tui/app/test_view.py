@@ -26,7 +26,7 @@ from runs.events import (
 from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.goal import Goal
-from tools.recipe import Compensation
+from tools.recipe import Allocation, Compensation
 from tui.app.commands import COMMANDS, matching, parse
 from tui.app.panes.candidates import COLUMNS, RECIPE, alike, arranged, differing, rows, told
 from tui.app.screens import candidate_text
@@ -260,6 +260,25 @@ def test_the_table_shows_in_what_recipes_differ(story: Any) -> None:
     assert [COLUMNS[column] for column in differing(found)] == ["with"]
     assert alike(found) == ["W * X", "uniform"]
     assert differing(found[:1]) == [4, 5, 6]
+
+
+def test_rows_that_read_alike_say_what_differs(story: Any) -> None:
+    """As the first seeds of a run by width, whose allocations are rates."""
+    story.start()
+    shapes = ((0.3, 0.5, 0.7), (0.3, 0.6, 0.7), (0.3, 0.4, 0.7), (0.2, 0.5, 0.8))
+    for number, vector in enumerate(shapes, 1):
+        allocation = Allocation(expression=None, vector=vector)
+        recipe = story.recipe("W * X").model_copy(update={"allocation": allocation})
+        candidate = Candidate(id=f"c-{number}", recipe=recipe, operator="seed", why="")
+        story.events.append(CandidateProposed(at=story.at(), candidate=candidate))
+        story.measure(f"c-{number}", 0.5)
+    column = COLUMNS.index("allocation")
+    assert [row.cells[column] for row in rows(seen(story.events))] == [
+        "rates 30 to 70 %, unit 1 50 %",
+        "rates 30 to 70 %, unit 1 60 %",
+        "rates 30 to 70 %, unit 1 40 %",
+        "rates 20 to 80 %",
+    ]
 
 
 def test_a_narrow_table_cuts_nothing_of_a_recipe(story: Any) -> None:

@@ -17,17 +17,17 @@ def uses(history: History, method: str) -> str:
     """How many candidates use it, which, and whether the winner or the leader does."""
     if history.goal is None:
         return "Nothing is measured yet."
-    if not history.candidates:
+    if not history.goal.searches:
         applied = history.goal.method
         return f"No candidates were searched: this run applies {applied or 'the recipe that was given'}."
     what, used = _used(method)
     if used is None:
         return f"Which candidates use {method} cannot be told: a recipe is not one of its parts here."
-    found = [name for name, candidate in history.candidates.items() if used(candidate.recipe)]
+    measured = [name for name in history.candidates if name in history.divergences]
+    found = [name for name in measured if used(history.candidates[name].recipe)]
     named = ", ".join(found[:MOST]) + (f" and {len(found) - MOST} more" if len(found) > MOST else "")
-    number = len(history.candidates)
-    told = [f"{what}: {len(found)} of {number} candidates use it, {named}." if found else ""]
-    told += [f"{what}: none of {number} candidates uses it." if not found else ""]
+    of = f"{len(measured)} measured candidates"
+    told = [f"{what}: {len(found)} of {of} use it, {named}." if found else f"{what}: none of {of} uses it."]
     told += [f"{method} was measured beside them as a reference." if _is_reference(history, method) else ""]
     return " ".join(filter(None, [*told, _of_best(history, found)]))
 
@@ -43,7 +43,7 @@ def _used(method: str) -> tuple[str, Callable[[Recipe], bool] | None]:
             f"{method} (allocation)",
             lambda recipe: not recipe.allocation.uniform and recipe.allocation.expression == expression,
         )
-    if method not in RECIPES:
+    if method not in RECIPES or not RECIPES[method].pattern.zeros:  # of structures, the metric alone is not the method
         return method, None
     known = RECIPES[method]
     with_it = "" if known.compensation.kind == "none" else f" with {known.compensation}"

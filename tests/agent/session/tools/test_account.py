@@ -52,6 +52,24 @@ def test_a_run_is_removed_after_a_plan_and_not_while_it_works(
     assert session.run is None
 
 
+def test_all_runs_are_removed_after_a_plan_that_counts_them(
+    session: Session, told: Callable[..., Run], story: Any
+) -> None:
+    with pytest.raises(UsageError, match="There are no runs"):
+        RemoveRun(every=True).plan(session)
+    first, second = told(story.start()), told(story)
+    with second.lock(), pytest.raises(UsageError, match=f"Run {second.id} is at work"):
+        RemoveRun(every=True).plan(session)
+    plan = RemoveRun(every=True).plan(session)
+    assert plan.startswith("Plan: delete all 2 runs (")
+    assert first.id in plan
+    assert second.id in plan
+    assert RemoveRun(every=True).work(session) == "2 runs are deleted."
+    assert not first.folder.exists()
+    assert not second.folder.exists()
+    assert session.run is None
+
+
 def test_the_pruned_model_is_told_before_the_one_it_was_made_of(session: Session, pruned: Run) -> None:
     told = ModelFacts().work(session)
     assert told.startswith(str(pruned.model_folder))
