@@ -29,7 +29,7 @@ from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.deliver import Export
 from agent.session.talk.waiting import AFTER, WAITS, Call, about, reminder, shown, turn_to, words
 from agent.session.told import told
-from runs.events import Replied
+from runs.events import PLANNED, Replied
 from runs.fold.history import History
 from runs.run import Run, Status, open_run
 from runs.used import called, use_line
@@ -45,7 +45,6 @@ LETS_GO = 30.0
 """Seconds in which an engine that has concluded ends."""
 START = "Start? yes or no"
 STILL = "start? yes or no"
-PLANNED = "A plan was shown."
 TO_MODELS = "to models"
 """Who says what is said to the models, as the screen calls them."""
 RETURNED = "You talk to Secateur again; the models are let go."

@@ -9,6 +9,7 @@ import pytest
 from runs.candidate import Candidate
 from runs.designers import NEVER_ASKED, nothing_usable
 from runs.events import (
+    PLANNED,
     Answered,
     Asked,
     CandidateMeasured,
@@ -313,6 +314,14 @@ def test_an_answer_that_the_journal_brings_first_is_known(story: Any) -> None:
     view.echo(Words("secateur", "Nothing yet.", said=True))
     heard = [view.last_words]
     assert not view.brought("Nothing yet.", heard)
+
+
+def test_what_was_said_with_a_plan_below_it_is_not_shown_again(story: Any) -> None:
+    view = RunView()
+    view.echo(Words("secateur", "Nothing yet.\nThe plan still waits: start? yes or no", said=True))
+    view.observe(Replied(at=story.at(), text="Nothing yet."))
+    view.observe(Replied(at=story.at(), text=PLANNED))
+    assert [entry.text for entry in view.entries if isinstance(entry, Words)] == [view.last_words.text]
 
 
 def test_a_number_over_fewer_tokens_stands_in_brackets(story: Any) -> None:

@@ -120,7 +120,8 @@ class RemoveRun(SessionTool):
             raise UsageError(f'Run {working[0]} is at work: say "stop" first, and remove all when it has ended.')
         named = ", ".join(run.id for run in runs[:MOST]) + (f" and {len(runs) - MOST} more" if len(runs) > MOST else "")
         return (
-            f"Plan: delete all {len(runs)} runs ({named}) with everything in them, their models included, "
+            f"Plan: delete {'the only run' if len(runs) == 1 else f'all {len(runs)} runs'} ({named}) with everything, "
+            f"{'its model' if len(runs) == 1 else 'their models'} included, "
             f"{sum(map(_bytes, runs)) / 2**20:,.1f} MiB; that cannot be undone."
         )
 
@@ -130,7 +131,7 @@ class RemoveRun(SessionTool):
         for run in runs:
             remove(run)
         session.run = None
-        return f"{len(runs)} runs are deleted."
+        return f"{'The only run is' if len(runs) == 1 else f'All {len(runs)} runs are'} deleted."
 
     def _found(self, session: Session) -> Run:
         run = open_run(session.settings.home, self.run) if self.run else session.present()

@@ -64,7 +64,7 @@ def test_all_runs_are_removed_after_a_plan_that_counts_them(
     assert plan.startswith("Plan: delete all 2 runs (")
     assert first.id in plan
     assert second.id in plan
-    assert RemoveRun(every=True).work(session) == "2 runs are deleted."
+    assert RemoveRun(every=True).work(session) == "All 2 runs are deleted."
     assert not first.folder.exists()
     assert not second.folder.exists()
     assert session.run is None
