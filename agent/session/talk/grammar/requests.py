@@ -127,7 +127,7 @@ def calls_of(text: str) -> list[Call]:
     """What a line asks for in a conversation that has just begun; empty where it is not understood."""
     if (asked := put(written(text))) is not None:
         return [asked]
-    calls = _calls(_pieces(amounts(heard(written(text))[1])), unfinished=False)
+    calls = _calls(_pieces(amounts(heard(timed(written(text))[0])[1])), unfinished=False)
     return [] if isinstance(calls, str) else calls
 
 

@@ -27,6 +27,8 @@ HELP = """You can say, for example:
   how good is it on HellaSwag?          evaluate it on piqa and arc easy with 100 samples
   how much time is left?                what will it cost to prune tiny to 50 %?
   is it better than wanda?              show the sparsity of all blocks
+  what is the plan?                     without the evaluation
+  what happened?                        keep the first block whole
   export it to ./pruned                 export it as gguf to x.gguf
   what is 2:4?      does it need retraining?            ask both: what is a tree?
   chat with both    reproduce it      upload it         which runs are there?
