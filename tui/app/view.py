@@ -260,11 +260,8 @@ class RunView:
         match event:
             case Said(text=text) | Replied(text=text) if (known := self._known(text)) is not None:
                 self._echoed.remove(known)
-            case Said(text=text):
-                self._add(Words("you", text, said=True))
-            case Replied(text=text):
-                if text != PLANNED:
-                    self._add(Words("secateur", text, said=True))
+            case Said(text=text) | Replied(text=text) if text != PLANNED:
+                self._add(Words("you" if isinstance(event, Said) else "secateur", text, said=True))
             case Spoke():
                 self._hear(event)
             case Note(text=text):
