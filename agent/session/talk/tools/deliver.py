@@ -9,7 +9,7 @@ from pydantic import Field
 
 from agent.session.talk.known.past import copied, export
 from agent.session.talk.session import Session
-from agent.session.talk.tools.subjects import priced, reading
+from agent.session.talk.tools.subjects import priced, reading, subject
 from agent.session.talk.tools.tool import Group, NoResult, SessionTool
 from runs.fold.words import number
 from runs.run import Run
@@ -79,7 +79,8 @@ class Export(SessionTool):
         """Of a model that is named, which is no result of this run."""
         from tools.model.checkpoint import locate
 
-        source, place = locate(self.model, session.settings.cache), self._place(self._source(session)[1])
+        place = self._place(self._source(session)[1])
+        source = locate(subject(session, self.model), session.settings.cache)
         match self._form():
             case "gguf":
                 return self._gguf(session, source, place, zeros=False)
@@ -103,8 +104,8 @@ class Export(SessionTool):
             raise UsageError(f'Where shall it go? "export {self.model} as gguf to PLACE" writes it there.')
         from tools.model.checkpoint import ahead, local_folder
 
-        first = ahead(self.model, session.settings.cache)
-        return local_folder(self.model, session.settings.cache), Path(self.model).stem, first
+        name = subject(session, self.model)
+        return local_folder(name, session.settings.cache), Path(name).stem, ahead(name, session.settings.cache)
 
     def _gguf(self, session: Session, source: Path, place: Path | None, *, zeros: bool) -> str:
         dtype = self._dtype()

@@ -60,6 +60,8 @@ def test_another_model_that_is_named_is_exported(session: Session, commands: lis
     assert place.read_bytes()[:4] == b"GGUF"
     assert Export(folder=str(tmp_path / "copy"), model="tiny").work(session) == f"The model is in {tmp_path / 'copy'}."
     assert (tmp_path / "copy" / "config.json").exists()
+    with pytest.raises(SecateurError, match="No run is open"):
+        Export(folder="x", model="dense").plan(session)
     with pytest.raises(UsageError, match="Where shall it go"):
         Export(model="tiny").plan(session)
     with pytest.raises(SecateurError, match="does not exist"):

@@ -109,22 +109,30 @@ def _export(heard: Heard) -> Call | None:
     source = _source(heard)
     rest = heard if source is None else Heard([token for token in heard.tokens if token is not source], heard.text)
     place = _place(rest)
-    if place is None and rest.has("word", "name", "model"):
+    if rest.has("dense", "candidate_id") or (place is None and rest.has("word", "name", "model")):
         return None
     form = heard.one("form") or ("gguf" if heard.has("quantisation") else None)
-    named = None if source is None else str(source.value)
+    named = None if source is None else "dense" if source.kind == "dense" else str(source.value)
     return Call("export", some(folder=place, form=form, quantisation=heard.one("quantisation"), model=named))
 
 
 def _source(heard: Heard) -> Token | None:
     """The model right behind the verb, where another place is named: `export tiny as gguf to t.gguf`. A word is one
     only beside a place that is none."""
-    named = [token for token in heard.tokens if token.kind in (*REFS, "word")]
-    if not named or heard.before(heard.tokens.index(named[0])) != "export":
+    named = [token for token in heard.tokens if token.kind in (*REFS, "word", "dense", "candidate_id")]
+    if not named or not _right_behind(heard, heard.tokens.index(named[0])):
         return None
     other = [token for token in named[1:] if heard.before(heard.tokens.index(token)) in ("to", "as", "in", "by")]
-    alone = named[0].kind in ("model", "path") and not other and named[0].kind == "model"
+    alone = named[0].kind in ("model", "dense", "candidate_id")
     return named[0] if len(other) == len(named) - 1 and (other or alone) else None
+
+
+def _right_behind(heard: Heard, place: int) -> bool:
+    """Whether what stands there is what the verb is about; the dense model has an article."""
+    if heard.tokens[place].kind == "dense":
+        while place > 1 and heard.tokens[place - 1].kind == "filler":
+            place -= 1
+    return heard.before(place) == "export"
 
 
 def _can_be_written(heard: Heard) -> None:
@@ -227,6 +235,7 @@ def _reproduce_other(heard: Heard) -> Call:
 
 
 _MEASURABLE = ("speed", "latency", "throughput", "tokens per second", "inference time", "how fast")
+_OF_MODEL = "word path quoted name model"
 _SAMPLES = "samples samples_of all first ahead"
 DELIVERIES = (
     Act(("task",), f"{_MEASURE} {_SAMPLES} pruned dense both run on candidate_id {' '.join(REFS)} word", _tasks),
@@ -247,12 +256,12 @@ DELIVERIES = (
     Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between many", _speed),
     Act(
         ("export|make|where|quantise", "form|quantisation"),
-        "export word path quoted name model pruned where make quantise",
+        "export word path quoted name model pruned where make quantise dense candidate_id",
         _export,
         order=True,
     ),
     Act(("quantise",), "make export pruned quantisation path word quoted name model", _export, order=True),
-    Act(("export",), "word path quoted name model pruned form quantisation result", _export, order=True),
+    Act(("export",), f"{_OF_MODEL} pruned form quantisation result dense candidate_id", _export, order=True),
     Act(("where", "pruned|result|filler"), "aux ask pruned result export done dense", lambda heard: Call("export")),
     Act(("recover",), "steps_of minutes_of text path pruned more", _recover, order=True),
     Act(("upload",), "path hub private public pruned not make", _upload, order=True),

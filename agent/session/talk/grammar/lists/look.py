@@ -168,6 +168,8 @@ def _memory_need(heard: Heard) -> Call | None:
         return None
     named = heard.one(*REFS)
     billions = heard.one("billions_of")
+    if not heard.has("need") and not (heard.has("use") and (named or billions)):
+        return None
     sized = None if named is None else re.fullmatch(r"(\d+(?:[.,]\d+)?)b(?:-\w+)?", str(named), re.I)
     if sized is not None:
         return None if billions is not None else Call("memory_need", {"billions": float(sized[1].replace(",", "."))})
