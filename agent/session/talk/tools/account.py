@@ -16,6 +16,8 @@ from tools.io.errors import UsageError
 
 MOST = 6
 """Runs that are named."""
+ALL = "all"
+"""What stands for every run, in the place of an id."""
 
 
 class Spent(SessionTool):
@@ -87,12 +89,15 @@ class RemoveRun(SessionTool):
 
     group: ClassVar[Group] = "run"
 
-    run: str = Field(default="", max_length=100, description="Its id; empty for the run that is talked about.")
-    every: bool = Field(default=False, description="True only where the person said all runs.")
+    run: str = Field(
+        default="",
+        max_length=100,
+        description=f"Its id; empty for the run that is talked about; {ALL} only where the person said all runs.",
+    )
 
     def plan(self, session: Session) -> str:
         """What would be gone."""
-        if self.every:
+        if self.run == ALL:
             return self._plan_of_all(session)
         run = self._found(session)
         size = _bytes(run)
@@ -104,7 +109,7 @@ class RemoveRun(SessionTool):
 
     def work(self, session: Session) -> str:
         """Delete it."""
-        if self.every:
+        if self.run == ALL:
             return self._work_on_all(session)
         run = self._found(session)
         remove(run)

@@ -56,15 +56,15 @@ def test_all_runs_are_removed_after_a_plan_that_counts_them(
     session: Session, told: Callable[..., Run], story: Any
 ) -> None:
     with pytest.raises(UsageError, match="There are no runs"):
-        RemoveRun(every=True).plan(session)
+        RemoveRun(run="all").plan(session)
     first, second = told(story.start()), told(story)
     with second.lock(), pytest.raises(UsageError, match=f"Run {second.id} is at work"):
-        RemoveRun(every=True).plan(session)
-    plan = RemoveRun(every=True).plan(session)
+        RemoveRun(run="all").plan(session)
+    plan = RemoveRun(run="all").plan(session)
     assert plan.startswith("Plan: delete all 2 runs (")
     assert first.id in plan
     assert second.id in plan
-    assert RemoveRun(every=True).work(session) == "All 2 runs are deleted."
+    assert RemoveRun(run="all").work(session) == "All 2 runs are deleted."
     assert not first.folder.exists()
     assert not second.folder.exists()
     assert session.run is None

@@ -273,7 +273,7 @@ def _remove_all(heard: Heard) -> Call | None:
     runs = [token.text.lower() for token in heard.tokens if token.kind == "run"]
     every = [token.text.lower() for token in heard.tokens if token.kind == "all"]
     plural = runs[0] in _PLURAL or every == ["every"]
-    return Call("remove_run", {"every": True}) if len(runs) == 1 and plural and every[0] != "everything" else None
+    return Call("remove_run", {"run": "all"}) if len(runs) == 1 and plural and every[0] != "everything" else None
 
 
 _PLURAL = frozenset({"runs", "jobs", "experiments", "läufe", "ejecuciones", "búsquedas", "esecuzioni", "ricerche"})
