@@ -344,6 +344,10 @@ class Said(Happened):
     text: Text
 
 
+PLANNED = "A plan was shown."
+"""What stands in the place of an answer that was nothing but a plan, which is settled later."""
+
+
 class Replied(Happened):
     """What the program answered in conversation."""
 

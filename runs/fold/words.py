@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tools.recipe.measurement import Measurement
 
@@ -24,6 +25,16 @@ def shown(measurement: Measurement) -> str:
     """A measured value with the digits a person compares, for example `KL 0.412` or `50.9`."""
     value = number(measurement.value)
     return f"KL {value}" if measurement.kind == "divergence" else value
+
+
+def course(best: Sequence[float]) -> str:
+    """How the lowest divergence went, from first to last; in words where it did not move."""
+    first, last = number(best[0]), number(best[-1])
+    if first != last:
+        return f"best KL {first} → {last}"
+    if len(best) == 1:
+        return f"best KL {first}"
+    return f"best KL {first}, {'not' if best[0] == best[-1] else 'hardly'} moved since the first"
 
 
 def short_time(seconds: float) -> str:

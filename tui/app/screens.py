@@ -52,6 +52,12 @@ class Reading(ModalScreen[None]):
         self.app.notify("copied", timeout=2)
 
 
+WIDEST = 0.95
+"""Of the screen, what a choice may take."""
+EDGES = 8
+"""Columns of a choice that hold no words: its frame, what stands around an entry, and the bar."""
+
+
 class Choice(ModalScreen[str]):
     """A few things to choose from; Escape chooses none."""
 

@@ -15,7 +15,8 @@ from tools.io.files import expanded
 from tui.app.commands import COMMANDS, Command, parse
 from tui.app.face import Face
 from tui.app.panes.pane import ORDER
-from tui.app.screens import Choice, Confirm, Reading
+from tui.app.screens import EDGES, WIDEST, Choice, Confirm, Reading
+from tui.text.ending import beside
 
 KEYS = """Keys
   letters      are written into the prompt, wherever the focus is
@@ -126,8 +127,8 @@ class SlashCommands:
         found = self._app.view.next_steps
         if not found:
             raise SecateurError("no run that is finished is open: /runs lists them")
-        width = max(len(step.label) for step in found)
-        choices = {step.sentence: f"{step.label:<{width}}   {step.sentence}" for step in found}
+        lines = beside(found, int(WIDEST * self._app.size.width) - EDGES)
+        choices = {step.sentence: line for step, line in zip(found, lines, strict=True)}
         self._app.push_screen(Choice("what next?", choices), lambda said: None if said is None else self._app.say(said))
 
     def command_back(self) -> None:

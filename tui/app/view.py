@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from runs.budget import Budget, Spent
 from runs.candidate import Candidate
 from runs.events import (
+    PLANNED,
     Answered,
     CandidateMeasured,
     CandidateProposed,
@@ -259,10 +260,8 @@ class RunView:
         match event:
             case Said(text=text) | Replied(text=text) if (known := self._known(text)) is not None:
                 self._echoed.remove(known)
-            case Said(text=text):
-                self._add(Words("you", text, said=True))
-            case Replied(text=text):
-                self._add(Words("secateur", text, said=True))
+            case Said(text=text) | Replied(text=text) if text != PLANNED:
+                self._add(Words("you" if isinstance(event, Said) else "secateur", text, said=True))
             case Spoke():
                 self._hear(event)
             case Note(text=text):
@@ -277,8 +276,9 @@ class RunView:
                 self._conclude(event)
 
     def _known(self, text: str) -> str | None:
-        """Words that stand in the conversation already; a thread tells what a journal has as one answer in parts."""
-        return next((said for said in self._echoed if text == said or text.startswith(f"{said}\n")), None)
+        """Words that stand here already; a thread has in parts, or with a plan below it, what a journal has as one."""
+        begins = (said for said in self._echoed if f"{text}\n".startswith(f"{said}\n") or said.startswith(f"{text}\n"))
+        return next(begins, None)
 
     def _conclude(self, event: Event) -> None:
         """The run ends, for good or not; the model is saved."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from runs.fold.words import number, short_time
 FASTER = 1.4
 """Times as fast, where the next run shall be about speed."""
 
+NUMBER = 6
+"""Columns that the number of a step takes."""
 CUT = 0.2
 """Share of what is left that a next run removes of a model that was made smaller."""
 
@@ -98,11 +101,18 @@ def _further(found: Summary) -> str:
     return f"{100 * CUT:.0f} % {found.goal.pattern.option.partition('/')[0]}"
 
 
-def numbered(found: Sequence[Step]) -> str:
-    """The steps as a list to choose from by number."""
-    width = max((len(step.label) for step in found), default=0)
-    lines = [f"  {place:>2}  {step.label:<{width}}  {step.sentence}" for place, step in enumerate(found, 1)]
+def numbered(found: Sequence[Step], width: int | None = None) -> str:
+    """The steps as a list to choose from by number, for a terminal of that width."""
+    room = width or shutil.get_terminal_size(fallback=(120, 24)).columns
+    lines = [f"  {place:>2}  {line}" for place, line in enumerate(beside(found, room - NUMBER), 1)]
     return "\n".join(["What next? A number says its sentence:", *lines])
+
+
+def beside(found: Sequence[Step], room: int) -> list[str]:
+    """A line for each step: what it is for and its sentence beside it; where that does not fit, its sentence alone."""
+    label = max((len(step.label) for step in found), default=0)
+    lines = [f"{step.label:<{label}}   {step.sentence}" for step in found]
+    return lines if all(len(line) <= room for line in lines) else [step.sentence for step in found]
 
 
 def meant(text: str, found: Sequence[Step]) -> str:

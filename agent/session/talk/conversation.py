@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,18 +20,16 @@ from langgraph.types import Command
 
 from agent.session.exchange import Exchange, returns
 from agent.session.settings import Settings
-from agent.session.talk import grammar
+from agent.session.talk.beside import answered_beside
 from agent.session.talk.graph import MODELS, Speaker, State, Talking, build, done, resumed
-from agent.session.talk.past import readable
+from agent.session.talk.known.past import readable
 from agent.session.talk.session import POLL, Carry, Session
 from agent.session.talk.speakers import Rules
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.deliver import Export
-from agent.session.talk.tools.run import Steer, Stop
-from agent.session.talk.tools.tool import SessionTool
-from agent.session.talk.waiting import AFTER, WAITS, about, shown, turn_to
+from agent.session.talk.waiting import AFTER, WAITS, Call, about, reminder, shown, turn_to, words
 from agent.session.told import told
-from runs.events import Replied
+from runs.events import PLANNED, Replied
 from runs.fold.history import History
 from runs.run import Run, Status, open_run
 from runs.used import called, use_line
@@ -45,7 +44,7 @@ THREAD = "home"
 LETS_GO = 30.0
 """Seconds in which an engine that has concluded ends."""
 START = "Start? yes or no"
-PLANNED = "A plan was shown."
+STILL = "start? yes or no"
 TO_MODELS = "to models"
 """Who says what is said to the models, as the screen calls them."""
 RETURNED = "You talk to Secateur again; the models are let go."
@@ -71,6 +70,8 @@ class Talk:
         self._config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": 200}
         self.gone: list[str] = []
         """What the thread was about and cannot be had any more, a line each, for whoever opens it."""
+        self._asked = ""
+        """What was asked below the last answer."""
         self._turning = threading.Lock()
         self._connection = _opened(settings.home / "conversations.sqlite")
         self._graph = build(SqliteSaver(self._connection))
@@ -239,7 +240,7 @@ class Talk:
         finally:
             self.session.stopped.clear()  # not before: a stop may come with the first millisecond
         if not self.session.private:  # a plan is settled later, and a run tells what was
-            self._remember(text, reply.removesuffix(_question(self._graph.get_state(self._config))).strip() or PLANNED)
+            self._remember(text, reply.removesuffix(self._asked).strip() or PLANNED)
         return reply
 
     @property
@@ -264,7 +265,8 @@ class Talk:
         said = [HumanMessage(text, name=MODELS), AIMessage(reply, name=MODELS)]
         self._graph.update_state(self._config, {"messages": said}, as_node="converse")
         self._graph.invoke(None, self._config, context=self._context, durability="sync")
-        if self.session.exchange is None and (question := _question(self._graph.get_state(self._config))):
+        state = self._graph.get_state(self._config)
+        if self.session.exchange is None and (question := _question(state, _waiting(state))):
             reply += f"\n{question}"
         return reply
 
@@ -283,13 +285,12 @@ class Talk:
             time.sleep(POLL)
         if self.session.unfinished_run:
             return ""
-        before = len(state.values["messages"])
         turn_to(self.session, state.values["later"][0])
         change = resumed(state.values["later"], state.values["found"])
         with self._turning:
             self._graph.update_state(self._config, change, as_node="converse")
             self._graph.invoke(None, self._config, context=self._context, durability="sync")
-            return self._said_since(before)
+            return self._said_since(state)
 
     def stop(self) -> None:
         """End what is under way in this conversation: a call of a model, a child process. For another thread."""
@@ -305,38 +306,22 @@ class Talk:
         return Talking(self.session, self.speaker, TOOLS)
 
     def _turn(self, text: str) -> str:
-        before = len(self._graph.get_state(self._config).values["messages"])
+        before, self._asked = self._graph.get_state(self._config), ""
         self._graph.invoke(Command(resume=text), self._config, context=self._context, durability="sync")
         return self._said_since(before)
 
-    def _said_since(self, before: int) -> str:
+    def _said_since(self, before: StateSnapshot) -> str:
+        """What was answered since a state, with what is asked below it; a plan that waited then is only named."""
         state = self._graph.get_state(self._config)
-        messages = state.values["messages"][before:]
+        messages = state.values["messages"][len(before.values["messages"]) :]
         said = [message.text for message in messages if isinstance(message, AIMessage) and message.text]
-        return "\n".join([*said, *filter(None, [_question(state)])])
+        self._asked = _question(state, _waiting(before))
+        return "\n".join([*said, *filter(None, [self._asked])])
 
     def say_beside(self, run: Run, text: str) -> str:
-        """Take one line while this process works on a run: the grammar reads it, so that nothing waits for a server."""
-        self.session.run, self.session.beside = run, True
-        try:
-            found = grammar.read(text, self.session)
-            if isinstance(found, str):  # words that are no request at all may be for the designer; no question is
-                if text.rstrip().endswith("?") or not found.startswith(grammar.STRANGE):
-                    return found
-                found = [Steer(words=text)]
-            return "\n".join(self._beside(tool) for tool in found)
-        except Exception as error:  # what is said beside the work does not end it
-            return told(error)
-        finally:
-            self.session.beside = False
-
-    def _beside(self, tool: SessionTool) -> str:
-        """What is brief is done at once; the rest follows the run, as two at a time would take each other's cores."""
-        if _brief(tool, self.session):
-            return done(tool, self.session)[0]
-        args = tool.model_dump(mode="json", exclude_defaults=True)
-        self.session.asides.append((tool.called(), args))
-        return f"When the run has ended: {called(tool.called(), args)}."
+        """Take one line while this process works on a run."""
+        self.session.run = run
+        return answered_beside(self.session, text)
 
     def export(self, folder: str) -> str:
         """Copy the pruned model to a folder, and keep that with the run as if it had been said."""
@@ -373,17 +358,22 @@ def _plan(state: StateSnapshot) -> str:
     return shown(state.values["waiting"]) if state.next == ("approve",) else ""
 
 
-def _question(state: StateSnapshot) -> str:
-    """The plans that wait, and what is asked below them; empty where nothing waits."""
+def _waiting(state: StateSnapshot) -> list[str]:
+    """What waits for a yes in a state, without the news of it."""
+    calls: list[Call] = state.values["waiting"] if state.next == ("approve",) else []
+    return [call["plan"] or words(call) for call in calls]
+
+
+def _question(state: StateSnapshot, seen: Sequence[str] = ()) -> str:
+    """The plans that wait, and what is asked below them; a line that names them where they were seen before; empty
+    where nothing waits."""
     if not (plan := _plan(state)):
         return ""
-    plans = sum(bool(call["plan"]) for call in state.values["waiting"])
+    waiting: list[Call] = state.values["waiting"]
+    if _waiting(state) == list(seen):
+        return f"{reminder(waiting)}: {STILL}"
+    plans = sum(bool(call["plan"]) for call in waiting)
     return f"{plan}\n{START if plans < 2 else f'{plans} plans. {START}'}"
-
-
-def _brief(tool: SessionTool, session: Session) -> bool:
-    """Whether a tool may be used while this process works on a run."""
-    return isinstance(tool, Steer | Stop) or not (tool.plan(session) or tool.alone)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -41,6 +41,7 @@ from agent.session.talk.waiting import (
     kept,
     says_instead,
     shown,
+    still,
     told_queued,
     turn_to,
     with_behind,
@@ -123,10 +124,13 @@ def converse(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     if calls_since(messages) >= MOST_CALLS:
         return {"messages": [AIMessage(ENDLESS)]}
     asked = (call["args"] for call in state["waiting"] if call["name"] == "prune" and call["plan"])
-    context.session.waits, context.session.behind = next(asked, None), False
+    session = context.session
+    session.waits, session.behind, session.ahead = next(asked, None), False, False
     behind = [call for call in state["waiting"] if not call["plan"]]
-    context.session.queue = tuple(map(words, [*state["later"], *behind]))
-    return {"messages": [context.speaker.answer(messages, context.session)]}
+    session.plan = shown(state["waiting"])
+    session.waiting = tuple(words(call) for call in state["waiting"] if call["plan"])
+    session.queue = tuple(map(words, [*state["later"], *behind]))
+    return {"messages": [context.speaker.answer(messages, session)]}
 
 
 def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
@@ -139,14 +143,15 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
     queued = context.session.behind and not waiting and context.session.working
     later: list[Call] = list(state["later"])
     for call in last.tool_calls:
-        if queued or (count > state["found"] and _underway(context.session, last)):
+        now = call["name"] in context.tools and context.tools[call["name"]].at_once
+        if not now and (queued or (count > state["found"] and _underway(context.session, last))):
             later.append(kept(call, context.session))
             results.append(_result(call, f"When the run has ended: {words(later[-1])}."))
             continue
         waits = kept(call, context.session)
         tool: SessionTool | str = read(context.tools, call["name"], call["args"])
         early = False
-        if isinstance(tool, SessionTool) and not fresh:
+        if isinstance(tool, SessionTool) and not fresh and not now:
             tool, waits["plan"], early = _planned(tool, context.session)
         if early and any(other["name"] in BEGIN for other in waiting):
             waiting = with_behind(waits, waiting, instead=says_instead(state["messages"]))
@@ -160,15 +165,16 @@ def use_tools(state: State, runtime: Runtime[Talking]) -> dict[str, Any]:
             queued = True
             later.append(kept(call, context.session))
             results.append(_result(call, f"{waits['plan']}\n{told_queued(waits, context.session)}"))
-        elif fresh or (waits["plan"] and not _agreed(tool, last, context.session)):
+        elif not now and (fresh or (waits["plan"] and not _agreed(tool, last, context.session))):
             behind = partial(with_behind, waits, waiting, instead=says_instead(state["messages"]))
-            waiting, fresh = behind() if fresh else with_plan(waits, waiting), True
+            planned = with_plan(waits, waiting, ahead=context.session.ahead)
+            waiting, fresh = behind() if fresh else planned, True
             results.append(_result(call, f"{WAITS}\n{waits['plan'] or AFTER}"))
         else:
             count, before = count + 1, context.session.queue
             found = done(tool, context.session, f"m-{count}")[0]
-            if before and not context.session.queue:
-                later, waiting = [], [other for other in waiting if other["plan"]]
+            if before != context.session.queue:
+                later, waiting = still(later, context.session), still(waiting, context.session)
             answer = "\n".join(part for part in (waits["plan"], found) if part)
             results.append(_result(call, answer, f"m-{count}"))
     for bad in last.invalid_tool_calls:

@@ -85,10 +85,16 @@ class Session:
     """A tool, and what was said of it that still lacks something; the next words complete it."""
     waits: dict[str, Any] | None = None
     """What was said of the prune whose plan waits for a yes; the next words may change it."""
+    plan: str = ""
+    """The plan that waits for a yes, as it was shown; empty where none does."""
+    waiting: tuple[str, ...] = ()
+    """What that plan would do, in words."""
     behind: bool = False
     """Whether what was asked for last is to follow what waits: "and then export it"."""
+    ahead: bool = False
+    """Whether what was asked for last comes before what waits: "evaluate it first"."""
     queue: tuple[str, ...] = ()
-    """What is to follow the run at work, in words; whoever empties it takes that back."""
+    """What is to follow the plan or the run at work, in words; whoever takes something out takes that back."""
     asides: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Calls of tools that were asked for while this very process worked on a run, which follow it."""
     exchange: Exchange | None = None

@@ -43,7 +43,19 @@ YES = frozenset(
     | {"はい", "うん", "お願いします"}
 )
 NO = frozenset(
-    {"forget it", "never mind", "nevermind", "vergiss es", "lass es", "laisse tomber", "olvídalo", "lascia stare"}
+    {"forget it", "never mind", "nevermind", "drop it", "drop the plan", "forget the plan", "discard it", "not now"}
+    | {
+        "vergiss es",
+        "lass es",
+        "lass das",
+        "lass mal",
+        "vergiss das",
+        "doch nicht",
+        "nein, lass es",
+        "nein, vergiss es",
+    }
+    | {"olvídalo", "déjalo", "mejor no", "lascia stare", "lascia perdere", "dimenticalo", "laisse tomber", "oublie"}
+    | {"oublie ça", "забудь", "не надо", "отмена", "忘れて", "やっぱりいい", "算了", "laat maar", "esquece"}
     | {"n", "no", "no thanks", "cancel", "nein", "nö", "nein danke", "abbrechen", "non", "non merci", "annuler"}
     | {"no gracias", "cancelar", "não", "нет", "不", "不要", "不用", "取消", "いいえ", "いや", "キャンセル"}
 )
@@ -89,9 +101,14 @@ def told_queued(call: Call, session: Session) -> str:
     )
 
 
-def with_plan(fresh: Call, waiting: Sequence[Call]) -> list[Call]:
+def still(calls: Sequence[Call], session: Session) -> list[Call]:
+    """The calls that were not taken out of what follows; plans stay."""
+    return [call for call in calls if call["plan"] or words(call) in session.queue]
+
+
+def with_plan(fresh: Call, waiting: Sequence[Call], *, ahead: bool = False) -> list[Call]:
     """What waits once a plan is there: it takes the place of one for the same, and what followed that order follows
-    it, if it is the same order changed."""
+    it, if it is the same order changed. `ahead`: it comes before the others."""
     before = [call for call in waiting if call["name"] == fresh["name"] and call["plan"]]
     others = [call for call in waiting if call["plan"] and call not in before]
     behind = [call for call in waiting if not call["plan"]]
@@ -102,7 +119,8 @@ def with_plan(fresh: Call, waiting: Sequence[Call]) -> list[Call]:
         told.append(f"Not kept: {', '.join(map(words, others))}.")
         others = []
     news = "\n".join(told) if not before or before[0]["plan"] != fresh["plan"] or not kept else ""
-    return [*others, Call(**fresh, news=news), *(behind if kept else [])]
+    made = Call(**fresh, news=news)
+    return [*([made, *others] if ahead else [*others, made]), *(behind if kept else [])]
 
 
 def shown(waiting: Sequence[Call]) -> str:
@@ -110,6 +128,24 @@ def shown(waiting: Sequence[Call]) -> str:
     after = [words(call) for call in waiting if not call["plan"]]
     plans = ["\n".join(filter(None, [call.get("news", ""), call["plan"]])) for call in waiting if call["plan"]]
     return "\n".join([*plans, *([f"Then: {', '.join(after)}."] if after else [])])
+
+
+def reminder(waiting: Sequence[Call]) -> str:
+    """One line in the place of plans that were shown before."""
+    plans = [call for call in waiting if call["plan"]]
+    told = ", ".join(map(_title, plans))
+    return f"{len(plans)} plans still wait ({told})" if len(plans) > 1 else f"The plan {told} still waits"
+
+
+def _title(call: Call) -> str:
+    """What a plan is for, in a few words."""
+    args, first = call["args"], call["plan"].partition("\n")[0]
+    if call["name"] != "prune" or not first.startswith("Plan: "):
+        return f"to {words(call)}"
+    parts = [f"{100 * args['sparsity']:g} %"] if "sparsity" in args else []
+    parts += [f"{args['speedup']:g} times faster"] if "speedup" in args else []
+    parts += [str(args["pattern"])] if "pattern" in args else []
+    return f"of {' '.join(parts)} for {first.removeprefix('Plan: ').partition(' →')[0]}"
 
 
 def words(call: Call) -> str:

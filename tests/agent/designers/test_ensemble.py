@@ -88,7 +88,7 @@ def test_every_member_costs_its_own_price(ensemble: Run) -> None:
 
 
 def test_standing_and_report_say_what_each_contributed(ensemble: Run) -> None:
-    from agent.session.talk import advice
+    from agent.session.talk.known import advice
 
     history = ensemble.history()
     able, idle = shares(history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.session.talk import advice
+from agent.session.talk.known import advice
 from memory.remembered import of_run
 from runs.fold.history import History
 from tools.recipe import NM

@@ -65,10 +65,13 @@ def test_from_a_sentence_to_a_model(talk: Talk, tmp_path: Path) -> None:
     plan = talk.say("prune the result further to 75 %")
     assert f"Plan: {run.model_folder} → 75 % unstructured" in plan
     assert f"It starts from the result of {run.id}: 50.0 % of its weights are zero already" in plan
+    assert "More than 75 % may be zero in the end" in plan
     assert talk.say("no") == "Nothing was started."
     later = Talk(talk.settings, carry)
     assert f"Run {run.id}: tiny → 50 % unstructured, finished" in later.say("continue what we did on tiny today")
-    assert "No run fits" in later.say("continue what we did on tiny yesterday")
+    assert "There is no run of tiny from yesterday. The newest is" in later.say(
+        "continue what we did on tiny yesterday"
+    )
     assert "goes on for 1 candidates more" in later.say("go on for 1 candidate")
     assert "this run" in later.say("yes")
     assert len(list_runs(tmp_path / "home")) == 1

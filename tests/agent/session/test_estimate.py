@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.session.talk.estimate import estimate, finished, held, rate, work_of
+from agent.session.talk.known.estimate import estimate, finished, held, rate, work_of
 from runs.goal import Budget, Goal
 from runs.run import create
 

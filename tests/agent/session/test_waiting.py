@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.session.talk.conversation import Talk
+from agent.session.talk.conversation import START, Talk
 from agent.session.talk.graph import AGREED, NOTHING
+from agent.session.talk.tools.measure import Perplexity
 from agent.session.talk.waiting import INSTEAD
 from runs.events import RunFinished, RunStarted
 from runs.run import Run, create, list_runs
 from tests.agent.loopback import Reply, in_turn, say
+
+STILL_WAITS = "The plan of 50 % for tiny still waits: start? yes or no"
 
 
 @pytest.mark.parametrize(
@@ -66,9 +69,66 @@ def test_questions_about_a_plan_leave_it(opened: Callable[..., Talk]) -> None:
     plan = talk.say("prune tiny to 50 %")
     answer = talk.say("how long will that take?")
     assert answer.startswith("It takes about")
-    assert answer.count("Plan:") == 1
-    assert answer.endswith(plan)
+    assert "Plan:" not in answer
+    assert answer.endswith(f"\n{STILL_WAITS}")
     assert talk.say("what is queued?").startswith("Nothing is queued.")
+    assert talk.say("what is the plan?") == f"{plan.removesuffix(f'{chr(10)}{START}')}\n{STILL_WAITS}"
+    assert talk.say("prune tiny to 60 %").endswith(f"\n{START}")  # another one is shown
+
+
+def test_a_part_of_what_follows_is_taken_back(opened: Callable[..., Talk], tmp_path: Path) -> None:
+    talk, out = opened(), tmp_path / "out"
+    plan = talk.say(f"prune tiny to 50 %, evaluate it on piqa and export it to {out}")
+    assert f"Then: evaluate tasks (piqa), export ({out})." in plan
+    less = talk.say("without the evaluation")
+    assert less.startswith("Taken back: evaluate tasks (piqa).\nPlan: tiny")
+    assert f"Then: export ({out})." in less
+    assert talk.say("what will be exported?").startswith(f"export ({out}). It waits for a yes.")
+    again = talk.say("without the evaluation")
+    assert again.startswith("No evaluation follows, so there is none to leave out.")
+    assert again.endswith(STILL_WAITS)
+    assert "Then:" not in talk.say("60 % and without the export")
+    assert [call["name"] for call in waiting(talk)] == ["prune"]
+
+
+def test_what_is_done_first_comes_before_the_plan_that_waits(
+    opened: Callable[..., Talk], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Perplexity, "plan", lambda self, session: f"Plan: read {self.models[0]}.")
+    talk = opened()
+    talk.say("prune tiny to 50 %")
+    assert talk.say("evaluate it first").startswith("Plan: read tiny.\nPlan: tiny")
+    assert [call["name"] for call in waiting(talk)] == ["perplexity", "prune"]
+    assert talk.say("help").endswith("2 plans still wait (to perplexity (tiny), of 50 % for tiny): start? yes or no")
+
+
+def test_what_is_asked_for_the_end_of_the_run_at_work_follows_it(
+    opened: Callable[..., Talk], home: Path, tmp_path: Path
+) -> None:
+    talk = opened(yes=True)
+    talk.say("prune tiny to 50 %")
+    (run,) = list_runs(home)
+    out = tmp_path / "out"
+    with run.lock():
+        assert talk.say(f"when it has ended export it to {out}") == f"When the run has ended: export ({out})."
+        assert "When the run has ended: perplexity" in talk.say("evaluate it when this is done")
+        assert talk.say("leave out the evaluation") == "Taken back: perplexity."
+        assert f"When the run has ended: export ({out})." in talk.say("what is the plan?")
+
+
+def test_beside_the_work_of_this_process_it_is_kept_for_the_end(opened: Callable[..., Talk], home: Path) -> None:
+    talk = opened()
+    talk.session.yes = True
+    answers: list[str] = []
+
+    def carried(run: Run) -> str:
+        answers.append(talk.say_beside(run, "when it has ended show the report"))
+        answers.append(talk.say_beside(run, "export it to ./x"))
+        return "done"
+
+    talk.session.carry = carried
+    talk.say("prune tiny to 50 %")
+    assert answers == ["When the run has ended: report.", "When the run has ended: export (./x)."]
 
 
 def test_what_takes_the_place_of_a_plan_is_told_once(opened: Callable[..., Talk]) -> None:
@@ -109,10 +169,11 @@ def test_what_follows_is_of_the_run_that_it_was_ordered_for(
 
 def test_a_change_that_cannot_be_leaves_the_plan(opened: Callable[..., Talk]) -> None:
     talk = opened()
-    plan = talk.say("prune tiny to 50 %")
+    talk.say("prune tiny to 50 %")
     answer = talk.say("spare block 77")
     assert "block" in answer.partition("\n")[0]
-    assert answer.endswith(plan)
+    assert answer.endswith(f"\n{STILL_WAITS}")
+    assert [call["args"] for call in waiting(talk)] == [{"model": "tiny", "sparsity": 0.5}]
 
 
 def test_what_follows_waits_behind_and_is_done_without_another_yes(

@@ -9,6 +9,7 @@ import pytest
 from runs.candidate import Candidate
 from runs.designers import NEVER_ASKED, nothing_usable
 from runs.events import (
+    PLANNED,
     Answered,
     Asked,
     CandidateMeasured,
@@ -26,7 +27,7 @@ from runs.events import (
 from runs.fold.history import History
 from runs.fold.summary import summary
 from runs.goal import Goal
-from tools.recipe import Compensation
+from tools.recipe import Allocation, Compensation
 from tui.app.commands import COMMANDS, matching, parse
 from tui.app.panes.candidates import COLUMNS, RECIPE, alike, arranged, differing, rows, told
 from tui.app.screens import candidate_text
@@ -262,6 +263,25 @@ def test_the_table_shows_in_what_recipes_differ(story: Any) -> None:
     assert differing(found[:1]) == [4, 5, 6]
 
 
+def test_rows_that_read_alike_say_what_differs(story: Any) -> None:
+    """As the first seeds of a run by width, whose allocations are rates."""
+    story.start()
+    shapes = ((0.3, 0.5, 0.7), (0.3, 0.6, 0.7), (0.3, 0.4, 0.7), (0.2, 0.5, 0.8))
+    for number, vector in enumerate(shapes, 1):
+        allocation = Allocation(expression=None, vector=vector)
+        recipe = story.recipe("W * X").model_copy(update={"allocation": allocation})
+        candidate = Candidate(id=f"c-{number}", recipe=recipe, operator="seed", why="")
+        story.events.append(CandidateProposed(at=story.at(), candidate=candidate))
+        story.measure(f"c-{number}", 0.5)
+    column = COLUMNS.index("allocation")
+    assert [row.cells[column] for row in rows(seen(story.events))] == [
+        "rates 30 to 70 %, unit 1 50 %",
+        "rates 30 to 70 %, unit 1 60 %",
+        "rates 30 to 70 %, unit 1 40 %",
+        "rates 20 to 80 %",
+    ]
+
+
 def test_a_narrow_table_cuts_nothing_of_a_recipe(story: Any) -> None:
     """Columns that do not fit become one, whose lines are broken."""
     story.start().propose("c-1", "W * X").measure("c-1", 1.0).propose("c-2", "sqr(W) * X_var / D").measure("c-2", 0.8)
@@ -294,6 +314,14 @@ def test_an_answer_that_the_journal_brings_first_is_known(story: Any) -> None:
     view.echo(Words("secateur", "Nothing yet.", said=True))
     heard = [view.last_words]
     assert not view.brought("Nothing yet.", heard)
+
+
+def test_what_was_said_with_a_plan_below_it_is_not_shown_again(story: Any) -> None:
+    view = RunView()
+    view.echo(Words("secateur", "Nothing yet.\nThe plan still waits: start? yes or no", said=True))
+    view.observe(Replied(at=story.at(), text="Nothing yet."))
+    view.observe(Replied(at=story.at(), text=PLANNED))
+    assert [entry.text for entry in view.entries if isinstance(entry, Words)] == [view.last_words.text]
 
 
 def test_a_number_over_fewer_tokens_stands_in_brackets(story: Any) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import DataTable, Sparkline, Static
 
-from runs.fold.words import number
+from runs.fold.words import course, number
 from tools.recipe import Recipe
 from tui.app.panes.pane import OpenCandidate, Pane
 from tui.app.view import RunView
@@ -51,6 +51,8 @@ class Row:
     test: float | None
     """Perplexity on the held-out text."""
     recipe: Recipe | None
+    apart: str = ""
+    """In what the recipe differs from others that read alike."""
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -62,7 +64,7 @@ class Row:
             f"{_shown(self.selection):>6}",
             f"{_shown(self.test):>6}",
             "" if recipe is None else recipe.metric,
-            "" if recipe is None else _allocation(recipe),
+            "" if recipe is None else ", ".join(filter(None, [_allocation(recipe), self.apart])),
             "" if recipe is None or recipe.compensation.kind == "none" else str(recipe.compensation),
         )
 
@@ -83,8 +85,43 @@ def _shown(value: float | None, rough: bool | None = None) -> str:
 
 
 def _allocation(recipe: Recipe) -> str:
-    """By block is what allocations usually are, so it is not said."""
+    """By block is what allocations usually are, so it is not said; of rates that are given, the lowest and highest."""
+    rates = recipe.allocation.vector
+    if rates is not None:
+        return f"rates {100 * min(rates):.3g} to {100 * max(rates):.3g} %"
     return "uniform" if recipe.allocation.uniform else str(recipe.allocation).removesuffix(" per block")
+
+
+def _apart(found: Sequence[Row]) -> list[Row]:
+    """The rows, those that read alike with what their recipes differ in."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in found:
+        groups.setdefault(row.cells[SORTABLE:], []).append(row)
+    return [_told_apart(row, [other for other in groups[row.cells[SORTABLE:]] if other.recipe]) for row in found]
+
+
+def _told_apart(row: Row, group: Sequence[Row]) -> Row:
+    """With the part of its recipe that tells most of these apart."""
+    if row.recipe is None or len(group) < 2:
+        return row
+    parts = [dict(_parts(other.recipe.model_dump(mode="json"))) for other in group if other.recipe is not None]
+    kinds = {name: len({part.get(name) for part in parts}) for part in parts for name in part}
+    name = max(kinds, key=lambda one: kinds[one], default="")
+    if kinds.get(name, 1) < 2:
+        return row
+    return replace(row, apart=f"{name} {dict(_parts(row.recipe.model_dump(mode='json'))).get(name, 'none')}")
+
+
+def _parts(of: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, str]]:
+    """What a recipe holds, by its name in words; rates by their unit."""
+    for name, value in of.items():
+        called = name.replace("_", " ")
+        if isinstance(value, dict):
+            yield from _parts(value, called)
+        elif name == "vector" and isinstance(value, list):
+            yield from ((f"unit {unit}", f"{100 * rate:.3g} %") for unit, rate in enumerate(value))
+        elif value is not None:
+            yield f"{inside} {called}".strip(), str(value)
 
 
 def rows(view: RunView) -> list[Row]:
@@ -101,7 +138,7 @@ def rows(view: RunView) -> list[Row]:
         if (kl, selection, test) != (None, None, None):
             leads = view.leader == name
             found.append(Row(name, leads, kl, tokens, tokens in (0, most), selection, test, candidate.recipe))
-    return [*found, *_references(view)]
+    return [*_apart(found), *_references(view)]
 
 
 def _references(view: RunView) -> list[Row]:
@@ -217,7 +254,7 @@ class CandidatesPane(Pane):
         if len(curve) != self._drawn:
             self._drawn = len(curve)
             self.query_one("#curve", Sparkline).data = list(curve)
-        last = f"best KL {number(curve[0])} → {number(curve[-1])}" if curve else "nothing is measured yet"
+        last = course(curve) if curve else "nothing is measured yet"
         parts = [last, f"sorted by {COLUMNS[self._column]} (Alt+S)", f"rejected {len(view.history.rejected)}"]
         parts += ["(in brackets): over fewer tokens"] if any(not row.most for row in found) else []
         if any(row.selection or row.test for row in found):

@@ -16,7 +16,7 @@ from runs.budget import Budget, Spent
 from runs.designers import designers_of
 from runs.fold.stages import Step
 from runs.fold.tally import eta
-from runs.fold.words import number, short_time
+from runs.fold.words import course, number, short_time
 from runs.report.front import front
 from tools.io.errors import SecateurError
 from tui.app.panes.pane import Pane
@@ -106,7 +106,7 @@ class ProgressPane(Pane, can_focus=True):
         if shown:
             line.data = best
         count = f"{len(best)} measurement{'' if len(best) == 1 else 's'} of as many tokens"
-        text = f"best KL {number(best[0])} → {number(best[-1])} over {count}" if best else ""
+        text = f"{course(best)} over {count}" if best else ""
         self.query_one("#best", Static).update(text)
         self.query_one("#best").display = bool(best)
 

@@ -3,7 +3,7 @@
     words     languages/*.txt: phrases and the concepts that they stand for
     tokens    a line as typed values and concepts
     amounts   numbers with what they count
-    acts      what can be asked for; `knowledge`, `look`, `orders` and `delivery` are the lists
+    acts      how a sentence asks for something; lists/ has all that can be asked for
     said      rules of a search in the words that steering reads
     whole     what of a line belongs to one order
     requests  a line as acts, in order

@@ -50,6 +50,10 @@ class Lacking(Unclear):
     """What follows upon an order lacks a word, so that it cannot be done; the order can."""
 
 
+class Twofold(Exception):
+    """It can be meant in two ways, so that no other reading of the line is tried."""
+
+
 @dataclass(frozen=True)
 class Call:
     """A tool by its name, with arguments that are still to be validated."""
@@ -96,7 +100,7 @@ class Heard:
 
     def unused(self, call: Call) -> list[Token]:
         """Names and unknown words that stand in no argument, and so would be passed over."""
-        if call.name == "explain":  # its acts allow names only where they make no difference
+        if call.name in ("explain", "memory_need"):  # they allow names where they make no difference, or are numbers
             return []
         told = str(list(call.args.values())).lower()
         return [one for one in self.tokens if one.kind in (*REFS, "word") and str(one.value).lower() not in told]

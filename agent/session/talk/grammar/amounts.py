@@ -121,6 +121,7 @@ _COUNTED = {
     "steps": ("steps_of", 1.0),
     "times_word": ("times", 1.0),
     "bytes": ("bytes_of", 1.0),
+    "billion": ("billions_of", 1.0),
 }
 
 

@@ -9,16 +9,13 @@ from functools import lru_cache
 
 from pydantic import ValidationError
 
-from agent.session.talk.grammar.acts import CUTS, FREE, REFS, Act, Call, Heard, Lacking, Unclear
+from agent.session.talk.grammar.acts import CUTS, FREE, REFS, Call, Heard, Lacking, Twofold, Unclear
 from agent.session.talk.grammar.amounts import amounts
 from agent.session.talk.grammar.behind import bare, lacks
-from agent.session.talk.grammar.delivery import DELIVERIES
-from agent.session.talk.grammar.knowledge import KNOWLEDGE
-from agent.session.talk.grammar.look import LOOKS
+from agent.session.talk.grammar.lists import ACTS
 from agent.session.talk.grammar.offers import EXAMPLES, not_understood
-from agent.session.talk.grammar.orders import ORDERS
 from agent.session.talk.grammar.tokens import FAR, Token, heard
-from agent.session.talk.grammar.whole import LEFT_OUT, addressed, again, folded, follows, put
+from agent.session.talk.grammar.whole import LEFT_OUT, addressed, again, first, folded, follows, put, timed
 from agent.session.talk.grammar.words import written
 from agent.session.talk.session import Session
 from agent.session.talk.tools import TOOLS
@@ -27,9 +24,12 @@ from agent.session.talk.tools.tool import SessionTool
 from tools.io.files import expanded
 from tools.io.frozen import first_problem
 
-ACTS: tuple[Act, ...] = (*KNOWLEDGE, *LOOKS, *DELIVERIES, *ORDERS)
 AT_ONCE = ("stop", "pause", "leave")
 """Tools that never wait for a language model."""
+FOLLOWS = frozenset(name for name, tool in TOOLS.items() if tool.group in ("measure", "deliver")) | {
+    *("prune", "go_on", "report", "reproduce", "lessons", "standing", "chat_with_models")
+}
+"""Tools that can be asked for when the run at work has ended."""
 LONGEST = 600
 """Characters of a line that is read; longer ones are texts, not requests."""
 MOST = 8
@@ -55,6 +55,11 @@ BARE = FREE | frozenset(
 _HELLO = ("greeting", *CUTS)
 _CONDITIONS = ("not", "spare")
 """Where a rule of an order begins that stands in its sentence."""
+_THEN = frozenset({"then", "dann", "danach", "puis", "ensuite", "luego", "después", "poi", "dopo", "depois", "daarna"})
+_THEN |= {"potem", "затем", "потом", "然后", "之后"}
+_VERBS = ("prune", "compress", "shrink", "stop", "export", "evaluate", "upload", "recover", "quantise")
+_KANA = re.compile("[\u3040-\u309f]")
+"""What Japanese puts behind the thing that it is said of, so that no request begins there."""
 _AMOUNTS = frozenset({"share", "nm", "times", "prune", "compress", "shrink", "method"})
 WELCOME = "You are welcome."
 WAITS_NOT = "Nothing waits for a yes or no."
@@ -85,6 +90,11 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         return f"{NEVER}{option[0]} {COMMAND}"
     if (named := _repository(line)) and _asked_of(session) == "upload":
         return [_tool(Call("upload", {"repository": named}), session)]
+    rest, ended = timed(line)
+    if ended and _follows_the_run(rest, session):
+        line = rest
+    else:
+        ended = False
     code, found = heard(line)
     cut = _pieces(_with_tasks(amounts(found), session))
     kinds = {token.kind for piece in cut for token in piece}
@@ -96,19 +106,28 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
         calls = _calls(cut, _asked_of(session) == "prune")
         if isinstance(calls, str):
             return not_understood([token for piece in cut for token in piece], calls)
-        session.behind = follows(line)
-        return [_tool(call, session, code) for call in addressed(folded(calls), session)]
-    except Unclear as problem:
+        session.behind = follows(line) or (ended and (len(calls) == 1 or calls[0].name != "prune"))
+        return [_tool(call, session, code) for call in addressed(first(folded(calls), session), session)]
+    except (Unclear, Twofold) as problem:
         return f"{NEVER}{problem}."
     except ValidationError as error:  # what a tool takes no value for
         return f"{NEVER}{first_problem(error)}."
+
+
+def _follows_the_run(rest: str, session: Session) -> bool:
+    """Whether what is left without `when it has ended` asks for things that can follow a run."""
+    try:
+        calls = _calls(_pieces(_with_tasks(amounts(heard(rest)[1]), session)), unfinished=False)
+    except Unclear:  # which is told when it is read
+        return True
+    return not isinstance(calls, str) and all(call.name in FOLLOWS for call in calls)
 
 
 def calls_of(text: str) -> list[Call]:
     """What a line asks for in a conversation that has just begun; empty where it is not understood."""
     if (asked := put(written(text))) is not None:
         return [asked]
-    calls = _calls(_pieces(amounts(heard(written(text))[1])), unfinished=False)
+    calls = _calls(_pieces(amounts(heard(timed(written(text))[0])[1])), unfinished=False)
     return [] if isinstance(calls, str) else calls
 
 
@@ -147,7 +166,7 @@ def quick(text: str) -> SessionTool | None:
         return None
     try:
         found = _act(amounts(heard(line)[1]), unfinished=False)
-    except Unclear:
+    except (Unclear, Twofold):
         return None
     return TOOLS[found.name]() if isinstance(found, Call) and found.name in AT_ONCE else None
 
@@ -164,11 +183,18 @@ def _pieces(found: Sequence[Token]) -> list[list[Token]]:
     made: list[list[Token]] = [[]]
     for token in found:
         said = {one.kind for one in made[-1]}
-        cut = bool(said - {*CUTS}) if token.kind in CUTS else token.kind in _CONDITIONS and bool(said & _AMOUNTS)
+        cut = bool(said - {*CUTS}) and (token.kind in CUTS or token.text.lower() in _THEN)
+        cut = cut or (token.kind in _CONDITIONS and bool(said & _AMOUNTS) and not _KANA.match(token.text))
+        cut = cut or (bool(made[-1]) and _is_linked(made[-1][-1]) and token.kind not in FREE)
         if cut and len(made) < MOST:
             made.append([])
         made[-1].append(token)
     return made
+
+
+def _is_linked(token: Token) -> bool:
+    """Whether it is a Japanese verb in a form that another one follows."""
+    return token.kind in _VERBS and token.text.endswith(("て", "で", "し")) and bool(re.search(f"[{FAR}]", token.text))
 
 
 def _calls(pieces: list[list[Token]], unfinished: bool) -> list[Call] | str:

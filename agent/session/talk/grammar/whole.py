@@ -39,6 +39,23 @@ _BEHIND = re.compile(
     re.I,
 )
 
+_IT = r"(?:it|this|that|everything|(?:the|this) (?:run|search|job)|pruning|the pruning)"
+_ENDED = (
+    rf"(?:(?:when|once|as soon as|after) {_IT}(?:'s| is| has| will be| will have)? ?(?:all )?"
+    r"(?:ended|done|over|finished|ready|complete|completed|through|ends|finishes|been finished)|"
+    r"(?:after|at the end of) (?:the|this) (?:run|search)|"
+    r"(?:wenn|sobald) (?:es|das|alles|der lauf|dieser lauf|die suche) (?:fertig|beendet|vorbei|zu ende|durch)(?: ist)?|"
+    r"nach (?:dem|diesem) lauf|"
+    r"quand (?:c'est|ce sera|la recherche est|tout est) (?:fini|terminé|terminée|prêt)|une fois (?:fini|terminé)|"
+    r"cuando (?:termine|acabe|esté (?:listo|lista|terminado)|haya terminado)(?: la búsqueda)?|al terminar|"
+    r"quando (?:finisce|ha finito|è finito|è finita|è pronto|avrà finito|terminar|acabar|estiver pronto)|"
+    r"когда (?:это |всё |поиск )?(?:закончится|закончишь|завершится|будет готово|закончишься)|"
+    r"als (?:het|dit) (?:klaar|af) is)"
+)
+_ENDED_FAR = r"(?:終わったら|終了したら|完了したら|終わり次第|完成后|结束后|跑完后|完成之后|结束之后)"
+_ENDED_FIRST = re.compile(rf"\W*(?:(?:and|und|et|y|e|и) )?{_ENDED}(?!\w)[,:]?\s*(?:then |dann )?|\W*{_ENDED_FAR}", re.I)
+_ENDED_LAST = re.compile(rf",?\s+{_ENDED}\W*$", re.I)
+
 
 def put(line: str) -> Call | None:
     """`ask both: QUESTION`, `ask it QUESTION`: what is for the models and not for this program, whatever it says."""
@@ -104,6 +121,33 @@ def follows(line: str) -> bool:
     return _BEHIND.match(line) is not None
 
 
+def timed(line: str) -> tuple[str, bool]:
+    """A line without `when it has ended`, and whether it said so; a question asks for that, and orders nothing."""
+    if line.rstrip().endswith("?"):
+        return line, False
+    found = _ENDED_FIRST.match(line) or _ENDED_LAST.search(line)
+    if found is None or not (rest := f"{line[: found.start()]}{line[found.end() :]}".strip(" ,;:")):
+        return line, False
+    return rest, True
+
+
+def first(calls: Sequence[Call], session: Session) -> list[Call]:
+    """What is done before a prune, is done to the model that is pruned: that of the line, or of the plan that waits."""
+    made: list[Call] = []
+    for place, call in enumerate(calls):
+        args = {name: value for name, value in call.args.items() if name != "ahead" and value != []}
+        if "ahead" in call.args:
+            later = next((other.args.get("model") for other in calls[place + 1 :] if other.name == "prune"), None)
+            model = later or (session.waits or {}).get("model") or ""
+            session.ahead = session.waits is not None
+            named = {"models": [model]} if call.name == "perplexity" else {"model": model}
+            args = {**named, **args} if model else args
+        same = made[0].args if made and call.name == "prune" and "ahead" in calls[0].args else {}
+        named_first = same.get("model") or next(iter(same.get("models", ())), "")
+        made.append(Call(call.name, {"model": named_first, **args} if named_first else args))
+    return made
+
+
 def addressed(calls: Sequence[Call], session: Session) -> list[Call]:
     """What is said of an order that does not name it: it changes the prune that waits for a yes, else the run."""
     made: list[Call] = []
@@ -117,15 +161,30 @@ def addressed(calls: Sequence[Call], session: Session) -> list[Call]:
 
 def _changed(call: Call, waits: dict[str, Any]) -> Call | None:
     """The prune that waits as it is after a call; None where that is about something else."""
-    if call.name == "spent" or (call.name == "foresee" and not call.args):
+    if call.name == "spent" or (call.name in ("foresee", "memory_need") and not call.args):
         return Call("foresee", {**waits, "short": True})
     if call.name == "steer" and "method" in waits and (named := _USE.fullmatch(call.args["words"])):
         return Call("prune", {**waits, "method": named[1]})
     if call.name == "steer":
-        return Call("prune", {**waits, "rules": [*waits.get("rules", ()), call.args["words"]]})
+        return Call("prune", _ruled(waits, call.args["words"]))
     if call.name == LIMIT or (call.name == "prune" and not call.args.keys() & {"model", "again"}):
         return Call("prune", _over(waits, call.args))
     return None
+
+
+def _ruled(waits: dict[str, Any], words: str) -> dict[str, Any]:
+    """An order with one more rule; what is allowed again is no rule any more, where one forbade it."""
+    rules = [str(rule) for rule in waits.get("rules", ())]
+    if re.search(r"\b(?:allow|may|can)\b", words, re.I) and not re.search(r"\b(?:not|no|don't)\b", words, re.I):
+        things = set(re.findall(r"\w+", words.lower())) - _ALLOWING
+        kept = [rule for rule in rules if not things & set(re.findall(r"\w+", rule.lower()))]
+        if len(kept) < len(rules):
+            rest = {name: value for name, value in waits.items() if name != "rules"}
+            return {**rest, "rules": kept} if kept else rest
+    return {**waits, "rules": [*rules, words]}
+
+
+_ALLOWING = {"allow", "allowed", "permit", "again", "may", "can", "be", "used", "use", "you", "please", "the", "now"}
 
 
 def _as_rule(limit: Call) -> Call:

@@ -7,10 +7,11 @@ from agent.session.talk.tools.chat import ChatWithModels
 from agent.session.talk.tools.deliver import Export, Recover, Upload
 from agent.session.talk.tools.explain import Explain
 from agent.session.talk.tools.formulas import TryAllocation, TryMetric
-from agent.session.talk.tools.help import Help, Leave, UseDesigner
+from agent.session.talk.tools.help import Help, Leave, UseDesigner, UseTasks
 from agent.session.talk.tools.look import (
     Candidates,
     Compare,
+    Happened,
     Lessons,
     PastRuns,
     Pattern,
@@ -18,12 +19,15 @@ from agent.session.talk.tools.look import (
     Report,
     Standing,
     Thoughts,
+    Uses,
+    WhyWon,
 )
 from agent.session.talk.tools.measure import EvaluateTasks, Generations, Perplexity, Speed
-from agent.session.talk.tools.model import LayerStatistics, ModelFacts
+from agent.session.talk.tools.model import LayerStatistics, MemoryNeed, ModelFacts
 from agent.session.talk.tools.reproduce import Reproduce
-from agent.session.talk.tools.run import Foresee, GoOn, Pause, Prune, Queue, Resume, Steer, Stop
+from agent.session.talk.tools.run import Foresee, GoOn, Pause, Prune, Resume, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
+from agent.session.talk.tools.waits import Queue, WhatWaits, Withdraw
 
 ALL: tuple[type[SessionTool], ...] = (
     Prune,
@@ -34,10 +38,15 @@ ALL: tuple[type[SessionTool], ...] = (
     Pause,
     Stop,
     Queue,
+    Withdraw,
+    WhatWaits,
     Standing,
     Spent,
     Candidates,
     Compare,
+    WhyWon,
+    Uses,
+    Happened,
     Sparsities,
     Lessons,
     Thoughts,
@@ -48,6 +57,7 @@ ALL: tuple[type[SessionTool], ...] = (
     Recall,
     Report,
     ModelFacts,
+    MemoryNeed,
     LayerStatistics,
     TryMetric,
     TryAllocation,
@@ -61,6 +71,7 @@ ALL: tuple[type[SessionTool], ...] = (
     Upload,
     Reproduce,
     UseDesigner,
+    UseTasks,
     Help,
     Leave,
 )

@@ -11,8 +11,13 @@ from agent.session.talk.tools.tool import Group, SessionTool
 from runs.fold.history import History
 from runs.fold.tally import eta
 from runs.fold.words import short_time
-from runs.run import Run, open_run, remove
+from runs.run import Run, list_runs, open_run, remove
 from tools.io.errors import UsageError
+
+MOST = 6
+"""Runs that are named."""
+ALL = "all"
+"""What stands for every run, in the place of an id."""
 
 
 class Spent(SessionTool):
@@ -80,16 +85,22 @@ class Sparsities(SessionTool):
 
 
 class RemoveRun(SessionTool):
-    """Delete a run with everything in its folder, the pruned model included; it cannot be undone."""
+    """Delete a run, or every run, with everything in its folder, the pruned model included; it cannot be undone."""
 
     group: ClassVar[Group] = "run"
 
-    run: str = Field(default="", max_length=100, description="Its id; empty for the run that is talked about.")
+    run: str = Field(
+        default="",
+        max_length=100,
+        description=f"Its id; empty for the run that is talked about; {ALL} only where the person said all runs.",
+    )
 
     def plan(self, session: Session) -> str:
         """What would be gone."""
+        if self.run == ALL:
+            return self._plan_of_all(session)
         run = self._found(session)
-        size = sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
+        size = _bytes(run)
         state, goal = run.glance()
         return (
             f"Plan: delete run {run.id} ({goal}, {state}) with everything in it, {size / 2**20:,.1f} MiB; "
@@ -98,14 +109,41 @@ class RemoveRun(SessionTool):
 
     def work(self, session: Session) -> str:
         """Delete it."""
+        if self.run == ALL:
+            return self._work_on_all(session)
         run = self._found(session)
         remove(run)
         if session.run is not None and session.run.id == run.id:
             session.run = None
         return f"Run {run.id} is deleted."
 
+    def _plan_of_all(self, session: Session) -> str:
+        """Raises UsageError where there is none, or one is at work."""
+        if not (runs := list_runs(session.settings.home)):
+            raise UsageError("There are no runs, so there is none to remove.")
+        if working := [run.id for run in runs if run.engine is not None]:
+            raise UsageError(f'Run {working[0]} is at work: say "stop" first, and remove all when it has ended.')
+        named = ", ".join(run.id for run in runs[:MOST]) + (f" and {len(runs) - MOST} more" if len(runs) > MOST else "")
+        return (
+            f"Plan: delete {'the only run' if len(runs) == 1 else f'all {len(runs)} runs'} ({named}) with everything, "
+            f"{'its model' if len(runs) == 1 else 'their models'} included, "
+            f"{sum(map(_bytes, runs)) / 2**20:,.1f} MiB; that cannot be undone."
+        )
+
+    def _work_on_all(self, session: Session) -> str:
+        self._plan_of_all(session)
+        runs = list_runs(session.settings.home)
+        for run in runs:
+            remove(run)
+        session.run = None
+        return f"{'The only run is' if len(runs) == 1 else f'All {len(runs)} runs are'} deleted."
+
     def _found(self, session: Session) -> Run:
         run = open_run(session.settings.home, self.run) if self.run else session.present()
         if run.engine is not None:
             raise UsageError(f'Run {run.id} is at work: say "stop" first, and remove it when it has ended.')
         return run
+
+
+def _bytes(run: Run) -> int:
+    return sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from agent.session.talk.past import export
+from agent.session.talk.known.past import copied, export
 from agent.session.talk.session import Session
-from agent.session.talk.tools.subjects import priced, reading
+from agent.session.talk.tools.subjects import priced, reading, subject
 from agent.session.talk.tools.tool import Group, NoResult, SessionTool
 from runs.fold.words import number
 from runs.run import Run
@@ -29,7 +29,7 @@ TRAINING = 3
 
 class Export(SessionTool):
     """Hand the pruned model out: where it is, a copy in a folder, a GGUF file for llama.cpp and Ollama (quantised or
-    not), or what vLLM needs. The form follows from a path that ends with .gguf."""
+    not), or what vLLM needs; or another model that is named. The form follows from a path that ends with .gguf."""
 
     group: ClassVar[Group] = "deliver"
     agreed_ahead: ClassVar[bool] = True
@@ -41,12 +41,14 @@ class Export(SessionTool):
     quantisation: str | None = Field(
         default=None, max_length=20, description="Of a GGUF: q8_0, q5_1, q5_0, q4_1, q4_0, or f16, bf16, f32."
     )
+    model: str = Field(default="", max_length=300, description="A model that is named; empty for the result.")
 
     def plan(self, session: Session) -> str:
         """Where it is written, if that is outside the home; what cannot be made is refused."""
-        run, form = _pruned(session), self._form()
+        form = self._form()
         self._dtype()
-        place = self._place(run)
+        source, name, first = self._source(session)
+        place = self._place(name)
         if place is None:
             return ""
         if place.exists():
@@ -54,26 +56,63 @@ class Export(SessionTool):
         if place.is_relative_to(session.settings.home.resolve()):
             return ""
         what = {"folder": "a copy of the model", "vllm": "what vLLM needs", "gguf": f"a GGUF ({self._precision})"}[form]
-        return f"Plan: {what} goes to {place}, from {_megabytes(run.model_folder)} MB of weights."
+        of = f" of {self.model}" if self.model else ""
+        size = "" if source is None else f", from {_megabytes(source)} MB of weights"
+        return " ".join(filter(None, [f"Plan: {what}{of} goes to {place}{size}.", first]))
 
     def work(self, session: Session) -> str:
         """Write it, or say where it is; a run that was recovered has two models, which is told."""
-        run, form, place = _pruned(session), self._form(), self._place(_pruned(session))
+        if self.model:
+            return self._of_another(session)
+        run, form = _pruned(session), self._form()
+        place = self._place(run.id)
         if form == "gguf":
-            told = self._gguf(session, run, place)
+            told = self._gguf(session, run.model_folder, place, zeros=run.goal.pattern.zeros)
         elif form == "vllm":
-            told = _for_vllm(session, run, place)
+            told = _for_vllm(session, run.model_folder, place)
         else:
             told = export(run, None if place is None else str(place))
         recovered = _recovered(run)
         return told + (f" The recovered one is in {recovered}." if recovered.exists() else "")
 
-    def _gguf(self, session: Session, run: Run, place: Path | None) -> str:
+    def _of_another(self, session: Session) -> str:
+        """Of a model that is named, which is no result of this run."""
+        from tools.model.checkpoint import locate
+
+        place = self._place(self._source(session)[1])
+        source = locate(subject(session, self.model), session.settings.cache)
+        match self._form():
+            case "gguf":
+                return self._gguf(session, source, place, zeros=False)
+            case "vllm":
+                return _for_vllm(session, source, place)
+        assert place is not None  # else it was asked for
+        if place.exists():
+            raise UsageError(f"{place} is there already. Name another folder.")
+        return copied(source, place)
+
+    def _source(self, session: Session) -> tuple[Path | None, str, str]:
+        """The folder that is exported, where it lies here; what a file of it is called; what is to be done first.
+
+        Raises:
+            SecateurError: there is no pruned model yet, or no model of that name; or no place was said for it.
+        """
+        if not self.model:
+            run = _pruned(session)
+            return run.model_folder, run.id, ""
+        if self.folder is None:
+            raise UsageError(f'Where shall it go? "export {self.model} as gguf to PLACE" writes it there.')
+        from tools.model.checkpoint import ahead, local_folder
+
+        name = subject(session, self.model)
+        return local_folder(name, session.settings.cache), Path(name).stem, ahead(name, session.settings.cache)
+
+    def _gguf(self, session: Session, source: Path, place: Path | None, *, zeros: bool) -> str:
         dtype = self._dtype()
         more = ["--output", str(place)] if place is not None else []
         more += ["--dtype", dtype] if dtype is not None else []
-        told = _lines(_exported(session, run.model_folder, "llama.cpp", more))
-        moved = dtype in OFFSET and run.goal.pattern.zeros
+        told = _lines(_exported(session, source, "llama.cpp", more))
+        moved = zeros and dtype in OFFSET
         return f"{told}\n{dtype} moves zeros a little: q8_0, q5_0 and q4_0 keep them exactly." if moved else told
 
     def _form(self) -> Form:
@@ -105,14 +144,14 @@ class Export(SessionTool):
     def _precision(self) -> str:
         return self._dtype() or "half precision"
 
-    def _place(self, run: Run) -> Path | None:
-        """Where it goes; None for where it is, or beside it."""
+    def _place(self, name: str) -> Path | None:
+        """Where it goes, called by the name where that is a folder; None for where it is, or beside it."""
         if self.folder is None:
             return None
         place = expanded(self.folder).resolve()
         if self._form() != "gguf" or place.suffix.lower() == ".gguf":
             return place
-        return place / f"{run.id}.gguf" if place.is_dir() else place.with_name(f"{place.name}.gguf")
+        return place / f"{name}.gguf" if place.is_dir() else place.with_name(f"{place.name}.gguf")
 
 
 class Recover(SessionTool):
@@ -242,21 +281,24 @@ def _megabytes(folder: Path) -> str:
     return f"{sum(file.stat().st_size for file in folder.glob('*.safetensors')) / 1e6:,.1f}"
 
 
-def _for_vllm(session: Session, run: Run, place: Path | None) -> str:
+def _for_vllm(session: Session, source: Path, place: Path | None) -> str:
     """vLLM serves plain folders as they are, so these are copied; of others an own form is written."""
-    found = _exported(session, run.model_folder, "vllm", [] if place is None else ["--output", str(place)])
+    found = _exported(session, source, "vllm", [] if place is None else ["--output", str(place)])
     if place is None or found["files"]:
         return _lines(found)
-    export(run, str(place))
+    copied(_located(session, source), place)
     return _lines(_exported(session, place, "vllm", []))
 
 
 def _exported(session: Session, folder: Path, target: str, more: list[str]) -> Any:
     """The verdict of `secateur export --json`, on what was packed from its unpacked copy."""
+    return session.command("export", str(_located(session, folder)), "--for", target, *more)
+
+
+def _located(session: Session, folder: Path) -> Path:
     from tools.model.checkpoint import locate
 
-    source = locate(str(folder), session.settings.cache)
-    return session.command("export", str(source), "--for", target, *more)
+    return locate(str(folder), session.settings.cache)
 
 
 def _lines(verdict: dict[str, Any]) -> str:

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from agent.session.talk import advice, lessons
-from agent.session.talk.past import listed
+from agent.session.talk.known import advice, beside, lessons
+from agent.session.talk.known.happened import happened
+from agent.session.talk.known.past import listed, readable
+from agent.session.talk.known.uses import uses
 from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import Group, SessionTool
 from runs.fold.summary import summary
@@ -46,16 +48,63 @@ class Candidates(SessionTool):
 
 
 class Compare(SessionTool):
-    """Two candidates side by side: in what they differ, and by how much one is better."""
+    """Two candidates, or a candidate and a reference, side by side: in what they differ, and by how much one is
+    better."""
 
     group: ClassVar[Group] = "look"
 
     one: str = Field(pattern=CANDIDATE)
-    other: str = Field(pattern=CANDIDATE)
+    other: str = Field(pattern=r"^(c-\d+|[a-z][a-z0-9_]*)$", max_length=40, description="c-2, or a method: wanda.")
 
     def work(self, session: Session) -> str:
         """From the journal."""
-        return advice.compare(session.history(), self.one, self.other)
+        if self.other.startswith("c-"):
+            return advice.compare(session.history(), self.one, self.other)
+        session.present()
+        return beside.against_reference(session.history(), self.one, self.other)
+
+
+class WhyWon(SessionTool):
+    """Why a candidate is the result of the run, by what was measured; that it is not, where another one won."""
+
+    group: ClassVar[Group] = "look"
+
+    name: str = Field(pattern=CANDIDATE)
+
+    def work(self, session: Session) -> str:
+        """From the journal."""
+        session.present()
+        return beside.won(session.history(), self.name)
+
+
+class Uses(SessionTool):
+    """Whether a published method, compensation or allocation (obs, wanda, owl) was used: by which candidates, and by
+    the winner."""
+
+    group: ClassVar[Group] = "look"
+
+    method: str = Field(max_length=40, description="obs, sparsegpt, wanda, owl.")
+
+    def work(self, session: Session) -> str:
+        """From the journal."""
+        session.present()
+        return uses(session.history(), self.method)
+
+
+class Happened(SessionTool):
+    """What became of the run: how it ended, why it failed or broke off, and what can be done."""
+
+    group: ClassVar[Group] = "look"
+
+    def work(self, session: Session) -> str:
+        """From the journal of the run that is talked about, else of the newest one."""
+        run = session.run
+        if run is None:
+            found = readable(session.settings.home)
+            if not found:
+                return 'Nothing happened here: there is no run yet. "prune MODEL to 50 %" starts one.'
+            run = found[-1]
+        return happened(run, run.history())
 
 
 class Lessons(SessionTool):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from agent.session.talk.known.room import of_model, of_number
 from agent.session.talk.session import Session
 from agent.session.talk.tools.subjects import priced, subject, surveying, to_do_first
 from agent.session.talk.tools.tool import Group, SessionTool
@@ -67,6 +68,33 @@ class ModelFacts(SessionTool):
         if not self.model and run is not None and run.model_folder.exists():
             return [str(run.model_folder), run.goal.model]
         return [subject(session, self.model)]
+
+
+class MemoryNeed(SessionTool):
+    """How much memory a model needs: its weights by precision, and what a search holds beside them. Of a model that is
+    named, or of a number of weights, as "7B"."""
+
+    group: ClassVar[Group] = "look"
+
+    model: str = Field(default="", max_length=300, description="As said; empty for the one that is talked about.")
+    billions: float | None = Field(default=None, gt=0, le=10_000, description="Weights, where only a size is said: 7.")
+
+    def plan(self, session: Session) -> str:
+        """What has to be fetched or converted first; a model that does not exist is refused."""
+        if self.billions is not None:
+            return ""
+        name = subject(session, self.model)
+        first = to_do_first(session, [name])
+        return f"Plan: look at {name}. {first}" if first else ""
+
+    def work(self, session: Session) -> str:
+        """From the number of weights, or from configuration and headers of files alone."""
+        from tools.model.checkpoint import locate
+
+        if self.billions is not None:
+            return of_number(1e9 * self.billions)
+        name = subject(session, self.model)
+        return of_model(name, locate(name, session.settings.cache), session.settings.values.search_length)
 
 
 def block_sizes(name: str, cache: Path) -> tuple[float, ...]:

@@ -12,9 +12,9 @@ from agent.session.goal import build
 from agent.session.options import Wish
 from agent.session.settings import Values, load
 from agent.session.start import start
-from agent.session.talk import advice
-from agent.session.talk.estimate import estimate, from_here, planned
-from agent.session.talk.past import newest
+from agent.session.talk.known import advice
+from agent.session.talk.known.estimate import estimate, from_here, planned
+from agent.session.talk.known.past import newest, none_fits
 from agent.session.talk.session import Session
 from agent.session.talk.tools.model import block_sizes
 from agent.session.talk.tools.subjects import subject
@@ -218,26 +218,8 @@ class Resume(SessionTool):
     def _found(self, session: Session) -> Run:
         run = newest(session.settings.home, self.words, self.day)
         if run is None:
-            raise SecateurError('No run fits that: "which runs are there?" lists them.')
+            raise SecateurError(none_fits(session.settings.home, self.words, self.day))
         return run
-
-
-class Queue(SessionTool):
-    """What is to follow the run that works now: tell it, or take it back."""
-
-    group: ClassVar[Group] = "run"
-
-    drop: bool = Field(default=False, description="True to take it back, so that nothing follows.")
-
-    def work(self, session: Session) -> str:
-        """Tell it; what is dropped is named."""
-        told = ", ".join(session.queue)
-        if not told:
-            return "Nothing is queued."
-        if self.drop:
-            session.queue = ()
-            return f"Taken back: {told}."
-        return f"When the run has ended: {told}."
 
 
 class Steer(SessionTool):

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent.session.talk.past import readable
+from agent.session.talk.known.past import readable
 from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import NoResult
 from runs.fold.history import History

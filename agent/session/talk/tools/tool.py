@@ -29,6 +29,9 @@ class SessionTool(BaseModel):
     alone: ClassVar[bool] = False
     """Whether it cannot be done beside a run at work: it is queued for the end of that."""
 
+    at_once: ClassVar[bool] = False
+    """Whether it is about what waits, so that it never waits itself."""
+
     @classmethod
     def called(cls) -> str:
         """Its name as models call it: `LayerStatistics` is `layer_statistics`."""

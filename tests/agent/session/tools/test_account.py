@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.session.talk import advice
+from agent.session.talk.known import advice
 from agent.session.talk.session import Session
 from agent.session.talk.tools.account import RemoveRun, Sparsities, Spent
 from agent.session.talk.tools.explain import Explain, subjects
@@ -49,6 +49,24 @@ def test_a_run_is_removed_after_a_plan_and_not_while_it_works(
     assert "cannot be undone" in plan
     assert RemoveRun().work(session) == f"Run {run.id} is deleted."
     assert not run.folder.exists()
+    assert session.run is None
+
+
+def test_all_runs_are_removed_after_a_plan_that_counts_them(
+    session: Session, told: Callable[..., Run], story: Any
+) -> None:
+    with pytest.raises(UsageError, match="There are no runs"):
+        RemoveRun(run="all").plan(session)
+    first, second = told(story.start()), told(story)
+    with second.lock(), pytest.raises(UsageError, match=f"Run {second.id} is at work"):
+        RemoveRun(run="all").plan(session)
+    plan = RemoveRun(run="all").plan(session)
+    assert plan.startswith("Plan: delete all 2 runs (")
+    assert first.id in plan
+    assert second.id in plan
+    assert RemoveRun(run="all").work(session) == "All 2 runs are deleted."
+    assert not first.folder.exists()
+    assert not second.folder.exists()
     assert session.run is None
 
 

@@ -52,6 +52,22 @@ def test_what_contradicts_itself_is_refused(session: Session, pruned: Run, tmp_p
         Export().plan(session)
 
 
+def test_another_model_that_is_named_is_exported(session: Session, commands: list[list[str]], tmp_path: Path) -> None:
+    place = tmp_path / "t.gguf"
+    tool = Export(folder=str(place), form="gguf", model="tiny")
+    assert tool.plan(session).startswith(f"Plan: a GGUF (half precision) of tiny goes to {place}, from ")
+    assert f"wrote {place}: architecture llama" in tool.work(session)
+    assert place.read_bytes()[:4] == b"GGUF"
+    assert Export(folder=str(tmp_path / "copy"), model="tiny").work(session) == f"The model is in {tmp_path / 'copy'}."
+    assert (tmp_path / "copy" / "config.json").exists()
+    with pytest.raises(SecateurError, match="No run is open"):
+        Export(folder="x", model="dense").plan(session)
+    with pytest.raises(UsageError, match="Where shall it go"):
+        Export(model="tiny").plan(session)
+    with pytest.raises(SecateurError, match="does not exist"):
+        Export(folder="x", model="./gone/away").plan(session)
+
+
 def test_only_what_leaves_the_home_is_asked_about(session: Session, pruned: Run, tmp_path: Path) -> None:
     assert Export().plan(session) == ""
     assert str(pruned.model_folder) in Export().work(session)

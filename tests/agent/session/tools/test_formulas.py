@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from agent.session.talk.session import Session
-from agent.session.talk.tools import trials
-from agent.session.talk.tools.formulas import TryAllocation, TryMetric
+from agent.session.talk.tools.formulas import TryAllocation, TryMetric, trials
 from agent.session.trials import unreached
 from runs.run import Run
 from tests.tools.mixtures import mixture

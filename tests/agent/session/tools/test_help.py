@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from agent.session.settings import load
+from agent.session.talk import grammar
 from agent.session.talk.conversation import Talk
 from agent.session.talk.session import Session
 from agent.session.talk.speakers import Model, Rules
 from agent.session.talk.tools import TOOLS
 from agent.session.talk.tools.help import UseDesigner
+from agent.session.talk.tools.measure import EvaluateTasks
 from tools.io.errors import UsageError
 
 
@@ -67,3 +69,16 @@ def test_every_tool_tells_a_model_what_it_is_for() -> None:
         assert tool.__doc__, name
         assert len(" ".join(tool.__doc__.split())) < 300, name
         assert tool.model_json_schema()["type"] == "object"
+
+
+def test_own_tasks_are_taken_from_a_folder_that_holds_some(tmp_path: Path) -> None:
+    talk, folder = Talk(load(tmp_path / "home"), lambda run: "done"), tmp_path / "mytasks"
+    assert "is no folder" in talk.say(f"use the tasks in {folder}")
+    folder.mkdir()
+    assert "holds no task" in talk.say(f"use the tasks in {folder}")
+    (folder / "riddles.jsonl").write_text("{}")
+    said = talk.say(f"use the tasks in {folder}")
+    assert said.startswith(f"Tasks come from {folder} until this conversation is left: riddles.")
+    assert talk.settings.given("task_data") == str(folder)
+    assert grammar.read("evaluate it on riddles", talk.session) == [EvaluateTasks(tasks=("riddles",))]
+    talk.close()

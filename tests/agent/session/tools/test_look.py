@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from agent.principles import Principle, features
-from agent.session.talk.lessons import advised
+from agent.session.talk.known.lessons import advised
 from agent.session.talk.session import Session
-from agent.session.talk.tools.look import Lessons, Recall, Report, Thoughts
+from agent.session.talk.tools.look import Compare, Happened, Lessons, Recall, Report, Thoughts, Uses, WhyWon
 from memory.index import Memory
 from memory.remembered import of_run
-from runs.events import Thought
+from runs.events import RunFailed, Stage, Thought
 from runs.run import Run
 from tools.io.errors import SecateurError
 from tools.recipe import Allocation, Recipe
@@ -71,6 +71,69 @@ def test_memory_is_searched_by_words(session: Session, story: Any) -> None:
     assert "calm-heron-7/c-2 on tiny: " in said
     assert "perplexity 41.9" in said
     assert 'nothing that names "gemma"' in Recall(words="gemma").work(session)
+
+
+def test_why_one_won_is_told_by_what_was_measured(session: Session, told: Callable[..., Run], story: Any) -> None:
+    told(story.whole())
+    won = WhyWon(name="c-2").work(session)
+    assert won.startswith("c-2 won. In the search: KL 0.900 over 16,384 tokens, place 1 of 1.")
+    assert "c-2 beats every reference: perplexity 41.9 against 50.9" in won
+    lost = WhyWon(name="c-1").work(session)
+    assert lost.startswith("c-1 did not win: the result is c-2. KL 1.00 and 0.800 over 2,048 tokens: c-2 is better")
+    assert WhyWon(name="c-9").work(session).startswith("c-9 is not a candidate of this run")
+
+
+def test_nobody_has_won_a_run_without_a_result(session: Session, told: Callable[..., Run], story: Any) -> None:
+    run = told(story.start().survey().propose("c-1", "W * X").measure("c-1", 1.0))
+    said = WhyWon(name="c-1").work(session)
+    assert said.startswith(f"c-1 has not won: run {run.id} has no result yet. c-1 leads so far: KL 1.00")
+
+
+def test_what_was_used_is_counted(session: Session, told: Callable[..., Run], story: Any) -> None:
+    with pytest.raises(SecateurError, match="No run is open"):
+        Uses(method="obs").work(session)
+    told(story.whole())
+    assert Uses(method="obs").work(session) == (
+        "OBS (compensation): 2 of 2 measured candidates use it, c-1, c-2. The winner, c-2, does."
+    )
+    assert Uses(method="wanda").work(session) == (
+        "wanda (metric W * X): 1 of 2 measured candidates use it, c-1. wanda was measured beside them as a reference. "
+        "The winner, c-2, does not."
+    )
+    assert "owl (allocation): none of 2 measured candidates uses it." in Uses(method="owl").work(session)
+    assert "cannot be told" in Uses(method="shortgpt").work(session)
+
+
+def test_a_candidate_is_compared_with_a_reference(session: Session, told: Callable[..., Run], story: Any) -> None:
+    told(story.whole())
+    said = Compare(one="c-2", other="wanda").work(session)
+    assert "c-2 is sqr(W) * X, OBS, wanda is wanda, OBS." in said
+    assert "KL 0.800 and 1.00 over 2,048 tokens: c-2 is better, its divergence is 20.0 % lower." in said
+    assert "In their final forms: perplexity 41.9 of c-2 and 50.9 of wanda on the test text." in said
+    assert "sparsegpt was not measured in run" in Compare(one="c-2", other="sparsegpt").work(session)
+
+
+def test_what_happened_is_told_from_the_journal(session: Session, told: Callable[..., Run], story: Any) -> None:
+    assert "there is no run yet" in Happened().work(session)
+    story.start().survey().propose("c-1", "W * X").measure("c-1", 1.0)
+    story.events.append(Stage(at=story.at(), name="search"))
+    killed = told(story)
+    said = Happened().work(session)
+    assert said.startswith(f"Run {killed.id} (tiny → 50 % unstructured) broke off without a word at the stage search, ")
+    assert "after 1 candidates were measured" in said
+    assert f'"resume {killed.id}" goes on where it stopped.' in said
+    story.events.append(RunFailed(at=story.at(), reason="the disk is full"))
+    failed = told(story)
+    assert "at the stage search, after 1 candidates were measured: the disk is full. " in Happened().work(session)
+    session.run = None
+    assert failed.id in Happened().work(session)  # the newest one
+
+
+def test_a_run_that_ended_well_says_so(session: Session, told: Callable[..., Run], story: Any) -> None:
+    told(story.whole())
+    said = Happened().work(session)
+    assert "came to its end on 20" in said
+    assert "c-2 beats every reference" in said
 
 
 def test_the_report_is_written_and_concludes(session: Session, told: Callable[..., Run], story: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.session.talk.session import Session
-from agent.session.talk.tools.model import LayerStatistics, ModelFacts
+from agent.session.talk.tools.model import LayerStatistics, MemoryNeed, ModelFacts
 from runs.run import Run
 from tools.io.errors import SecateurError, UsageError
 
@@ -27,6 +27,20 @@ def test_facts_of_a_model_are_its_own(session: Session, save_random: Callable[..
     assert f"  unstructured: {100 * weights / (weights + 3 * 2 * 32):.1f} % of the blocks' weights" in told
     (experts,) = (line for line in told.splitlines() if line.startswith("  experts: "))
     assert experts.startswith("  experts: no (")
+
+
+def test_memory_is_reckoned_from_weights_and_shapes(session: Session, save_random: Callable[..., Path]) -> None:
+    said = MemoryNeed(billions=7).work(session)
+    assert said.startswith("7 billion weights take 28 GB in float32, 14 GB in bfloat16 or float16; as a GGUF 7.44 GB")
+    assert "up to 28 GB (56 GB)" in said
+    assert "is not known here" in said
+    folder = save_random("small", num_hidden_layers=3)
+    tool = MemoryNeed(model=str(folder))
+    assert tool.plan(session) == ""
+    weights = int(tool.work(session).partition(" has ")[2].partition(" ")[0].replace(",", ""))
+    assert f"the weights {4 * weights / 1e3:.3g} kB, a second copy of the weights " in tool.work(session)
+    with pytest.raises(UsageError, match="Which model"):
+        MemoryNeed().plan(session)
 
 
 def test_what_is_no_model_is_refused_before_anything(session: Session, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_progress_shows_budget_best_and_the_front(new_story: Any) -> None:
         assert "candidates 2 of 4 █████ ▏" in lines
         assert any(line.startswith("minutes") and line.endswith("no limit") for line in lines)
         assert any(line.startswith("money $0.00 of $2.00") for line in lines)
-        assert "best KL 0.900 → 0.900 over 1 measurement of as many tokens" in lines
+        assert "best KL 0.900 over 1 measurement of as many tokens" in lines
         assert "perplexity o other runs x references @ this run" in lines
         assert "best by size dense 22.8 at 0.0 % c-2 41.9 at 50.0 % old-run 80.0 at 60.0 %" in lines
         plot = "\n".join(line for line in host.text.splitlines() if "│" in line)

@@ -19,6 +19,7 @@ from agent.session.talk.grammar.acts import (
     some,
     texts,
 )
+from agent.session.talk.grammar.tokens import Token
 
 _MODELS = "model name path quoted both dense pruned result and compare run between candidate_id"
 _MEASURE = "evaluate good does what how aux ask result show tell compare make does"
@@ -33,7 +34,8 @@ def _tasks(heard: Heard) -> Call:
     named = named or ("dense" if heard.has("dense") and not heard.has("pruned", "compare", "both", "and") else "")
     samples = count(heard.one("samples_of"), "samples")
     every = heard.has("all")
-    return Call("evaluate_tasks", some(tasks=tasks, model=named, samples=samples, all_samples=every))
+    first = heard.has("ahead") or (heard.has("first") and samples is None)
+    return Call("evaluate_tasks", some(tasks=tasks, model=named, samples=samples, all_samples=every, ahead=first))
 
 
 def _models(heard: Heard) -> list[str]:
@@ -64,6 +66,20 @@ def _loss(heard: Heard) -> Call | None:
     return None if heard.has("at", "by", "with") else Call("perplexity")
 
 
+def _evaluated(heard: Heard) -> Call | None:
+    """`evaluate`, of whatever there is; a bare `test` or `check` may be anything."""
+    said = [token.text.lower() for token in heard.tokens if token.kind == "evaluate"]
+    return None if len(said) != 1 or said[0] in _ANYTHING else Call("perplexity")
+
+
+def _evaluated_first(heard: Heard) -> Call:
+    """`evaluate it first`: what is pruned afterwards, as it is now."""
+    return Call("perplexity", {**some(models=_models(heard)), "ahead": True})
+
+
+_ANYTHING = ("test", "check", "rate", "examine", "assess", "compute", "calculate", "note", "miss")
+
+
 def _generations(heard: Heard) -> Call:
     return Call("generations", some(prompts=heard.all("quoted"), models=_models(heard)))
 
@@ -90,11 +106,33 @@ def _place(heard: Heard) -> str | None:
 
 def _export(heard: Heard) -> Call | None:
     _can_be_written(heard)
-    place = _place(heard)
-    if place is None and heard.has("word", "name", "model"):
+    source = _source(heard)
+    rest = heard if source is None else Heard([token for token in heard.tokens if token is not source], heard.text)
+    place = _place(rest)
+    if rest.has("dense", "candidate_id") or (place is None and rest.has("word", "name", "model")):
         return None
     form = heard.one("form") or ("gguf" if heard.has("quantisation") else None)
-    return Call("export", some(folder=place, form=form, quantisation=heard.one("quantisation")))
+    named = None if source is None else "dense" if source.kind == "dense" else str(source.value)
+    return Call("export", some(folder=place, form=form, quantisation=heard.one("quantisation"), model=named))
+
+
+def _source(heard: Heard) -> Token | None:
+    """The model right behind the verb, where another place is named: `export tiny as gguf to t.gguf`. A word is one
+    only beside a place that is none."""
+    named = [token for token in heard.tokens if token.kind in (*REFS, "word", "dense", "candidate_id")]
+    if not named or not _right_behind(heard, heard.tokens.index(named[0])):
+        return None
+    other = [token for token in named[1:] if heard.before(heard.tokens.index(token)) in ("to", "as", "in", "by")]
+    alone = named[0].kind in ("model", "dense", "candidate_id")
+    return named[0] if len(other) == len(named) - 1 and (other or alone) else None
+
+
+def _right_behind(heard: Heard, place: int) -> bool:
+    """Whether what stands there is what the verb is about; the dense model has an article."""
+    if heard.tokens[place].kind == "dense":
+        while place > 1 and heard.tokens[place - 1].kind == "filler":
+            place -= 1
+    return heard.before(place) == "export"
 
 
 def _can_be_written(heard: Heard) -> None:
@@ -106,14 +144,14 @@ def _can_be_written(heard: Heard) -> None:
             '"export it as gguf to x.gguf"'
         )
     kinds = [token.kind for token in heard.tokens if token.kind not in ("filler", "comma")]
-    source = heard.one("path")
+    source = next(iter(heard.all("path")), None)
     named = "llama.cpp" if heard.one("form") == "gguf" else heard.one("form")
-    direct = ["export", "path"] in [kinds[i : i + 2] for i in range(len(kinds))]
+    direct = ["export", "path"] in [kinds[i : i + 2] for i in range(len(kinds))] and _source(heard) is None
     if direct and heard.has("form") and not str(source).endswith(".gguf"):
         raise Unclear(
-            f'{source} right behind "export" would be what is exported, and only the result of the run is exported '
-            f'here: say "export it as {heard.one("form")} to PLACE"; '
-            f"`secateur export {source} --for {named}` does it in a terminal"
+            f'{source} right behind "export" would be what is exported, and it is not said where to: '
+            f'"export {source} as {heard.one("form")} to PLACE", or "export it to PLACE" for the result of the run; '
+            f"`secateur export {source} --for {named}` writes it beside, in a terminal"
         )
     if heard.has("quantise") and heard.one("quantisation") is None:
         raise Lacking(f'to how many bits? A GGUF is quantised as it is exported: "export it as q8_0" ({QUANTISED})')
@@ -197,7 +235,8 @@ def _reproduce_other(heard: Heard) -> Call:
 
 
 _MEASURABLE = ("speed", "latency", "throughput", "tokens per second", "inference time", "how fast")
-_SAMPLES = "samples samples_of all first"
+_OF_MODEL = "word path quoted name model"
+_SAMPLES = "samples samples_of all first ahead"
 DELIVERIES = (
     Act(("task",), f"{_MEASURE} {_SAMPLES} pruned dense both run on candidate_id {' '.join(REFS)} word", _tasks),
     Act(("quoted", "generate|compare"), f"{_MEASURE} {_MODELS} generate prompt text_word", _generations),
@@ -208,18 +247,21 @@ DELIVERIES = (
         f"{_MODELS} evaluate good text task",
         _perplexity,
     ),
+    Act(("evaluate",), "evaluate", _evaluated, order=True),
+    Act(("evaluate", "first|ahead"), "model name path dense good", _evaluated_first, order=True),
+    Act(("rise|better", "aux", "dense", "ask"), "rise better aux ask dense pruned result than between", _loss),
     Act(("perplexity", "rise|cost", "how|what"), "aux ask rise cost how what many we_did in", _loss),
     Act(("rise", "how|what", "dense|pruned|filler"), f"{ASKS} rise many than dense between pruned result", _loss),
     Act(("fast",), f"{_MEASURE} {_MODELS} fast big faster batch_of", _speed),
     Act(("faster", "aux"), f"{_MEASURE} {_MODELS} more big between many", _speed),
     Act(
         ("export|make|where|quantise", "form|quantisation"),
-        "export word path quoted name model pruned where make quantise",
+        "export word path quoted name model pruned where make quantise dense candidate_id",
         _export,
         order=True,
     ),
     Act(("quantise",), "make export pruned quantisation path word quoted name model", _export, order=True),
-    Act(("export",), "word path quoted name model pruned form quantisation result", _export, order=True),
+    Act(("export",), f"{_OF_MODEL} pruned form quantisation result dense candidate_id", _export, order=True),
     Act(("where", "pruned|result|filler"), "aux ask pruned result export done dense", lambda heard: Call("export")),
     Act(("recover",), "steps_of minutes_of text path pruned more", _recover, order=True),
     Act(("upload",), "path hub private public pruned not make", _upload, order=True),

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field
 
 from agent.session.talk.session import Session
+from agent.session.talk.tools.formulas.trials import calibration, trial_plan
 from agent.session.talk.tools.subjects import subject
 from agent.session.talk.tools.tool import Group, SessionTool
-from agent.session.talk.tools.trials import calibration, trial_plan
 from runs.fold.history import History
 from runs.fold.words import number
 from tools.expression import ALLOCATION, METRIC, NAMED_METRICS, Language, Node, parse, simplify, used_terminals

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.llm.prices import price_of
 from agent.session.settings import Settings
-from agent.session.talk.past import readable
+from agent.session.talk.known.past import readable
 from agent.session.talk.session import Session
 from runs.fold.history import History
 from runs.fold.summary import summary
@@ -238,6 +238,19 @@ def _reach(goal: Goal, cache: Path) -> str:
     return reach.warning(goal.pattern, goal.sparsity) or f"It reaches {reach.told(goal.sparsity)}."
 
 
+def _beyond(zero: float, goal: Goal) -> str:
+    """That more may be zero in the end than is asked for: nothing brings zeros back that are there."""
+    if goal.speedup is None and zero >= goal.sparsity:
+        return (
+            f"{100 * goal.sparsity:.3g} % is less than is zero already: zeros stay, so the result has at least "
+            f"{100 * zero:.1f} %."
+        )
+    return (
+        f"More than {100 * goal.sparsity:.3g} % may be zero in the end: where a block or a group has more zeros "
+        "already than its share, they stay. The proof at the end tells how many there are."
+    )
+
+
 def from_here(session: Session, goal: Goal) -> str:
     """What it means that the model is the result of the run that is talked about; empty where it is another."""
     run = session.run
@@ -251,7 +264,8 @@ def from_here(session: Session, goal: Goal) -> str:
         return (
             f"It starts from the result of {run.id}: {gone} of its weights are zero already and count in the share. A "
             "zero scores lowest and falls first; only a compensation of weights brings a few back and drops others for "
-            "them. What is compared with is that result, not the model before it."
+            "them. What is compared with is that result, not the model before it.\n"
+            f"{_beyond(found.winner.sparsity, goal)}"
         )
     return (
         f"It starts from the result of {run.id}, from which {gone} was cut: the share is of what is left, and what is "

@@ -26,6 +26,7 @@ _TERMS = {
 """Kind of a token -> the subject that it is the name of."""
 _ASKING = FREE | {"what", "explain", "tell", "about", "how", "aux", "does", "works", "ask", "define", "show"}
 _ADVICE = ("can", "should", "could", "may", "shall", "do", "does", "will", "would")
+_DONE = ("did", "was", "were", "has", "have", "had")
 _MEASURED = ("the perplexity", "perplexities")
 """How perplexity is called where a measured one is meant."""
 
@@ -69,7 +70,9 @@ def _how_much(heard: Heard) -> Call | None:
 
 
 def _better(heard: Heard) -> Call | None:
-    """Structured or unstructured, or two methods beside each other."""
+    """Structured or unstructured, or two methods beside each other; what was done in a run is no question of these."""
+    if any(token.kind == "aux" and token.text.lower() in _DONE for token in heard.tokens):
+        return None
     patterns = len({"structured"} & heard.kinds) + len(heard.all("pattern", "nm"))
     both = ["n:m" if ":" in str(name) else str(name) for name in heard.all("method", "pattern", "nm")]
     if heard.has("differ") and len(set(both)) == len(both) == 2 and set(both) <= subjects().keys():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from agent.session.talk.grammar.acts import ASKS, REFS, Act, Call, Heard, Unclear, count, model, objects, share, some
 from tools.expression import ALLOCATION, METRIC, NAMED_ALLOCATIONS, Language, parse
 from tools.io.errors import UsageError
@@ -141,6 +143,42 @@ def _sparsities(heard: Heard) -> Call | None:
     return None if objects(heard) else Call("sparsities", some(candidate=heard.one("candidate_id")))
 
 
+def _won(heard: Heard) -> Call | None:
+    """Why one candidate won, or whether it did; of several nobody can tell which is meant."""
+    named = heard.all("candidate_id")
+    return Call("why_won", {"name": named[0]}) if len(named) == 1 and (heard.has("why") or heard.has("win")) else None
+
+
+def _beside(heard: Heard) -> Call | None:
+    """A candidate and a published method."""
+    names, methods = heard.all("candidate_id"), heard.all("method")
+    return Call("compare", {"one": names[0], "other": methods[0]}) if len(names) == len(methods) == 1 else None
+
+
+def _used(heard: Heard) -> Call | None:
+    """Whether a method was used; whether it can or should be is advice."""
+    advice = any(token.kind == "aux" and token.text.lower() in _ADVICE for token in heard.tokens)
+    asked = heard.has("used") or (heard.has("use") and heard.has("aux") and heard.has("ask"))
+    return Call("uses", {"method": heard.one("method")}) if asked and not advice and heard.has("ask", "what") else None
+
+
+def _memory_need(heard: Heard) -> Call | None:
+    """Of a model that is named, or of a number of weights; what is remembered is another memory."""
+    if not heard.has("ram") and not any(t.kind == "memory" and t.text.lower() in _MEMORY for t in heard.tokens):
+        return None
+    named = heard.one(*REFS)
+    billions = heard.one("billions_of")
+    if not heard.has("need") and not (heard.has("use") and (named or billions)):
+        return None
+    sized = None if named is None else re.fullmatch(r"(\d+(?:[.,]\d+)?)b(?:-\w+)?", str(named), re.I)
+    if sized is not None:
+        return None if billions is not None else Call("memory_need", {"billions": float(sized[1].replace(",", "."))})
+    return Call("memory_need", some(model=None if named is None else str(named), billions=billions))
+
+
+_ADVICE = ("can", "should", "could", "may", "might", "shall", "would", "will", "kann", "soll", "sollte")
+_MEMORY = ("memory", "memoria", "mémoire", "memória", "память", "памяти", "メモリ", "メモリー")
+_ROOM = "how what many count aux ask need memory ram device use run quantisation weight model name path billions_of"
 MANY = 100
 """Candidates that `all` are."""
 
@@ -149,6 +187,15 @@ _TRIAL = "what how ask aux good share block_id model name path"
 _LAYER = "statistics matter redundant statistic outlier"
 
 LOOKS = (
+    Act(("happened",), "ask run past aux", lambda heard: Call("happened")),
+    Act(("candidate_id", "win|best", "why|aux"), "why aux ask candidate run result not", _won),
+    Act(
+        ("candidate_id", "method", "compare|better|than|differ|beat|rise"),
+        f"{ASKS} why candidate compare better than differ beat rise between with many",
+        _beside,
+    ),
+    Act(("method", "used|use", "aux|ask|what"), "what which aux ask candidate run result best any we_did", _used),
+    Act(("memory|ram", "need|many|count|ram"), _ROOM, _memory_need),
     Act(("candidate_id", "compare|differ|better"), f"{ASKS} why candidate between than run many", _compare),
     Act(("candidate_id",), _OF_ONE, _candidates),
     Act(("nm",), f"{ASKS} why why_not try works good better result we_did pattern past run not measure", _pattern),

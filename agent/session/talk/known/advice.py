@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from agent.session.talk.lessons import rules
+from agent.session.talk.known.lessons import rules
 from memory.remembered import Remembered
 from runs.candidate import Candidate
 from runs.fold.designers import shares
@@ -13,6 +13,7 @@ from runs.fold.history import History
 from runs.fold.summary import describe, summary
 from runs.fold.thoughts import ThoughtGraph, thought_graph
 from runs.fold.words import number
+from tools.recipe.measurement import Measurement
 
 BEST = 5
 
@@ -35,7 +36,8 @@ def compare(history: History, one: str, other: str) -> str:
     ]
     same = f"{one} and {other} are the same recipe: {describe(first)}."
     head = f"{one} is {describe(first)}, {other} is {describe(second)}. They differ in:" if lines else same
-    return "\n".join([head, *lines, _better(history, one, other)])
+    told = better(one, other, history.divergences.get(one, {}), history.divergences.get(other, {}))
+    return "\n".join([head, *lines, told])
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any], inside: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -60,8 +62,8 @@ def _value(part: Any) -> str:
     return "none" if part is None else str(part)
 
 
-def _better(history: History, one: str, other: str) -> str:
-    mine, theirs = history.divergences.get(one, {}), history.divergences.get(other, {})
+def better(one: str, other: str, mine: Mapping[int, Measurement], theirs: Mapping[int, Measurement]) -> str:
+    """Which of two has the lower divergence on the longest text that both were measured on: tokens -> divergence."""
     both = mine.keys() & theirs.keys()
     if not both:
         return "They were not measured on the same text, so neither is known to be better."

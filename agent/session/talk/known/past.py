@@ -29,6 +29,21 @@ def newest(home: Path, said: str, day: str = "any") -> Run | None:
     return None
 
 
+def none_fits(home: Path, said: str, day: str = "any") -> str:
+    """Says that there is no such run, and what there is instead."""
+    what = f"of {said}" if said else "to go on with"
+    when = "" if day == "any" else f" from {day}"
+    found = readable(home)
+    if not found:
+        model = said if said and " " not in said and "/" not in said else "MODEL"
+        return f'There is no run {what}{when}, as there are no runs here yet: "prune {model} to 50 %" starts one.'
+    last = found[-1]
+    return (
+        f"There is no run {what}{when}. The newest is {last.id} ({last.glance()[1]}, "
+        f'{date.fromtimestamp(last.created)}): "resume {last.id}" opens it, "which runs are there?" lists all.'
+    )
+
+
 def listed(home: Path, words: str = "", most: int = 12) -> str:
     """The runs that words fit, newest first, a line each."""
     wanted = words.lower().split()
@@ -57,6 +72,11 @@ def export(run: Run, folder: str | None) -> str:
     place = expanded(folder).resolve()
     if place.exists():
         return f"{place} is there already. Name another folder."
+    return copied(source, place)
+
+
+def copied(source: Path, place: Path) -> str:
+    """Copy a model's folder to a place that is not there yet; returns what to tell."""
     with aside(place) as partial:
         shutil.copytree(source, partial, dirs_exist_ok=True)
     return f"The model is in {place}."

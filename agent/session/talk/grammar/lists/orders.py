@@ -30,7 +30,7 @@ _SIZES = "share number times_of nm pattern head experts smaller faster times wei
 _LIMITS = "perplexity keep limit rise_of minutes_of candidates_of max until rise"
 _SET = "seed_of device calibrate text task text_word structured"
 _NAMED = "method method_word designer designer_word llm again model name path quoted word run"
-_WHAT = f"{_SIZES} {_LIMITS} {_SET} {_NAMED} only left fit bytes_of machine"
+_WHAT = f"{_SIZES} {_LIMITS} {_SET} {_NAMED} only left fit bytes_of machine uniform allocation"
 
 
 def _prune(heard: Heard) -> Call | None:
@@ -90,6 +90,11 @@ def _can_be_asked(heard: Heard) -> None:
             f"{', '.join(sorted(named))} alone cannot be asked for: heads and neurons fall together, by width: "
             '"prune MODEL by 30 % in width"'
         )
+    if heard.has("allocation") and not heard.has("uniform"):
+        raise Unclear(
+            "an allocation cannot be ordered of a prune, but the uniform one: a search designs its own, and "
+            '"prune MODEL with owl to 50 %" applies a method that has one'
+        )
     if heard.has("number") and heard.has("block"):
         raise Unclear('blocks are asked for as a share: "prune MODEL by 20 % in depth"')
 
@@ -100,7 +105,7 @@ def _uniform(heard: Heard) -> tuple[str, ...]:
     Raises:
         Unclear: with a pattern or a method, which have an allocation of their own or none.
     """
-    if not _of_each_block(heard):
+    if not _of_each_block(heard) and not heard.has("uniform"):
         return ()
     if heard.has("pattern", "nm", "method", "experts", "head") or not heard.has("share", "number"):
         raise Unclear('a share of each block is asked for alone: "prune MODEL to 50 % per block"')
@@ -225,6 +230,11 @@ def _steer(heard: Heard) -> Call:
     return Call("steer", {"words": in_english(heard)})
 
 
+def _same_share(heard: Heard) -> Call:
+    """No allocation, or one again."""
+    return Call("steer", {"words": "no uniform allocation" if heard.has("not") else "uniform only"})
+
+
 def _limit(heard: Heard) -> Call | None:
     """`at most 40 candidates`: of the order that waits, be it for the rest or for a yes, else of the run at work."""
     minutes, candidates = heard.one("minutes_of"), heard.one("candidates_of")
@@ -234,6 +244,11 @@ def _limit(heard: Heard) -> Call | None:
     if all(token.text[0].isdigit() for token in heard.tokens) and not heard.has("only"):
         return None
     return Call(LIMIT, limits)
+
+
+def _everywhere(heard: Heard) -> bool:
+    """Whether it was said in words that are an order by themselves: the same share everywhere."""
+    return any(token.kind == "uniform" and " " in token.text for token in heard.tokens)
 
 
 def _own_formula(heard: Heard) -> Call:
@@ -253,12 +268,23 @@ def _remove_run(heard: Heard) -> Call:
     return Call("remove_run", some(run=heard.one("run_id")))
 
 
+def _remove_all(heard: Heard) -> Call | None:
+    """Every run there is; `everything of the run` is one."""
+    runs = [token.text.lower() for token in heard.tokens if token.kind == "run"]
+    every = [token.text.lower() for token in heard.tokens if token.kind == "all"]
+    plural = runs[0] in _PLURAL or every == ["every"]
+    return Call("remove_run", {"run": "all"}) if len(runs) == 1 and plural and every[0] != "everything" else None
+
+
+_PLURAL = frozenset({"runs", "jobs", "experiments", "läufe", "ejecuciones", "búsquedas", "esecuzioni", "ricerche"})
+_PLURAL |= {"exécutions", "recherches", "запуски", "execuções", "przebiegi"}
 _ABOUT = (
     "compensation method pattern nm head block experts whole block_id allocation metric use try candidate weight sparse"
 )
 _THINGS = "method|pattern|nm|head|block|experts|block_id|allocation|metric|compensation|feature"
 _FORESEEN = "how_long cost what_if memory what how many aux ask make use need prune compress shrink remove"
 _AMOUNTS = "share|nm|pattern|faster|smaller|times"
+_BARE = "share nm pattern number times sparse minutes_of make again"
 
 ORDERS = (
     Act(("stop",), "after_this run", lambda heard: Call("stop"), order=True),
@@ -268,6 +294,7 @@ ORDERS = (
     Act(("show", "run_id"), "run past", _resume, order=True),
     Act(("queued",), "remove stop not no_word emptied what show aux run all about tell any part ask past how", _queue),
     Act(("remove", "run|run_id"), "run run_id", _remove_run, order=True),
+    Act(("remove", "run", "all"), "run", _remove_all, order=True),
     Act(
         ("how_long|cost|what_if|memory", "prune|compress|shrink|remove|faster|smaller", _AMOUNTS),
         f"{_WHAT} {_FORESEEN}",
@@ -296,17 +323,24 @@ ORDERS = (
     Act(("method", "share|nm"), _WHAT, _prune, order=True),
     Act(("fit|bytes_of|machine", "make|fit|shrink"), f"{_WHAT} make run", _prune, order=True),
     Act(("calibrate|seed_of|device",), "calibrate seed_of device text task path use run again", _set, order=True),
-    Act(("keep", "block_id"), "dense alone spare first last", _steer, order=True),
+    Act(("keep", "block_id"), "dense alone spare whole first last", _steer, order=True),
+    Act(("keep", "block", "first|last"), "number dense alone spare whole first last", _steer, order=True),
     Act(
         ("spare|alone", "block_id|block|head|experts"),
         "spare alone leave first last not keep number",
         _steer,
         order=True,
     ),
-    Act(("not", _THINGS), f"{_ABOUT} not any leave", _steer, order=True),
+    Act(("uniform", "only|allocation|use|prefer|not"), "only allocation use prefer not", _same_share, order=True),
+    Act(("uniform",), "uniform", lambda heard: _same_share(heard) if _everywhere(heard) else None, order=True),
+    Act(("allow", _THINGS), f"{_ABOUT} allow again any", _steer, order=True),
+    Act(("off", _THINGS), f"{_ABOUT} off spare", _steer, order=True),
+    Act(("spare", "block_id|block", "whole"), "spare alone whole first last number", _steer, order=True),
+    Act(("not", _THINGS), f"{_ABOUT} not any leave allow again", _steer, order=True),
     Act(("only|just", _THINGS), f"{_ABOUT} only", _steer, order=True),
     Act(("prefer|try|use|more", _THINGS), f"{_ABOUT} prefer more", _steer, order=True),
-    Act(("candidates_of|minutes_of",), "run only", _limit, order=True),
+    Act(("candidates_of|minutes_of",), "run only use", _limit, order=True),
     Act((), "share nm pattern number times faster smaller sparse model name path word minutes_of again use", _bare),
-    Act(("share|nm|pattern", "make"), "share nm pattern number times sparse minutes_of make again", _bare, order=True),
+    Act(("share|nm|pattern", "make"), f"{_BARE} prefer", _bare, order=True),
+    Act(("share|nm", "prefer"), f"{_BARE} prefer", _bare, order=True),
 )
