@@ -3,7 +3,8 @@
 A tiny random model of every class that the installed transformers has is pruned by single weights, 2:4 with OBS, depth,
 width and experts, saved, and loaded by a process that this project is hidden from, which generates with a cache. What
 was found is kept line by line in FILE and not asked again; docs/families.md is written from it. `--only NAME ...` asks
-for some again.
+for some again. `--blocks` instead compares, for every family, blocks that run one at a time with whole forward passes
+over six windows, and prints the largest difference.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from tests.families import exact
 from tests.families.table import written
 from tests.families.trial import Fresh, Said, fresh_process, tried
 from tools.io.files import file_aside
@@ -37,14 +40,18 @@ def names() -> list[str]:
     return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
-def in_fork(name: str, other: Fresh) -> Said:
-    """What is found about a family by a fork of this process, which may crash or take too long."""
+def in_fork(name: str, ask: Callable[[str, Path], Said]) -> Said:
+    """What is found about a family by a fork of this process, which may crash or take too long.
+
+    Args:
+        ask: of its name and a folder for what it writes.
+    """
     scratch, (reading, writing) = Path(tempfile.mkdtemp()), os.pipe()
     child = os.fork()
     if not child:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  # transformers' warnings
         with os.fdopen(writing, "w") as out:
-            json.dump(tried(name, scratch, other), out)
+            json.dump(ask(name, scratch), out)
         os._exit(0)
     os.close(writing)
     said, end = b"", time.monotonic() + SECONDS
@@ -84,13 +91,30 @@ def _kept(name: str, other: Fresh, file: Path) -> Said:
     import transformers
 
     start = time.monotonic()
-    found = in_fork(name, other)
+    found = in_fork(name, partial(tried, other=other))
     line = found | {"transformers": transformers.__version__, "seconds": round(time.monotonic() - start, 1)}
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(line) + "\n")
     ends = {way: said["end"] for way, said in found.get("ways", {}).items()}
     print(f"{name:28} {ends or found.get('why') or found.get('died')}", flush=True)
     return found
+
+
+def compare_blocks(wanted: Sequence[str]) -> int:
+    """Print how far blocks that run one at a time are from whole passes; the number of families beyond the bound."""
+    exact.said("llama")  # so that forks need not import
+    gc.freeze()
+    every = [in_fork(name, lambda name, scratch: exact.said(name)) for name in wanted]
+    beyond = 0
+    for found in sorted(every, key=lambda one: -one.get("difference", -1)):
+        far = "died" in found or found.get("difference", 0) >= exact.BOUND
+        beyond += far
+        said = next((found[key] for key in ("refused", "why", "died") if key in found), "")
+        told = said or f"{found['difference']:.2g} {found['where']}"
+        print(f"{'FAR' if far else '':4} {found['family']:28} {told}", flush=True)
+    known = [one for one in every if "difference" in one]
+    print(f"{len(known)} of {len(every)} families were compared, {beyond} are beyond {exact.BOUND:g}")
+    return beyond
 
 
 def _worker(wanted: Sequence[str], file: Path) -> int:
@@ -117,8 +141,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="families at a time")
     parser.add_argument("--file", type=Path, default=ROOT / ".families.jsonl")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "families.md")
+    parser.add_argument("--blocks", action="store_true", help="compare blocks with whole passes only")
     chosen = parser.parse_args()
     transformers.logging.set_verbosity_error()
+    if chosen.blocks:
+        sys.exit(compare_blocks(chosen.only or names()) > 0)
     version = transformers.__version__
     done = known(chosen.file, version)
     wanted = chosen.only or [name for name in names() if name not in done]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 APART = ("vision", "visual", "audio", "image", "speech", "embed_vision", "patcher")
 """Parts of a network beside the language model."""
-STATE = ("A_log", "dt_proj", "dt_bias", "conv1d", "embed", "rel_", "relative", "router", "position")
+STATE = ("A_log", "dt_proj", "dt_bias", "conv1d", "embed", "rel_", "relative", "router", "position", ".r_proj")
 """Names, or parts of names, of what is no linear map of the blocks."""
 GATES = ("gate", "wg", "shared_expert_gate", "shared_gate", "classifier", "router", "gate_weight")
 """What chooses among experts is called so, in a module that holds experts."""

@@ -79,6 +79,8 @@ MLA: Settings = {"num_key_value_heads": HEADS}
 ROPE: Settings = {"rope_type": "default", "rope_theta": 10000.0}
 INDEXER: Settings = {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 16}
 INDEXER |= {"indexer_budget": 16, "indexer_compress_ratio": 4}
+SECTIONS: Settings = {"text_config": {"rope_parameters": ROPE | {"mrope_section": [1, 1, 2]}}}
+"""Positions of text, height and width share half a head."""
 GEMMA_4: Settings = {"global_head_dim": 2 * HEAD}
 
 CARE: Mapping[str, Settings] = {
@@ -94,6 +96,8 @@ CARE: Mapping[str, Settings] = {
     **dict.fromkeys(("longcat_flash", "kimi_linear", "hy_v4"), MLA),
     "dots3_note": {"text_config": MLA},
     "mamba2": {"num_heads": 8},
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni_thinker", "glm_ocr", "glm4v", "glm46v"), SECTIONS),
+    "mllama": {"text_config": {"cross_attention_layers": [1, 3]}},
     "nemotron": {"num_key_value_heads": GROUPS},
     "zaya": {"num_experts_per_tok": 1},
     "reformer": {"axial_pos_shape": (8, 16), "axial_pos_embds_dim": (8, 24)},

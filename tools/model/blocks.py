@@ -36,6 +36,8 @@ class _Held:
     """A forward pass that waits before a block."""
 
     wait: greenlet
+    at: int = 0
+    """The block; their number once the pass is over."""
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     result: Any = None
@@ -44,6 +46,9 @@ class _Held:
 
 class Passes:
     """Forward passes over batches of windows, all of them held before the same block.
+
+    A pass may leave a block out (Llama 3.2's cross-attention, where there is no image): it then waits before a later
+    one, and the block that it left out hands on what it was given.
 
     Blocks run in whatever mode torch is in when they are asked to (`inference_mode`, gradients or none).
     """
@@ -64,9 +69,15 @@ class Passes:
         """Of every pass the hidden states (batch, length, width) that enter the block."""
         return [_entering(held) for held in self._held]
 
+    def at(self, place: int) -> int:
+        """The block that one pass waits before, this one or a later one; their number where it is over."""
+        return self._held[place].at
+
     def run(self, place: int) -> torch.Tensor:
         """Output of the block, as it is now, for one pass, which goes on waiting."""
         held = self._held[place]
+        if held.at > self.block:
+            return _entering(held)
         held.result = None  # or it would be held beside the new one
         held.result = self._blocks[self.block](*held.args, **held.kwargs)
         return output_of(held.result)
@@ -97,27 +108,29 @@ class Passes:
             SecateurError: the network's forward pass does not go through its blocks in order, once through each.
         """
         for place, held in enumerate(self._held):
+            if held.at > self.block:
+                continue
             if outputs is None:
                 self.run(place)
                 result = held.result
             else:
-                rest = held.result[1:] if isinstance(held.result, tuple | list) else None
-                result = outputs[place] if rest is None else type(held.result)((outputs[place], *rest))
+                result = _with_output(held.result, outputs[place])
             held.result, held.args, held.kwargs = None, (), {}
             if self.block + 1 < len(self._blocks):  # what follows the last block is of no use
-                self._meet(held, held.wait.switch(result), self.block + 1)
+                self._meet(held, held.wait.switch(result), self.block + 1, result)
         self.block += 1
 
-    def _meet(self, held: _Held, met: Any, expected: int) -> None:
-        """Take note of what a pass stopped at: the block that is expected, if all is well."""
-        index, held.args, held.kwargs = (None, (), {}) if held.wait.dead else met
-        if index != expected:
-            where = "came to its end" if index is None else f"ran block {index}"
-            raise SecateurError(
-                f"{type(self.model.network).__name__} {where} where block {expected} was expected: it does not go "
-                "through its blocks in order, once through each, so it cannot be pruned block after block. Use a "
-                "method that reads no inputs, for example magnitude."
-            )
+    def _meet(self, held: _Held, met: Any, expected: int, result: Any = None) -> None:
+        """Take note of what a pass stopped at: the block that is expected or a later one, if all is well.
+
+        Args:
+            result: of the block before, which is what leaves the last ones where the pass leaves them out.
+        """
+        if held.wait.dead:
+            met = len(self._blocks), (output_of(result),), {}
+        held.at, held.args, held.kwargs = met
+        if held.at < expected:
+            raise _out_of_order(self.model, held.at, expected)
 
     def start(self) -> None:
         """Begin the passes; blocks are found by `forward`, which every call of a module comes to."""
@@ -183,20 +196,29 @@ def check_blocks(model: Model, windows: torch.Tensor) -> None:
         whole = _whole_passes(model, few)
         with passes(model, [few]) as held:
             for block, expected in enumerate(whole):
-                first = held.run(0)
-                again = held.run(0)
-                for found in (first, again):
-                    if not (error := _difference(found, expected)) <= AGREES[model.dtype]:
+                if expected is not None and held.at(0) > block:
+                    raise _out_of_order(model, held.at(0), block)
+                found = [held.run(0), held.run(0)]
+                for error in () if expected is None else [_difference(one, expected) for one in found]:
+                    if not error <= AGREES[model.dtype]:
                         raise SecateurError(
                             f"{type(model.network).__name__}: alone, block {block} puts out something else than in the "
                             f"whole model (relative error {error:.2g}), so it cannot be pruned block after block. Use "
                             "a method that reads no inputs, for example magnitude."
                         )
-                held.go_on([again])
+                held.go_on(found[1:])
 
 
-def _whole_passes(model: Model, windows: torch.Tensor) -> list[torch.Tensor]:
-    """The output of every block in whole forward passes, one for each window, put together."""
+def _out_of_order(model: Model, block: int, expected: int) -> SecateurError:
+    return SecateurError(
+        f"{type(model.network).__name__} ran block {block} where block {expected} was expected: it does not go through "
+        "its blocks in order, once through each, so it cannot be pruned block after block. Use a method that reads no "
+        "inputs, for example magnitude."
+    )
+
+
+def _whole_passes(model: Model, windows: torch.Tensor) -> list[torch.Tensor | None]:
+    """The output of every block in whole forward passes, one for each window, put together; None where none ran it."""
     blocks = list(model.network.get_submodule(model.architecture.blocks))
     found: list[list[torch.Tensor]] = [[] for _ in blocks]
 
@@ -210,13 +232,13 @@ def _whole_passes(model: Model, windows: torch.Tensor) -> list[torch.Tensor]:
     finally:
         for handle in handles:
             handle.remove()
-    odd = next((i for i, outputs in enumerate(found) if len(outputs) != len(windows)), None)
+    odd = next((i for i, outputs in enumerate(found) if len(outputs) not in (0, len(windows))), None)
     if odd is not None:
         raise SecateurError(
             f"{type(model.network).__name__} runs block {odd} {len(found[odd]) // len(windows)} times in a forward "
             "pass, so it cannot be pruned block after block. Use a method that reads no inputs, for example magnitude."
         )
-    return [torch.stack(outputs) for outputs in found]
+    return [torch.stack(outputs) if outputs else None for outputs in found]
 
 
 def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -269,6 +291,14 @@ def _entering(held: _Held) -> torch.Tensor:
     given = [*held.args[:1], held.kwargs.get("hidden_states"), *held.kwargs.values()]
     hidden: torch.Tensor = next(value for value in given if isinstance(value, torch.Tensor))
     return hidden
+
+
+def _with_output(result: Any, hidden: torch.Tensor) -> Any:
+    """What a block returned, with other hidden states."""
+    if not isinstance(result, tuple | list):
+        return hidden
+    make = getattr(result, "_make", type(result))  # a tuple with names takes its members one by one (Reformer)
+    return make((hidden, *result[1:]))
 
 
 def output_of(result: Any) -> torch.Tensor:

@@ -190,7 +190,6 @@ def outline(name: str, folder: Path) -> Model:
         SecateurError: it cannot be built from its configuration.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     from tools.model.pruned.classes import opening
 
@@ -198,7 +197,7 @@ def outline(name: str, folder: Path) -> Model:
         loader, given = opening(folder)
         config = _configuration(name, folder)
         with quiet(), torch.device("meta"):
-            network = loader._from_config(config) if given else AutoModelForCausalLM.from_config(config)
+            network = (loader._from_config if given else loader.from_config)(config)
     except SecateurError:
         raise
     except Exception as error:  # whatever transformers trips over in a strange configuration
@@ -285,7 +284,16 @@ def _load(name: str, folder: Path, dtype: str) -> Any:
             f"{name} holds {len(lost)} weights that config.json has no place for, first {lost[0]}: it would compute"
             " something else without them. Mend config.json (a switch for biases or norms?)."
         )
+    _complete_outputs(network)
     return network
+
+
+def _complete_outputs(network: Any) -> None:
+    """Have what a language model returns say that it saw no image: Llama 4 asks, and transformers 5.24 fails there."""
+    from transformers.modeling_outputs import MoeCausalLMOutputWithPast
+
+    if network.config.model_type == "llama4" and not hasattr(MoeCausalLMOutputWithPast, "image_outputs"):
+        MoeCausalLMOutputWithPast.image_outputs = None
 
 
 def _configuration(name: str, folder: Path) -> PreTrainedConfig:

@@ -37,16 +37,54 @@ class Precision:
             sizes[kind] += size
             self._kinds.setdefault(_any_block(name), set()).add(kind)
         self._main = {max(sizes, key=lambda kind: sizes[kind], default="")}
+        self._by_size = [kind for kind, _ in sizes.most_common()]
 
-    def of(self, name: str) -> torch.dtype:
-        """Of a parameter: as it is stored in every block, as blocks of a smaller model have other numbers; of most
-        weights where none is stored under that name."""
-        kinds = self._kinds.get(_any_block(name), self._main)
-        return HALVES.get(next(iter(kinds)), torch.float32) if len(kinds) == 1 else torch.float32
+    def of(self, name: str, values: torch.Tensor | None = None) -> torch.dtype:
+        """Of a parameter: as it is stored in every block, as blocks of a smaller model have other numbers.
+
+        One that is stored under another name has the precision of those whose names end like its own, or of most
+        weights.
+
+        Args:
+            values: what it had in the checkpoint and has kept, which its precision then has to hold to the bit.
+        """
+        kinds = self._kinds.get(_any_block(name))
+        if kinds is not None:
+            return _one(kinds)
+        alike = self._alike(_any_block(name))
+        if values is None:
+            return _one(alike or self._main)
+        likely = [_one(alike)] if alike else []
+        halves = [HALVES[kind] for kind in self._by_size if kind in HALVES]
+        return next((dtype for dtype in [*likely, *halves] if _holds(dtype, values)), torch.float32)
+
+    def _alike(self, name: str) -> set[str]:
+        """Of the names that end most like this one, those with most other parts in common: `language_model.model.` for
+        `model.language_model.`. None where they do not agree, or have not even the module's name in common."""
+        near = {other: _nearness(name, other) for other in self._kinds}
+        nearest = max(near.values(), default=(0, 0))
+        found = {kind for other, kinds in self._kinds.items() if near[other] == nearest for kind in kinds}
+        return found if len(found) == 1 and nearest[0] > 1 else set()
+
+
+def _one(kinds: set[str]) -> torch.dtype:
+    return HALVES.get(next(iter(kinds)), torch.float32) if len(kinds) == 1 else torch.float32
+
+
+def _holds(dtype: torch.dtype, values: torch.Tensor) -> bool:
+    return torch.equal(values, values.to(dtype).to(values.dtype))
 
 
 def _any_block(name: str) -> str:
     return re.sub(r"\.\d+\.", ".*.", name)
+
+
+def _nearness(name: str, other: str) -> tuple[int, int]:
+    """Of two names how many parts at the end are the same, and how many anywhere."""
+    mine, theirs = name.split("."), other.split(".")
+    pairs = enumerate(zip(reversed(mine), reversed(theirs), strict=False))
+    end = next((place for place, (a, b) in pairs if a != b), min(len(mine), len(theirs)))
+    return end, len({*mine} & {*theirs})
 
 
 def precision_of(folder: Path) -> Precision:
@@ -75,12 +113,21 @@ def delivered(model: Model) -> dict[str, torch.dtype]:
 
 
 def _wanted(model: Model) -> dict[str, torch.dtype]:
-    """The same, whatever the values are."""
-    asis = {name: parameter.dtype for name, parameter in model.network.named_parameters()}
-    if torch.float32 not in asis.values():
-        return asis
-    stored = precision_of(model.folder)
-    return {name: stored.of(name) if dtype == torch.float32 else dtype for name, dtype in asis.items()}
+    """The same, whatever the values are that pruning changes.
+
+    What pruning leaves alone, towers of other senses for example, is delivered to the bit, also where the checkpoint
+    has other names for it.
+    """
+    parameters = dict(model.network.named_parameters())
+    found = {name: parameter.dtype for name, parameter in parameters.items()}
+    if torch.float32 not in found.values():
+        return found
+    stored, projections = precision_of(model.folder), model.architecture.projections
+    pruned = {name for p in projections for name in (p.parameter, f"{p.name}.bias")}
+    for name, parameter in parameters.items():
+        if parameter.dtype == torch.float32:
+            found[name] = stored.of(name, None if name in pruned else parameter.detach())
+    return found
 
 
 def _fits(parameter: torch.Tensor, dtype: torch.dtype) -> bool:

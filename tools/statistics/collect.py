@@ -144,7 +144,7 @@ def _forward(model: Model, windows: Windows, gram: bool) -> Statistics:
     for name, found in inputs.items():
         if not found.routed and (not found.tokens or found.tokens % windows.tokens):
             raise SecateurError(f"{found.tokens:,} of {windows.tokens:,} tokens come to {name}: it cannot be pruned")
-    redundancy = (1 - cosines / counts).tolist()
+    redundancy = (1 - cosines / counts.clamp_min(1)).tolist()  # of a block that text leaves out nothing is known
     return Statistics(inputs, redundancy, text=windows.sha256)
 
 

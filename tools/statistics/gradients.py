@@ -34,8 +34,9 @@ def regional_gradients(model: Model, windows: Windows) -> dict[str, torch.Tensor
     found: dict[str, torch.Tensor] = {}
     with torch.no_grad(), passes(model, windows.ids.split(1)) as held:
         for block in range(model.architecture.n_blocks):
-            with _accumulating(model, model.architecture.of_block(block)) as squares, torch.enable_grad():
-                for place in range(len(windows.ids)):
+            members = model.architecture.of_block(block)
+            with _accumulating(model, members) as squares, torch.enable_grad():
+                for place in range(len(windows.ids) if members else 0):
                     torch.linalg.vector_norm(held.run(place).float()).backward()
             found |= {name: value.div_(len(windows.ids)).sqrt_() for name, value in squares.items()}
             held.go_on()  # once more without gradients: what later blocks share of this one belongs to no graph

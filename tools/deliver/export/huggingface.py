@@ -7,6 +7,7 @@ import re
 from tools.deliver.export.folder import Folder
 from tools.deliver.export.verdict import Cannot, Verdict
 from tools.model.companions import TOKENIZERS
+from tools.model.pruned.classes import auto_class
 
 CLASS = "AutoModelForCausalLM"
 
@@ -32,7 +33,8 @@ def judge(folder: Folder) -> Verdict:
         needs.append("a tokenizer")
         lines.append(f"needs a tokenizer: there is none of {', '.join(TOKENIZERS)}")
     remote = ", trust_remote_code=True" if folder.differs else ""
-    lines.append(f'{CLASS}.from_pretrained("{folder.path}"{remote})')
+    loader = CLASS if folder.differs else auto_class(folder.config).__name__
+    lines.append(f'{loader}.from_pretrained("{folder.path}"{remote})')
     return Verdict(target="hf", verdict="needs" if needs else "ok", lines=tuple(lines))
 
 

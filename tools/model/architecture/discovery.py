@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from itertools import pairwise
 from typing import Any
 
+from tools.io.errors import SecateurError
 from tools.model.architecture.families import Sublayer
 
 LEAVES: Mapping[str, str] = {
@@ -37,13 +38,37 @@ PARENTS: Mapping[tuple[str, str, Sublayer], str] = {
 """The same where the module around it says it (BERT)."""
 
 
+TOWERS = ("vision", "visual", "audio", "image", "speech")
+"""Parts of names of what stands beside a language model."""
+
+
 def find_blocks(model: Any) -> str | None:
-    """Path of the module list whose linear layers hold the most weights; of nested lists the outermost."""
+    """Path of the module list whose linear layers hold the most weights, of those nearest to the input embedding: the
+    towers of other senses read none of it, however large they are. Of nested lists the outermost.
+
+    Raises:
+        SecateurError: it does not say which its input embedding is.
+    """
+    try:
+        embedding = model.get_input_embeddings()
+    except NotImplementedError as error:
+        raise SecateurError(
+            f"{type(model).__name__} has no input embedding of text that is known: nothing can be pruned"
+        ) from error
+    place = next(name for name, module in model.named_modules() if module is embedding)
+    while place:
+        place = place.rpartition(".")[0]
+        if best := _largest_list(model.get_submodule(place)):
+            return f"{place}.{best}" if place else best
+    return None
+
+
+def _largest_list(root: Any) -> str | None:
     from torch import nn
 
     best, most = None, 0
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.ModuleList) or any(word in name for word in ("vision", "visual", "audio")):
+    for name, module in root.named_modules():
+        if not isinstance(module, nn.ModuleList) or any(word in name for word in TOWERS):
             continue
         size = sum(linear.weight.numel() for _, linear in linears(module))
         if size > most:
@@ -52,12 +77,15 @@ def find_blocks(model: Any) -> str | None:
 
 
 def linears(root: Any) -> Iterator[tuple[str, Any]]:
-    """Path and module of every linear layer below `root`, without what chooses among experts."""
+    """Path and module of every linear layer below `root`, without what chooses among experts or places tokens."""
+    names = {name for name, _ in root.named_modules()}
     mixtures = {name: count for name, module in root.named_modules() if (count := _experts_in(module)) is not None}
     for name, module in root.named_modules():
         if not (name and is_linear(module)):
             continue
         if any("router" in part or _is_no_map(part) for part in name.split(".")):  # whatever it chooses among
+            continue
+        if _feeds_positions(name, names):
             continue
         inside = [place for place in mixtures if not place or name.startswith(f"{place}.")]
         if not any(_chooses(name[len(place) :].lstrip("."), module, mixtures[place]) for place in inside):
@@ -68,6 +96,12 @@ def _is_no_map(part: str) -> bool:
     """Whether what is called so scales or places what the maps of a block read: norms that learn how, positions."""
     norm = part.endswith("norm") and not part.startswith("norm_")  # DBRX: norms around an attention, and it
     return norm or "relative_pos" in part
+
+
+def _feeds_positions(path: str, names: Set[str]) -> bool:
+    """Whether a map makes what the relative positions beside it are mixed by (Inkling's `r_proj`)."""
+    owner, _, leaf = path.rpartition(".")
+    return leaf == "r_proj" and any(name.startswith(f"{owner}.rel_".lstrip(".")) for name in names)
 
 
 def _experts_in(module: Any) -> int | None:

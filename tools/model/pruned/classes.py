@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,35 @@ def opening(folder: Path) -> tuple[Any, dict[str, Any]]:
 
     written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if not differs(written):
-        return AutoModelForCausalLM, {}
+        return auto_class(written), {}
     written = native(written)
     family = family_named(written["model_type"])
     if family is None:
         raise SecateurError(f"{folder}: its blocks differ, and {written['model_type']} is not a family that is known")
     config = CONFIG_MAPPING[written["model_type"]].from_dict(written)
     return pruned_class(AutoModelForCausalLM._model_mapping[type(config)], family), {"config": config}
+
+
+def auto_class(written: Mapping[str, Any]) -> Any:
+    """Which of transformers' classes opens the folder of a config.json, so that nothing of it is left behind.
+
+    A model that also sees or hears has a class with its towers, and some have one of the language model alone beside it
+    (Llama 4, Qwen 3.5): config.json names the one that was saved.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    )
+
+    kind, named = str(written.get("model_type")), written.get("architectures")
+    asked = named[0] if isinstance(named, list) and named else None
+    made = {
+        AutoModelForCausalLM: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind),
+        AutoModelForMultimodalLM: MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.get(kind),
+    }
+    there = [auto for auto, name in made.items() if name]
+    return next((auto for auto in there if made[auto] == asked), next(iter(there), AutoModelForCausalLM))
 
 
 def plain_class(kind: type[Any]) -> type[Any]:
