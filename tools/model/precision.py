@@ -126,7 +126,8 @@ def _wanted(model: Model) -> dict[str, torch.dtype]:
     pruned = {name for p in projections for name in (p.parameter, f"{p.name}.bias")}
     for name, parameter in parameters.items():
         if parameter.dtype == torch.float32:
-            found[name] = stored.of(name, None if name in pruned else parameter.detach())
+            kept = name not in pruned and not parameter.is_meta
+            found[name] = stored.of(name, parameter.detach() if kept else None)
     return found
 
 
