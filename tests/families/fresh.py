@@ -29,11 +29,10 @@ def compared(folder, expected):
     """Empty, or what is wrong with a saved folder."""
     import torch
     from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM
 
     asked = load_file(expected)
     own_code = any(Path(folder).glob("*.py"))
-    network, found = AutoModelForCausalLM.from_pretrained(
+    network, found = loader(folder, own_code).from_pretrained(
         folder, dtype="float32", trust_remote_code=own_code, output_loading_info=True
     )
     if absent := [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]:
@@ -45,6 +44,17 @@ def compared(folder, expected):
     if not difference < 1e-4:
         return f"logits differ by {difference:.2g} after loading"
     return by_cache(network, asked["ids"]) if "cached" in asked else ""
+
+
+def loader(folder, own_code):
+    """AutoModelForCausalLM, or the class that is named where that does not know what was saved."""
+    import transformers
+
+    if own_code:
+        return transformers.AutoModelForCausalLM
+    config = transformers.AutoConfig.from_pretrained(folder)
+    known = type(config) in transformers.AutoModelForCausalLM._model_mapping
+    return transformers.AutoModelForCausalLM if known else getattr(transformers, config.architectures[0])
 
 
 def by_cache(network, ids):

@@ -194,10 +194,10 @@ def outline(name: str, folder: Path) -> Model:
     from tools.model.pruned.classes import opening
 
     try:
-        loader, given = opening(folder)
+        loader = opening(folder)[0]
         config = _configuration(name, folder)
         with quiet(), torch.device("meta"):
-            network = (loader._from_config if given else loader.from_config)(config)
+            network = (loader.from_config if hasattr(loader, "from_config") else loader._from_config)(config)
     except SecateurError:
         raise
     except Exception as error:  # whatever transformers trips over in a strange configuration
@@ -257,7 +257,8 @@ def _load(name: str, folder: Path, dtype: str) -> Any:
     try:
         with quiet():
             loader, given = opening(folder)
-            if not given and type(config := _configuration(name, folder)) not in loader._model_mapping:
+            auto = getattr(loader, "_model_mapping", None)
+            if auto is not None and type(config := _configuration(name, folder)) not in auto:
                 raise SecateurError(
                     f"{name} is a {config.model_type}, which transformers has no causal language model of"
                 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForMultimodalLM
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
 
 from tests.families.tiny import tiny_config
 from tools.io.errors import SecateurError
@@ -103,6 +104,15 @@ def test_the_class_that_the_folder_names_is_opened(tmp_path: Path) -> None:
     """Of Qwen 3.5 there is a class with towers and one without."""
     folder = checkpoint("qwen3_5", tmp_path / "model")
     assert type(open_model(str(folder), cache=tmp_path).network).__name__ == "Qwen3_5ForConditionalGeneration"
+
+
+def test_a_language_model_that_was_saved_without_its_towers_is_opened_by_the_class_it_names(tmp_path: Path) -> None:
+    network: Any = AutoModelForCausalLM.from_config(tiny_config("mllama"), dtype=torch.float32)
+    network.save_pretrained(tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(TINY / file, tmp_path / file)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "mllama_text_model"
+    assert type(open_model(str(tmp_path), cache=tmp_path).network).__name__ == "MllamaForCausalLM"
 
 
 @pytest.mark.parametrize(("family", "says"), [("blip", "fails in a forward pass"), ("pi0", "PI0")])

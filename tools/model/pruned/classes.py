@@ -33,7 +33,7 @@ def opening(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def auto_class(written: Mapping[str, Any]) -> Any:
-    """Which of transformers' classes opens the folder of a config.json, so that nothing of it is left behind.
+    """Which of transformers' classes opens the folder of a config.json with all that is in it.
 
     A model that also sees or hears has a class with its towers, and some have one of the language model alone beside it
     (Llama 4, Qwen 3.5): config.json names the one that was saved.
@@ -50,8 +50,18 @@ def auto_class(written: Mapping[str, Any]) -> Any:
         AutoModelForCausalLM: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind),
         AutoModelForMultimodalLM: MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.get(kind),
     }
-    there = [auto for auto, name in made.items() if name]
-    return next((auto for auto in there if made[auto] == asked), next(iter(there), AutoModelForCausalLM))
+    there = [auto for auto, name in made.items() if name] or [_named_class(asked, kind) or AutoModelForCausalLM]
+    return next((auto for auto in there if made.get(auto) == asked), there[0])
+
+
+def _named_class(name: Any, kind: str) -> Any:
+    """A causal language model of transformers that no Auto class makes of its own `model_type` (the language model of
+    Llama 3.2 Vision, saved alone); None where there is none of that name."""
+    import transformers
+
+    found = getattr(transformers, name, None) if str(name).endswith("ForCausalLM") else None
+    of = getattr(found, "config_class", None)
+    return found if of is not None and of.model_type == kind else None
 
 
 def plain_class(kind: type[Any]) -> type[Any]:
