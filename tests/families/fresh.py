@@ -82,6 +82,7 @@ def answered(folders):
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # some families print (Reformer)
         signal.alarm(SECONDS)
         for folder in folders:
             os.write(writing, tried(folder).replace("\n", " ").encode() + b"\n")

@@ -171,7 +171,7 @@ def note_of(model: Model) -> str:
     kinds = Counter(delivered(model).values())
     if kinds.keys() <= {model.network.dtype}:
         return ""
-    saved = str(kinds.most_common(1)[0][0]).removeprefix("torch.")
+    saved = " and ".join(str(kind).removeprefix("torch.") for kind, _ in kinds.most_common())
     return (
         f"\nIts weights are saved in {saved}, like those of the checkpoint it was made of. The figures of its final "
         f"form are of exactly these weights, computed in {model.dtype}.\n"
