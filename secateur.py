@@ -63,13 +63,13 @@ def search(model: str, sparsity: float, *, home: Path | None = None, **options: 
         model: a hub id, a folder, a GGUF file or a sample.
         sparsity: share of weights to remove.
         options: those of `secateur prune` by name. `pattern`: `unstructured`, `unstructured/matrix`,
-            `unstructured/block`, N:M, `width`, `depth`, `width+depth` (each also with `/free`) or `experts`; `recall`:
-            whether memory is asked what worked in earlier runs; `compensation`: whether the weights that stay may be
-            updated; `text`: what the result is measured on, once, at the end, as candidates are compared on the
-            calibration's source; `tasks` of lm-eval, as `commonsense` or `piqa,hellaswag`: what every line of the final
-            table answers, with `limit` samples of each, and `judge="tasks"` lets a part of the samples choose between
-            finalists; `output`, `compress` and `masks` as in `prune`; `candidates`, `minutes`, `windows`, `length`,
-            `dtype`, `seed`, `task_data`, ...
+            `unstructured/block`, N:M, `width`, `depth`, `width+depth` (each also with `/free`), `experts` or
+            `experts+width`; `recall`: whether memory is asked what worked in earlier runs; `compensation`: whether the
+            weights that stay may be updated; `text`: what the result is measured on, once, at the end, as candidates
+            are compared on the calibration's source; `tasks` of lm-eval, as `commonsense` or `piqa,hellaswag`: what
+            every line of the final table answers, with `limit` samples of each, and `judge="tasks"` lets a part of the
+            samples choose between finalists; `output`, `compress` and `masks` as in `prune`; `candidates`, `minutes`,
+            `windows`, `length`, `dtype`, `seed`, `task_data`, ...
 
     Raises:
         SecateurError: something failed; the message is one line.

@@ -34,7 +34,7 @@ class FinalForms:
         """Have the model hold this recipe's final form, the dense weights for None."""
         bench, record = self.context.bench, self.context.recorder
         wanted = recipe.id if recipe else "dense"
-        if self.holds == wanted:
+        if self.holds == wanted and bench.touched == (recipe is not None):  # else whoever prepared made it dense again
             return
         if recipe is None:
             bench.restore()

@@ -40,6 +40,8 @@ class Signature:
 
         if self.treatment != other.treatment or float((self.rates - other.rates).abs().max()) > SAME_RATES:
             return False
+        if self.probe.shape != other.probe.shape:  # of one of them the metric decides nothing
+            return False
         both = torch.stack([self.probe, other.probe])
         return float(torch.corrcoef(both)[0, 1]) > SAME_RANKING
 
@@ -70,7 +72,7 @@ class Signatures:
             probe = self._bench.probe(recipe)
         except SecateurError as error:
             return str(error)
-        return Signature((str(recipe.pattern), recipe.compensation.kind), rates, probe)
+        return Signature((recipe.pattern.option, recipe.compensation.kind), rates, probe)
 
 
 class Screen:
@@ -118,5 +120,6 @@ class Screen:
         if one is None:
             return {}
         others = {k: s for k, s in self._known.items() if k != name and s.treatment[0] == one.treatment[0]}
+        others = {k: s for k, s in others.items() if s.probe.shape == one.probe.shape}
         found = {k: float(torch.corrcoef(torch.stack([one.probe, s.probe]))[0, 1]) for k, s in others.items()}
         return {k: value for k, value in found.items() if value <= SAME_RANKING}

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from agent.situation import Situation
     from tools.prune.bench import Bench
 
-KINDS: Mapping[str, str] = {"weights": "agent.kinds.weights", "structures": "agent.kinds.structures"}
+KINDS: Mapping[str, str] = {
+    "weights": "agent.kinds.weights",
+    "structures": "agent.kinds.structures",
+    "experts and structures": "agent.kinds.experts_and_width",
+}
 """What falls -> the module with its `KIND`."""
 COMPARED = "agent.kinds.compared"
 

@@ -40,7 +40,7 @@ def opening(situation: Situation) -> str:
     readable, pattern = situation.pool.metric_terminals, situation.goal.pattern
     architecture = situation.bench.model.architecture
     return _render(
-        (f"system_{pattern.fells}", "system"),
+        (f"system_{pattern.fells.replace(' ', '_')}", "system"),
         goal=situation.goal,
         pattern=pattern,
         terminals={name: METRIC.terminals[name].meaning for name in METRIC.terminals if name in readable},

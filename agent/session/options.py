@@ -52,7 +52,9 @@ class Wish:
     pattern: Annotated[
         str | None,
         Flag(
-            "unstructured (default; /matrix, /block), 2:4, width, depth, width+depth (each also /free), experts.", "P"
+            "unstructured (default; /matrix, /block), 2:4, width, depth, width+depth (each also /free), experts, "
+            "experts+width.",
+            "P",
         ),
     ] = None
     multiple: Annotated[int | None, Flag("Keep neurons in multiples of N (width; default 64).", "N")] = None

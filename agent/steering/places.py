@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from agent.steering.rules import Ground, blocks
+from tools.recipe import Structured
 
 MOST = 0.95
 """The largest share that the blocks which are not spared may have to give."""
@@ -64,7 +65,8 @@ def _beyond(numbers: frozenset[int], ground: Ground) -> str:
     if not pattern.allocates:
         return f"{pattern} takes the same share of every block: none can be spared"
     if pattern.even:
-        return f"{pattern} makes all blocks alike: {pattern.kind}/free can spare some, in a run of its own"
+        free = f": {pattern.kind}/free can spare some, in a run of its own" if isinstance(pattern, Structured) else ""
+        return f"{pattern} makes all blocks alike{free}"
     if pattern.timed is not None:
         return "a target of time is spread by what was timed: no block can be spared"
     if not sizes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -71,7 +72,7 @@ def method(
 
     Without a pattern it is the method's own. Under a pattern whose structures fall, a metric scores structures. A
     method for structures keeps its own pattern and takes only the multiple and the request of the one given. Methods
-    for experts and those for anything else have nothing in common.
+    for experts and those for anything else have nothing in common, but where both may fall each falls its side alone.
 
     Raises:
         UsageError: no method has that name, or it cannot be meant under the pattern.
@@ -80,7 +81,9 @@ def method(
         raise UsageError(f'method "{name}" is not known; there are {", ".join(METHODS)}')
     recipe = RECIPES[name]
     meant = recipe.pattern if pattern is None else recipe.pattern.adopted(pattern)
-    changes = {"pattern": meant, "sparsity": sparsity, "calibration": calibration or Calibration()}
+    changes: dict[str, Any] = {"pattern": meant, "sparsity": sparsity, "calibration": calibration or Calibration()}
+    changes |= {} if pattern is None else pattern.meant_by(name)
+    meant = changes["pattern"]
     if meant is None or recipe.compensation.kind not in ("none", *meant.compensations):
         raise UsageError(_unlike(name, recipe, pattern))
     try:

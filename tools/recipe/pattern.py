@@ -29,6 +29,7 @@ WAYS: Mapping[str, str] = {
     "depth": "tools.prune.structures",
     "width+depth": "tools.prune.structures",
     "experts": "tools.prune.experts",
+    "experts+width": "tools.prune.experts_and_width",
 }
 """The only table of kinds: kind -> the folder whose `way` applies it, and whose `pattern` has its class unless it is
 one of those below."""
@@ -122,6 +123,10 @@ class Pattern(Frozen):
         """The pattern of a method that was published for this one where another is asked for; None where that means
         nothing."""
         return self if asked == Unstructured() else None
+
+    def meant_by(self, method: str) -> dict[str, Any]:
+        """Fields of a published method that are others under this pattern than its own."""
+        return {}
 
     def in_multiples(self, multiple: int) -> Pattern:
         """The pattern with the multiple that neurons are kept in.

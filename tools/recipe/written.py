@@ -7,7 +7,8 @@ from tools.recipe.pattern import WAYS, Pattern, class_of
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Read `unstructured` (/row, /matrix, /block), `2:4`, `experts`, or `width`, `depth`, `width+depth` (/free).
+    """Read `unstructured` (/row, /matrix, /block), `2:4`, `experts`, `experts+width`, `width`, `depth`, `width+depth`
+    (each of these three also with /free).
 
     Raises:
         UsageError: no kind takes it.

@@ -146,7 +146,7 @@ def _wait_for_a_candidate(home: Path, over: Callable[[], bool]) -> None:
         (["--sparsity", "0.5", "--multiple", "8", "--pattern", "2:4"], "goes with --pattern width or width+depth"),
         (["--sparsity", "0.5", "--pattern", "width", "--method", "sparsegpt"], "removes single weights"),
         (["--sparsity", "0.5", "--pattern", "width", "--compress"], "leaves none"),
-        (["--sparsity", "0.5", "--pattern", "wide"], "width, depth, width+depth or experts"),
+        (["--sparsity", "0.5", "--pattern", "wide"], "width, depth, width+depth, experts or experts+width"),
         (["--sparsity", "0.5", "--pattern", "width", "--multiple", "0"], "--multiple: Input should be greater than"),
         (["--sparsity", "0.5", "--pattern", "width", "--multiple", "9999"], "--multiple: Input should be less than"),
         (["--sparsity", "0.5", "--pattern", "depth", "--multiple", "8"], "--multiple is for neurons"),

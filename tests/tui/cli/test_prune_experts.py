@@ -53,6 +53,25 @@ def test_a_search_measures_both_methods_and_saves_the_better_one(
     assert again.network.config.model_type == "qwen2_moe"
 
 
+def test_a_search_of_experts_and_width_tries_both_sides_and_splits(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prune", folder, "--pattern", "experts+width", "--sparsity", "0.3", "--multiple", "4", "--json"]
+    arguments += ["--candidates", "4", "--home", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert run([*arguments, *SMALL]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["pattern"], found["candidates"]) == ("experts+width", 4)
+    assert 0.3 <= found["sparsity"] < 0.4
+    assert found["perplexity"]["references"].keys() == {"frequency", "reap", "wanda_sp"}
+    assert found["recipe"]["pattern"]["kind"] == "experts+width"
+    assert found["reach"] > 0.9
+    network = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=False)
+    dense = AutoModelForCausalLM.from_pretrained(folder)
+    assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in dense.parameters())
+    assert torch.isfinite(network(torch.arange(8)[None]).logits).all()
+    assert run(["prune", folder, "--recipe", str(tmp_path / "out" / "recipe.yaml"), "--home", str(tmp_path)]) == 0
+
+
 def test_a_named_method_is_applied_without_a_pattern(
     folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +104,9 @@ def test_weights_of_a_mixture_are_pruned_those_of_its_experts_too(
     ("model", "sparsity", "says"),
     [("tiny", "0.5", "has no experts that are known"), ("", "0.99", "every token goes through 2 of 6 experts")],
 )
-@pytest.mark.parametrize("asked", [["--pattern", "experts"], ["--method", "reap"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "asked", [["--pattern", "experts"], ["--method", "reap"], ["--pattern", "experts+width"]], ids=" ".join
+)
 def test_what_cannot_be_done_ends_in_one_line(
     asked: list[str],
     model: str,

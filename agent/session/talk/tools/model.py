@@ -17,7 +17,7 @@ from tools.io.errors import SecateurError, reason
 if TYPE_CHECKING:
     from tools.model.checkpoint import Model
 
-PATTERNS = ("unstructured", "2:4", "width", "depth", "width+depth", "experts")
+PATTERNS = ("unstructured", "2:4", "width", "depth", "width+depth", "experts", "experts+width")
 HALF = 0.5
 """The sparsity that patterns are tried at."""
 EXTREMES = 3

@@ -52,7 +52,7 @@ class Prune(SessionTool):
     pattern: str | None = Field(
         default=None,
         max_length=40,
-        description="unstructured, N:M as 2:4, or for a smaller model width, depth or width+depth; experts.",
+        description="unstructured, N:M as 2:4; for a smaller model width, depth, width+depth; experts, experts+width.",
     )
     speedup: float | None = Field(default=None, gt=1, description="How many times faster it shall be: 1.4.")
     method: str | None = Field(default=None, max_length=40, description="A named method, not a search: wanda.")

@@ -40,6 +40,7 @@ def session() -> Session:
         ("prune it to 70 percent unstructured", Prune(sparsity=0.7, pattern="unstructured")),
         ("make tiny 1.4 times faster", Prune(model="tiny", speedup=1.4)),
         ("prune tiny to be 40 % faster", Prune(model="tiny", speedup=1.4)),
+        ("prune tiny by experts and width to 30 %", Prune(model="tiny", sparsity=0.3, pattern="experts+width")),
         ("prune tiny by 30 % in width and depth", Prune(model="tiny", sparsity=0.3, pattern="width+depth")),
         ("prune tiny by 30 %, drop whole blocks", Prune(model="tiny", sparsity=0.3, pattern="depth")),
         ("make it 30 % smaller", Prune(sparsity=0.3, pattern="width+depth")),
