@@ -144,8 +144,8 @@ class ResidentExperts:
             return self.model
         whole, first = self.model.architecture, self.mixtures[0]
         fell = first.units - len(self.kept[first.experts])
-        slices = 1 + max(p.expert for p in whole.projections if p.expert is not None)  # some may be of no expert
-        there = {p.name for p in whole.projections if p.expert is None or p.expert < slices - fell}
+        slices = slices_of(self.model)
+        there = {p.name for p in whole.projections if p.expert is None or p.expert < slices[p.kin] - fell}
         return replace(self.model, architecture=whole.only(there))
 
     def shares(self) -> dict[str, float]:
@@ -172,6 +172,15 @@ class ResidentExperts:
 
 _PROVEN: weakref.WeakKeyDictionary[Any, set[int]] = weakref.WeakKeyDictionary()
 """Networks -> numbers of experts with which they were tried."""
+
+
+def slices_of(model: Model) -> dict[str, int]:
+    """Matrices of experts that are alike -> how many there are: in LongCat's parameters some are of no expert."""
+    found: dict[str, int] = {}
+    for p in model.architecture.projections:
+        if p.expert is not None:
+            found[p.kin] = max(found.get(p.kin, 0), p.expert + 1)
+    return found
 
 
 def of_experts(tensor: torch.Tensor, axis: int, units: int) -> int:

@@ -12,7 +12,7 @@ import torch
 from tools.model.architecture import weight
 from tools.model.mixtures import mixtures_of
 from tools.model.sparsity import overall
-from tools.prune.experts.mixtures import size_of
+from tools.prune.experts.mixtures import size_of, slices_of
 from tools.prune.experts.way import Fewer
 from tools.prune.prepared import Made
 from tools.statistics.collect import Statistics
@@ -28,17 +28,17 @@ Twins = Mapping[str, str]
 
 
 def twins_of(model: Model, kept: Mapping[str, torch.Tensor]) -> Twins:
-    """Of the dense model, and the experts of every mixture that stay; every projection is its own where none falls."""
+    """In forward order, of the dense model and the experts of every mixture that stay; where none falls, all are there."""
     projections = model.architecture.projections
     found = {p.name: p.name for p in projections if p.expert is None or not kept}
-    slices = 1 + max((p.expert for p in projections if p.expert is not None), default=-1)
+    slices = slices_of(model)
     for of in mixtures_of(model) if kept else ():
-        stay = [*kept[of.experts].tolist(), *range(of.units, slices)]  # what is no expert is last
-        new = {old: place for place, old in enumerate(stay)}
         inside = [p for p in projections if p.expert is not None and p.name.startswith(f"{of.experts}.")]
         names = {(p.kin, p.expert): p.name for p in inside}
-        found |= {names[p.kin, new[p.expert]]: p.name for p in inside if p.expert in new}
-    return found
+        for kin in {p.kin for p in inside}:
+            stay = [*kept[of.experts].tolist(), *range(of.units, slices[kin])]  # what is no expert is last
+            found |= {names[kin, new]: names[kin, old] for new, old in enumerate(stay)}
+    return {p.name: found[p.name] for p in projections if p.name in found}
 
 
 def renumbered(statistics: Statistics, twins: Twins) -> Statistics:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.families.tiny import VOCABULARY, build
 from tests.tools.conftest import random_windows
 from tests.tools.elsewhere import SAME, run_elsewhere
 from tests.tools.mixtures import mixture
@@ -18,6 +19,7 @@ from tools.io.errors import SecateurError, UsageError
 from tools.model.architecture import describe
 from tools.model.checkpoint import Model, open_model
 from tools.model.mixtures import mixtures_of
+from tools.model.sparsity import sparsities
 from tools.prune.bench import Bench
 from tools.prune.experts_and_width.pattern import ExpertsAndWidth
 from tools.prune.experts_and_width.smaller import Smaller
@@ -25,6 +27,7 @@ from tools.prune.experts_and_width.way import WAY, Both
 from tools.prune.reach import reach_of
 from tools.recipe import Allocation, Compensation, Experts, Recipe, Structured, parse_pattern
 from tools.recipe.methods import method, names_of
+from tools.text.windows import Windows
 
 WINDOWS = random_windows(3, 32)
 FAMILIES = ("mixtral", "qwen2_moe", "qwen3_moe")
@@ -108,6 +111,24 @@ def test_the_share_is_of_what_falls_of_all_that_could_counted_once(family: str) 
     assert bench.share() == pytest.approx(gone / reach, abs=1e-6), "all else that fell would be biases"
     assert bench.share() == pytest.approx(bench.prepare(recipe()).share)
     assert bench.gone() == pytest.approx(bench.prepare(recipe()).sparsity)
+
+
+@pytest.mark.parametrize("family", ["gpt_oss", "deepseek_v3", "longcat_flash"])
+def test_biases_groups_of_experts_and_slices_of_none_are_no_hindrance(family: str) -> None:
+    network = build(family)
+    model = Model(family, Path("nowhere"), network, None, describe(network), family, "float32", "cpu")  # type: ignore[arg-type]
+    ids = torch.randint(8, VOCABULARY, (4, 32), generator=torch.Generator().manual_seed(0))
+    bench = Bench(model, Windows(ids, "random", "random", "random", (0, 32, 64, 96)), None)
+    dense = said(network)
+    for of in (recipe("least_squares", share=0.3), recipe(share=0.3, by="frequency")):
+        bench.finish(of)
+        result = bench.result()
+        assert prepared(bench, of).kept
+        assert bench.share() >= SPARSITY
+        assert torch.allclose(said(network), said(result.network), atol=1e-3, rtol=1e-3)
+        assert all(0 <= share <= 1 for share in sparsities(result).values())
+        bench.restore()
+        assert torch.equal(said(network), dense)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
