@@ -24,6 +24,7 @@ from tools.io.errors import SecateurError
 from tools.measure.continuation import Continuation
 from tools.measure.tasks.scores import TaskScores
 from tools.measure.tasks.words import conclusion
+from tools.prune.experts_and_width.pattern import ExpertsAndWidth
 from tools.prune.reach import Reach
 from tools.recipe import Recipe
 from tools.recipe.measurement import Protocol
@@ -287,10 +288,15 @@ def pattern_word(of: Goal | Recipe) -> str:
 
 
 def describe(recipe: Recipe) -> str:
-    """Metric, allocation and compensation in a few words."""
+    """Metric, allocation and compensation in a few words, and first the split where there are two sides."""
     allocation = "" if recipe.allocation.uniform else f", {recipe.allocation} allocation"
     compensation = "" if recipe.compensation.kind == "none" else f", {recipe.compensation}"
-    return f"{recipe.metric}{allocation}{compensation}"
+    metric, pattern = recipe.metric, recipe.pattern
+    if isinstance(pattern, ExpertsAndWidth):
+        if pattern.share == 1:  # the rest decides nothing
+            return pattern.split
+        metric = f"{pattern.split}, {metric}"
+    return f"{metric}{allocation}{compensation}"
 
 
 def _scores_as_json(scores: TaskScores) -> dict[str, Any]:

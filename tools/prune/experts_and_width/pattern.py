@@ -87,9 +87,16 @@ class ExpertsAndWidth(Pattern):
     def counting(self, request: Request) -> Pattern:
         raise UsageError(f"what {self.kind} removes cannot be timed in parts: give --sparsity in place of --speedup")
 
-    def __str__(self) -> str:
+    @property
+    def split(self) -> str:
+        """Which side pays how much."""
         named = "REAP" if self.by == "reap" else self.by
-        return f"{self.kind} ({100 * self.share:.3g} % of it experts by {named})"
+        if self.share in (0, 1):
+            return f"experts alone by {named}" if self.share else "width alone"
+        return f"{100 * self.share:.3g} % of it experts by {named}"
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.split})"
 
 
 PATTERN = ExpertsAndWidth

@@ -28,7 +28,7 @@ Twins = Mapping[str, str]
 
 
 def twins_of(model: Model, kept: Mapping[str, torch.Tensor]) -> Twins:
-    """In forward order, of the dense model and the experts of every mixture that stay; where none falls, all are there."""
+    """In forward order, of the dense model and the experts of every mixture that stay; all where none falls."""
     projections = model.architecture.projections
     found = {p.name: p.name for p in projections if p.expert is None or not kept}
     slices = slices_of(model)
