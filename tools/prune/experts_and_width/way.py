@@ -77,7 +77,7 @@ class ExpertsAndWidthWay(Way[Both]):
         held.restore()
         pattern, dense = _pattern(recipe), (size_of(held.model), self.reached(held.model))
         wanted, count = recipe.sparsity * dense[1], mixtures_of(held.model)[0].units
-        stay = _stays(held.model, count, min(1.0, pattern.share * wanted / dense[0]))
+        stay = _stays(held.model, count, wanted / dense[0], pattern.share)
         gone = dense[0] * (1 - stay / count)
         kept = _kept(held, pattern, stay) if stay < count else {}
         twins, width = twins_of(held.model, kept), None
@@ -122,12 +122,13 @@ def _pattern(recipe: Recipe) -> ExpertsAndWidth:
     return recipe.pattern
 
 
-def _stays(model: Model, count: int, share: float) -> int:
-    """How many experts of every mixture stay where a share of routers and experts falls."""
+def _stays(model: Model, count: int, wanted: float, share: float) -> int:
+    """How many experts of every mixture stay where they pay a share of what is wanted, counted in their weights."""
     try:
-        return stays(model, count, share)
+        return stays(model, count, min(1.0, share * wanted))
     except SecateurError as error:
-        raise SecateurError(f"of routers and experts {error}") from error
+        why = str(error).partition(": ")[2]
+        raise SecateurError(f"{100 * share:.3g} % of what falls cannot be experts: {why}") from error
 
 
 def _kept(held: Resident, pattern: ExpertsAndWidth, stay: int) -> Mapping[str, torch.Tensor]:
