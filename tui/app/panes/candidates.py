@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.widgets import DataTable, Sparkline, Static
 
 from runs.fold.words import course, number
+from tools.prune.experts_and_width.pattern import ExpertsAndWidth
 from tools.recipe import Recipe
 from tui.app.panes.pane import OpenCandidate, Pane
 from tui.app.view import RunView
@@ -85,11 +86,14 @@ def _shown(value: float | None, rough: bool | None = None) -> str:
 
 
 def _allocation(recipe: Recipe) -> str:
-    """By block is what allocations usually are, so it is not said; of rates that are given, the lowest and highest."""
-    rates = recipe.allocation.vector
+    """By block is what allocations usually are, so it is not said; of rates that are given, the lowest and highest. Where
+    there are two sides, their split comes first."""
+    rates, told = recipe.allocation.vector, str(recipe.allocation).removesuffix(" per block")
     if rates is not None:
-        return f"rates {100 * min(rates):.3g} to {100 * max(rates):.3g} %"
-    return "uniform" if recipe.allocation.uniform else str(recipe.allocation).removesuffix(" per block")
+        told = f"rates {100 * min(rates):.3g} to {100 * max(rates):.3g} %"
+    elif recipe.allocation.uniform:
+        told = "uniform"
+    return f"{recipe.pattern.split}, {told}" if isinstance(recipe.pattern, ExpertsAndWidth) else told
 
 
 def _apart(found: Sequence[Row]) -> list[Row]:
