@@ -9,6 +9,7 @@ import pytest
 from agent.breeding.genes import Parent, Pool, breed
 from agent.breeding.shapes import allocation_of
 from agent.breeding.sides import METRICS, SHIFTS, choose_otherwise, shift
+from agent.designer_tools.proposals.split import TOOL, divided
 from agent.designers.builtin import Builtin
 from agent.designers.evolution import Evolution
 from agent.designers.random import RandomSearch
@@ -24,6 +25,7 @@ from runs.fold.history import History
 from runs.goal import Goal
 from tests.tools.conftest import random_windows
 from tests.tools.mixtures import mixture
+from tools.io.errors import UsageError
 from tools.prune.bench import Bench
 from tools.prune.experts_and_width.pattern import ExpertsAndWidth
 from tools.recipe import Experts, Recipe
@@ -144,6 +146,15 @@ def test_no_block_can_be_spared_and_no_other_pattern_is_advised() -> None:
     assert not found.steering.spared
     assert "/free" not in " ".join(found.refused)
     assert "makes all blocks alike" in " ".join(found.refused)
+
+
+def test_a_language_model_sets_the_split_and_only_where_there_are_two_sides() -> None:
+    child = divided(made("c-1"), 0.333, "frequency", "because")
+    assert child.recipe.pattern == PATTERN.model_copy(update={"share": 0.33, "by": "frequency"})
+    with pytest.raises(UsageError, match="this is c-1 again"):
+        divided(made("c-1"), 0.5, "reap", "because")
+    assert TOOL.fits(GOAL)
+    assert not TOOL.fits(Goal(model="tiny", sparsity=0.3))
 
 
 def test_a_language_model_is_told_of_both_sides(bench: Bench) -> None:

@@ -86,8 +86,8 @@ def _shown(value: float | None, rough: bool | None = None) -> str:
 
 
 def _allocation(recipe: Recipe) -> str:
-    """By block is what allocations usually are, so it is not said; of rates that are given, the lowest and highest. Where
-    there are two sides, their split comes first."""
+    """By block is what allocations usually are, so it is not said; of rates that are given, the lowest and highest.
+    Where there are two sides, their split comes first."""
     rates, told = recipe.allocation.vector, str(recipe.allocation).removesuffix(" per block")
     if rates is not None:
         told = f"rates {100 * min(rates):.3g} to {100 * max(rates):.3g} %"
