@@ -2,7 +2,8 @@
 
 Nothing of the product is asked: a weight counts if it stands inside a numbered block and is the matrix of a linear map
 or the matrices of experts. Routers and gates of a mixture, norms, embeddings, convolutions and what drives the state of
-a recurrence do not count, and nothing may change them.
+a recurrence do not count, and nothing may change them. Of a share, what a causal pass never reads does not count
+either: the cross-attention of a decoder without its encoder, the keys of layers that use those of others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 APART = ("vision", "visual", "audio", "image", "speech", "embed_vision", "patcher")
 """Parts of a network beside the language model."""
-STATE = ("A_log", "dt_proj", "dt_bias", "conv1d", "embed", "rel_", "relative", "router", "position", ".r_proj")
+STATE = ("A_log", "dt_proj", "dt_bias", "conv1d", "embed", "router", "rg_lru")
+STATE += ("rel_", "relative", "position", ".r_proj")
 """Names, or parts of names, of what is no linear map of the blocks."""
 GATES = ("gate", "wg", "shared_expert_gate", "shared_gate", "classifier", "router", "gate_weight")
 """What chooses among experts is called so, in a module that holds experts."""
@@ -40,6 +42,26 @@ def counted(network: Any) -> dict[str, torch.Tensor]:
     return found
 
 
+def read(network: Any) -> set[str]:
+    """Names of the parameters that a causal pass reads, whoever multiplies with them, and of all experts."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_leaves
+
+    seen: set[int] = set()
+
+    class Reading(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            given = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, torch.Tensor)]
+            seen.update(x.untyped_storage().data_ptr() for x in given)
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Reading():
+        network(torch.arange(8, 40).reshape(1, 32), use_cache=False)
+    named = network.named_parameters()
+    return {name for name, p in named if "expert" in name or p.untyped_storage().data_ptr() in seen}
+
+
 def experts_of(network: Any) -> int:
     """How many expert matrices the blocks hold: 0 of a network that is no mixture."""
     return sum(_of_experts(name) for name in counted(network))
@@ -51,7 +73,8 @@ def _of_experts(name: str) -> bool:
 
 def _in_block(name: str) -> bool:
     parts = name.split(".")
-    return any(part.isdigit() for part in parts) and not any(word in part for part in parts for word in APART)
+    numbered = any(part.isdigit() for part in parts[:-2])  # a list of matrices is none of blocks (Gemma 3n)
+    return numbered and not any(word in part for part in parts for word in APART)
 
 
 def _is_norm(path: str) -> bool:
@@ -73,8 +96,10 @@ def _is_gate(path: str, modules: Mapping[str, Any]) -> bool:
 
 def reached(network: Any, before: Mapping[str, torch.Tensor]) -> float:
     """The share of the counted weights that stand in matrices of which a good part is zero now and was not before."""
-    fell = whole = 0
+    fell, whole, there = 0, 0, read(network)
     for name, parameter in counted(network).items():
+        if name not in there:
+            continue
         dense = before[name]
         whole += dense.numel()
         zeros = int(dense.count_nonzero()) - int(parameter.count_nonzero())

@@ -22,8 +22,8 @@ process where this project is not in reach, and asked for four tokens with a cac
 *yes*: done, and what was loaded has the logits and the continuation of what was saved. *no*: refused in one line.
 **crash**: ended by an error that is not one line of the product. **wrong**: done, and something else than was meant.
 Empty: it holds no experts. *reach* is the share of the linear and expert weights in the blocks that single weights
-reached, counted from the parameters alone, without routers, gates of a mixture, norms, embeddings, convolutions and
-what drives the state of a recurrence.
+reached, counted from the parameters alone, without routers, gates of a mixture, norms, embeddings, convolutions, what
+drives the state of a recurrence, and what a causal pass never reads (a decoder's cross-attention without its encoder).
 """
 
 

@@ -27,6 +27,7 @@ SIZES: Mapping[str, int] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embedding_dim", "emb_dim", "embedding_size"), HIDDEN),
     **dict.fromkeys(("input_embedding_size", "output_embedding_size", "word_embed_proj_dim", "lru_width"), HIDDEN),
     **dict.fromkeys(("attention_hidden_size", "backbone_hidden_size", "pronunciation_embed_dim"), HIDDEN),
+    **dict.fromkeys(("hidden_size_global", "adapter_in_dim", "adapter_out_dim", "adapter_input_size"), HIDDEN),
     **dict.fromkeys(("shape_embed_dim", "classifier_proj_size", "out_hidden_size", "projection_dim"), HIDDEN),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"), HEADS),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads", "swa_num_attention_heads"), HEADS),
@@ -68,6 +69,7 @@ SIZES: Mapping[str, int] = {
     "zero_expert_num": 2,
     "num_nextn_predict_layers": 0,
     "block_multiple_of": 8,
+    "downsample_hidden_size": 8,
 }
 
 STATED = ("head_dim", "n_routed_experts", "num_experts_per_tok", "n_shared_experts", "n_group", "topk_group")
@@ -81,7 +83,13 @@ INDEXER: Settings = {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_
 INDEXER |= {"indexer_budget": 16, "indexer_compress_ratio": 4}
 SECTIONS: Settings = {"text_config": {"rope_parameters": ROPE | {"mrope_section": [1, 1, 2]}}}
 """Positions of text, height and width share half a head."""
+DOTS_3: Settings = MLA | {"head_dim": 2 * HEAD, "swa_num_attention_heads": HEADS, "swa_num_key_value_heads": HEADS}
+DOTS_3 |= {"swa_q_lora_rank": 16, "swa_kv_lora_rank": 16, "swa_head_dim": 2 * HEAD, "swa_v_head_dim": HEAD}
+DOTS_3 |= {"swa_qk_nope_head_dim": HEAD, "swa_qk_rope_head_dim": HEAD}
 GEMMA_4: Settings = {"global_head_dim": 2 * HEAD}
+
+ZAMBA: Settings = {"attention_hidden_size": 2 * HIDDEN, "attention_head_dim": 2 * HEAD, "num_hidden_layers": 6}
+ZAMBA |= {"layers_block_type": ["linear_attention", "hybrid"] * 3}
 
 CARE: Mapping[str, Settings] = {
     "cohere_compass_text": {"rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},
@@ -92,17 +100,19 @@ CARE: Mapping[str, Settings] = {
     **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), GEMMA_4),
     **{name: {"text_config": GEMMA_4} for name in ("gemma4", "gemma4_unified")},
     **dict.fromkeys(("axk1", "axk2", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32"), MLA),
-    **dict.fromkeys(("dots3_note_text", "glm4_moe_lite", "glm_moe_dsa", "youtu", "minicpm3", "sarvam_mla"), MLA),
+    **dict.fromkeys(("glm4_moe_lite", "glm_moe_dsa", "youtu", "minicpm3", "sarvam_mla"), MLA),
     **dict.fromkeys(("longcat_flash", "kimi_linear", "hy_v4"), MLA),
-    "dots3_note": {"text_config": MLA},
+    "dots3_note_text": DOTS_3,
+    "dots3_note": {"text_config": DOTS_3},
+    **{name: {"decoder": {"num_codebooks": 1}} for name in ("musicgen", "musicgen_melody")},
     "mamba2": {"num_heads": 8},
     **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni_thinker", "glm_ocr", "glm4v", "glm46v"), SECTIONS),
     "mllama": {"text_config": {"cross_attention_layers": [1, 3]}},
     "nemotron": {"num_key_value_heads": GROUPS},
     "zaya": {"num_experts_per_tok": 1},
     "reformer": {"axial_pos_shape": (8, 16), "axial_pos_embds_dim": (8, 24)},
-    "zamba": {"attention_hidden_size": 2 * HIDDEN, "attention_head_dim": 2 * HEAD},
-    "zamba2": {"attention_hidden_size": 2 * HIDDEN, "attention_head_dim": 2 * HEAD},
+    **dict.fromkeys(("zamba", "zamba2"), ZAMBA),
+    "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"] * 2},
     "xmod": {"default_language": "en_XX"},
     "gemma3n_text": {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2}
     | {"intermediate_size": [NEURONS] * BLOCKS},
@@ -160,18 +170,28 @@ def _token(name: str, value: Any) -> Settings:
     return {name: [2]} if isinstance(value, list) else {}
 
 
+def made(config: Any, **given: Any) -> Any:
+    """The causal language model of a configuration; of one that its class takes a part of, that part's (MusicGen)."""
+    from transformers import AutoModelForCausalLM
+
+    kind = AutoModelForCausalLM._model_mapping[type(config)]
+    if not hasattr(config, "text_config"):
+        part = next((part for part in vars(config).values() if type(part) is kind.config_class), None)
+        if part is not None:
+            return kind._from_config(part, **given)
+    return AutoModelForCausalLM.from_config(config, **given)
+
+
 def build(model_type: str) -> Any:
     """A random network whose weights are large enough to matter."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    config = tiny_config(model_type)
     with torch.device("meta"):
-        size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        size = sum(p.numel() for p in made(tiny_config(model_type)).parameters())
     if size > LARGEST:
         raise ValueError(f"{size:,} weights are not tiny")
     torch.manual_seed(0)
-    network = AutoModelForCausalLM.from_config(tiny_config(model_type), dtype=torch.float32).eval()
+    network = made(tiny_config(model_type), dtype=torch.float32).eval()
     for name, parameter in network.named_parameters():
         if parameter.dim() > 1 and "conv" not in name:
             torch.nn.init.normal_(parameter, std=0.15)

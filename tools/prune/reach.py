@@ -1,4 +1,4 @@
-"""How much of a model a pattern can remove: experts, routers and what no forward pass calls stay as they are.
+"""How much of a model a pattern can remove: routers and what no forward pass calls stay as they are.
 
 A sparsity is one of the weights that are reached. Where these are a small part of the model, as in a mixture whose
 experts are left alone, "50 %" alone would promise what nobody gets, so the reach stands beside it everywhere.
@@ -29,18 +29,24 @@ class Reach(Frozen):
     """All of the blocks."""
     model: int
     """All of the model; a matrix that is used twice counts once."""
+    uncalled: int = 0
+    """Those of the blocks that no causal pass calls: a decoder's cross-attention without its encoder."""
 
     @property
     def share(self) -> float:
-        """Of the blocks' weights."""
-        return self.weights / self.blocks
+        """Of the blocks' weights that a causal pass calls."""
+        return self.weights / (self.blocks - self.uncalled)
 
     def of_model(self, sparsity: float) -> float:
         """The share of the whole model that a sparsity comes to."""
         return sparsity * self.weights / self.model
 
     def __str__(self) -> str:
-        return f"{100 * self.share:.1f} % of the blocks' weights, {100 * self.of_model(1):.1f} % of the model's"
+        model = f"{100 * self.of_model(1):.1f} % of the model's"
+        if not self.uncalled:
+            return f"{100 * self.share:.1f} % of the blocks' weights, {model}"
+        rest = f"{self.uncalled:,} weights that it does not call stay as they are"
+        return f"{100 * self.share:.1f} % of the blocks' weights that a causal pass calls, {model} ({rest})"
 
     def told(self, sparsity: float) -> str:
         """What a sparsity is a share of, and what it comes to in the whole model."""
@@ -65,7 +71,9 @@ def reach_of(model: Model, pattern: Pattern) -> Reach:
     from tools.prune.way import way_of
 
     every = sum(parameter.numel() for parameter in model.network.parameters())
-    return Reach(weights=way_of(pattern).reached(model), blocks=model.architecture.block_weights, model=every)
+    architecture = model.architecture
+    blocks, uncalled = architecture.block_weights, architecture.uncalled
+    return Reach(weights=way_of(pattern).reached(model), blocks=blocks, model=every, uncalled=uncalled)
 
 
 def check_here(name: str, cache: Path, pattern: Pattern, sparsity: float) -> None:

@@ -73,7 +73,7 @@ class InputStatistics:
     def add(self, x: torch.Tensor) -> None:
         """Account for a batch of inputs (..., in_features)."""
         flat = x.detach().reshape(-1, x.shape[-1]).float()
-        if not len(flat):  # an expert may be called with no token
+        if not len(flat) or self._fills_in(x):  # an expert may be called with no token
             return
         self.total += flat.sum(0)
         # Not vector_norm, whose one and infinity norms down the columns take several times as long.
@@ -92,6 +92,11 @@ class InputStatistics:
             self.tokens += self.length
             self.scaler *= seen / (seen + 1)
             self.scaler += norm**2 / (seen + 1)
+
+    def _fills_in(self, x: torch.Tensor) -> bool:
+        """Whether these are no tokens, but zeros in the place of those before a window (Zaya)."""
+        few = not self.routed and x.dim() > 2 and x.shape[-2] < self.length
+        return few and not x.any()
 
     def miss(self, x: torch.Tensor, lacks: torch.Tensor) -> None:
         """Account for what a batch of inputs (..., in_features) leaves to be made up for (..., width)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.families.tiny import build
 from tools.io.errors import SecateurError
 from tools.measure.perplexity import perplexity
 from tools.model import room
-from tools.model.checkpoint import Model, open_model
+from tools.model.checkpoint import Model, open_model, outline
 from tools.model.hub import weight_files
 from tools.model.room import bench_parts, free_memory, logits_bytes, require_memory
+from tools.model.sample import TINY
 from tools.prune.bench import Bench
 from tools.text.windows import Windows
 
@@ -174,3 +177,18 @@ def test_a_model_that_is_no_causal_language_model_is_called_what_it_is(
     (folder / "config.json").write_text(json.dumps({"model_type": "t5", "vocab_size": 512}))
     with pytest.raises(SecateurError, match=r"is a t5, which transformers has no causal language model of$"):
         open_model(str(folder), cache=tmp_path)
+
+
+def test_the_text_of_a_larger_model_is_opened_by_the_class_that_it_names(tmp_path: Path) -> None:
+    network = build("emu3")
+    network.save_pretrained(tmp_path / "text")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(TINY / file, tmp_path / "text")
+    opened = open_model(str(tmp_path / "text"), cache=tmp_path)
+    assert type(opened.network) is type(network)
+    assert all(torch.equal(a, b) for a, b in zip(opened.network.parameters(), network.parameters(), strict=True))
+    assert outline("text", tmp_path / "text").architecture.size == opened.architecture.size
+    config = json.loads((tmp_path / "text" / "config.json").read_text())
+    (tmp_path / "text" / "config.json").write_text(json.dumps(config | {"architectures": ["Emu3ForAnything"]}))
+    with pytest.raises(SecateurError, match="is a emu3_text_model, which transformers has no causal language model of"):
+        open_model(str(tmp_path / "text"), cache=tmp_path)

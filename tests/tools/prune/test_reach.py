@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.families.tiny import build
 from tests.tools.mixtures import mixture
+from tools.model.architecture import describe
 from tools.model.checkpoint import Model, local_folder, open_model, outline
 from tools.prune.reach import Reach, foreseen, reach_of
 from tools.recipe import NM, Experts, Unstructured
@@ -37,6 +39,16 @@ def test_little_reach_is_told_with_what_it_comes_to() -> None:
         "is reached is 2.8 % of the model."
     )
     assert Reach(weights=800, blocks=1000, model=2000).warning(Unstructured(), 0.5) == ""
+
+
+def test_the_cross_attention_of_a_decoder_without_its_encoder_is_no_part_of_the_reach() -> None:
+    network = build("bart")
+    model = Model("bart", Path("nowhere"), network, None, describe(network), "", "float32", "cpu")  # type: ignore[arg-type]  # no text
+    reach = reach_of(model, Unstructured())
+    crossed = sum(p.numel() for name, p in network.named_parameters() if "encoder_attn." in name and p.dim() == 2)
+    assert reach.uncalled == crossed > 0.3 * reach.blocks
+    assert reach.share > 0.9
+    assert f"{crossed:,} weights that it does not call stay as they are" in str(reach)
 
 
 def test_a_reach_is_foreseen_from_the_configuration_alone(

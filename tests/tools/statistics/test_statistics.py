@@ -16,6 +16,7 @@ from tools.io.errors import SecateurError
 from tools.model.architecture import weight
 from tools.model.checkpoint import Model
 from tools.statistics.collect import Statistics, collect
+from tools.statistics.inputs import InputStatistics
 from tools.statistics.layers import LayerStatistics, moments, spectral_exponent
 from tools.text.windows import Windows
 
@@ -285,3 +286,14 @@ def test_the_spectral_exponent_is_hills_estimate() -> None:
     tail = eigenvalues[3:]
     hill = 1 + len(tail) / float((tail / tail[0]).log().sum())
     assert spectral_exponent(matrix.float()) == pytest.approx(hill, rel=1e-3)
+
+
+def test_zeros_in_the_place_of_what_is_before_a_window_are_no_tokens() -> None:
+    found, plain = (InputStatistics.empty(4, 8, "cpu", gram=True) for _ in range(2))
+    x = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0))
+    plain.add(x)
+    found.add(x)
+    found.add(torch.zeros(2, 1, 4))
+    assert found.tokens == plain.tokens == 16
+    assert torch.equal(found.scaler, plain.scaler)
+    assert torch.equal(found.mean, plain.mean)

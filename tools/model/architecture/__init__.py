@@ -93,6 +93,9 @@ class Architecture:
     """Number of all weights of the blocks, experts, norms and biases included."""
     idle: tuple[str, ...] = ()
     """Linear maps of the blocks that are no projections: not called in a forward pass, or the step of a state."""
+    uncalled: int = 0
+    """Weights of linear maps of the blocks which a causal pass never calls: a decoder's cross-attention without its
+    encoder, keys and values of layers that use those of others."""
     family: Family | None = field(default=None, compare=False)
     """What is known of its family, or what its blocks look like; None where that is nothing known."""
 
@@ -144,9 +147,12 @@ def describe(model: PreTrainedModel) -> Architecture:
     A network without values (on torch's `meta` device) is described by names alone: each projection reads for itself.
 
     Raises:
-        SecateurError: nothing prunable was found, the weights are stored quantised, or a forward pass fails.
+        SecateurError: nothing prunable was found, it reads no text, the weights are stored quantised, or a forward pass
+            fails.
     """
     model_type = str(getattr(model.config, "model_type", ""))
+    if not _reads_text(model):
+        raise SecateurError(f"{type(model).__name__} has no embedding of text tokens: it is no language model")
     family = family_named(model_type)
     if family is not None and _fits(model, family):
         return _described(model, family.blocks, model_type, family)
@@ -198,6 +204,7 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
         readers=tuple(map(tuple, readers.values())),
         block_weights=sum(parameter.numel() for parameter in blocks.parameters()),
         idle=tuple(p.name for p in found if p.name not in names),
+        uncalled=sum(p.size for p in found if p.name not in read),
         family=family,
     )
 
@@ -283,6 +290,14 @@ def _gone(block: Any, path: str) -> bool:
 
     parent = path.rpartition(".")[0]
     return bool(parent) and isinstance(block.get_submodule(parent), NoAttention | NoMLP)
+
+
+def _reads_text(model: Any) -> bool:
+    """Whether it has one embedding of tokens; MusicGen has one for each of several codes of sound."""
+    try:
+        return hasattr(model.get_input_embeddings(), "weight")
+    except NotImplementedError:
+        return False
 
 
 def _tied(model: Any) -> bool:
