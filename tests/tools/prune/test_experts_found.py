@@ -21,6 +21,8 @@ from tools.model.mixtures import mixtures_of
 from tools.prune.bench import Bench
 from tools.prune.experts.mixtures import staying, stays
 from tools.prune.experts.way import Fewer
+from tools.prune.structures.learnt.smaller import LearntSmaller
+from tools.recipe import Structured
 from tools.recipe.methods import method
 from tools.statistics.routing import routed
 
@@ -283,3 +285,31 @@ def test_a_router_that_is_not_what_it_is_taken_for_is_one_line() -> None:
 def test_experts_that_are_looked_up_by_the_token_stay() -> None:
     with pytest.raises(SecateurError, match="looks its experts up in a table"):
         mixtures_of(model_of("deepseek_v4"))
+
+
+@pytest.mark.parametrize("kind_of_cut", ["width", "depth"])
+def test_experts_of_a_list_get_narrower_and_their_blocks_fall(kind_of_cut: Any) -> None:
+    model = model_of("list")
+    dense = {p.name: p for p in model.architecture.projections}
+    bench = Bench(model, WINDOWS, None)
+    name = "shortgpt" if kind_of_cut == "depth" else "wanda_sp"
+    bench.finish(method(name, 0.25, Structured(kind=kind_of_cut, multiple=4)))
+    made, resident = bench.made, said(bench.model.network)
+    assert isinstance(made, LearntSmaller)
+    smaller = bench.result()
+    torch.testing.assert_close(said(smaller.network), resident, atol=1e-4, rtol=1e-3)
+    held = [p for p in smaller.architecture.projections if p.expert is not None]
+    if kind_of_cut == "depth":
+        assert 0 < smaller.architecture.n_blocks < model.architecture.n_blocks
+        assert {p.size for p in held} == {p.size for p in dense.values() if p.expert is not None}
+        return
+    inner = smaller.network.config.intermediate_size
+    assert {p.size for p in held} == {inner * model.network.config.hidden_size}
+    assert inner < model.network.config.intermediate_size
+    of_experts = [
+        tuple(kept.tolist())
+        for of, kept in zip(made.layout.layers, made.layout.kept, strict=True)
+        if of.consumer.expert is not None
+    ]
+    assert {len(kept) for kept in of_experts} == {inner}
+    assert len(set(of_experts)) > 1, "each expert loses others"

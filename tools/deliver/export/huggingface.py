@@ -8,6 +8,7 @@ from tools.deliver.export.folder import Folder
 from tools.deliver.export.verdict import Cannot, Verdict
 from tools.model.companions import TOKENIZERS
 from tools.model.pruned.classes import auto_class
+from tools.model.pruned.marks import SHAPES
 
 CLASS = "AutoModelForCausalLM"
 
@@ -25,8 +26,11 @@ def judge(folder: Folder) -> Verdict:
         if marked:
             modeling_file(folder, "AutoConfig")
         needs.append("trust_remote_code=True")
-        lines.append(f"needs trust_remote_code=True ({module}): its blocks differ from each other, read it first")
-        lines.append("needs transformers 5.15 or newer, whose configurations know blocks of several sizes")
+        narrow = SHAPES in folder.text
+        why = "no field says how wide its MLPs are" if narrow else "its blocks differ from each other"
+        lines.append(f"needs trust_remote_code=True ({module}): {why}, read it first")
+        if not narrow:
+            lines.append("needs transformers 5.15 or newer, whose configurations know blocks of several sizes")
         if not marked:
             lines.append("without that code transformers may fill what was left out with random numbers: save it anew")
     if not folder.has_tokenizer:

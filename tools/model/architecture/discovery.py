@@ -24,12 +24,18 @@ LEAVES: Mapping[str, str] = {
 }
 """What a linear map is usually called -> its role; discovery goes by these names and says `linear` otherwise."""
 
+ATTENDS = ("q", "k", "v", "qkv", "o")
+"""The roles of an attention."""
+
 SHARED_LEAVES: Mapping[tuple[str, Sublayer], str] = {
     ("dense", "attention"): "o",
     ("c_proj", "attention"): "o",
     ("c_proj", "mlp"): "fc2",
 }
 """The same for names whose role hangs on where they stand."""
+
+FEEDS = ("mlp", "ffn", "ff", "feed_forward")
+"""What an MLP is called: nothing in it is a key or a value, whatever its name (RWKV, ModernBERT)."""
 
 PARENTS: Mapping[tuple[str, str, Sublayer], str] = {
     ("intermediate", "dense", "mlp"): "fc1",
@@ -156,7 +162,11 @@ def is_linear(module: Any) -> bool:
 def role_of(name: str) -> tuple[str, Sublayer]:
     """Role and sublayer of a linear layer of an unknown family, from its path inside the block."""
     path, _, leaf = name.lower().rpartition(".")
+    if leaf == "linear" and path:  # a map inside a module of its own (Moshi)
+        path, _, leaf = path.rpartition(".")
     sublayer: Sublayer = "attention" if "attn" in path or "attention" in path else "mlp"
     above = path.rpartition(".")[2]
     role = PARENTS.get((above, leaf, sublayer)) or SHARED_LEAVES.get((leaf, sublayer)) or LEAVES.get(leaf, "linear")
-    return role, "attention" if role in ("q", "k", "v", "qkv", "o") else sublayer
+    if role in ATTENDS and sublayer == "mlp" and above in FEEDS:
+        return "fc2" if role == "o" else "linear", "mlp"
+    return role, "attention" if role in ATTENDS else sublayer

@@ -1,4 +1,4 @@
-"""Classes for models whose blocks differ, and what opens their folders."""
+"""Classes for models that no configuration of their family describes, and what opens their folders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from tools.io.errors import SecateurError
 from tools.model.architecture.families import Family, family_named
-from tools.model.pruned.marks import differs, native
+from tools.model.pruned.marks import SHAPES, differs, native
 
 
 def opening(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """What opens a folder, and what it is to be given: transformers' own choice, or the class for blocks that differ
-    with its configuration, where the folder needs it.
+    """What opens a folder, and what it is to be given: transformers' own choice; the class that the folder names, where
+    transformers has no choice for a part of a larger model (the text of Emu3); or the class for blocks that differ with
+    its configuration, where the folder needs it.
 
     Raises:
         SecateurError: its blocks differ, and its family is not known.
@@ -25,6 +26,9 @@ def opening(folder: Path) -> tuple[Any, dict[str, Any]]:
     if not differs(written):
         return auto_class(written), {}
     written = native(written)
+    if SHAPES in written.get("text_config", written):
+        config = CONFIG_MAPPING[written["model_type"]].from_dict(written)
+        return narrow_class(AutoModelForCausalLM._model_mapping[type(config)]), {"config": config}
     family = family_named(written["model_type"])
     if family is None:
         raise SecateurError(f"{folder}: its blocks differ, and {written['model_type']} is not a family that is known")
@@ -65,10 +69,18 @@ def _named_class(name: Any, kind: str) -> Any:
 
 
 def plain_class(kind: type[Any]) -> type[Any]:
-    """The family's own class, also of a model whose blocks differ already."""
+    """The family's own class, also of a model that needs another already."""
+    from tools.model.pruned.modeling_narrow import Narrow
     from tools.model.pruned.modeling_pruned import Pruned
 
-    return kind.__mro__[2] if issubclass(kind, Pruned) else kind
+    return kind.__mro__[2] if issubclass(kind, Narrow | Pruned) else kind
+
+
+def narrow_class(base: type[Any]) -> type[Any]:
+    """The family's class for MLPs that are narrower than its configuration can say."""
+    from tools.model.pruned.modeling_narrow import Narrow
+
+    return base if issubclass(base, Narrow) else type(f"Pruned{base.__name__}", (Narrow, base), {})
 
 
 def pruned_class(base: type[Any], family: Family) -> type[Any]:

@@ -12,6 +12,9 @@ PREFIX = "pruned_"
 """Before the family's `model_type`. The family's own class would build what is left out at random, so whoever does not
 run the folder's code must not take the folder for one of that family."""
 
+SHAPES = "pruned_shapes"
+"""The configuration's field for matrices that are smaller than the family's configuration can say."""
+
 
 def differs(written: Mapping[str, Any]) -> bool:
     """Whether this config.json is of a folder with differing blocks, as it is written now or was before `PREFIX`.

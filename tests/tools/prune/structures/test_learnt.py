@@ -24,6 +24,7 @@ IDS = torch.arange(8, 40).reshape(2, 16)
 RANDOM = torch.randint(8, VOCABULARY, (4, 32), generator=torch.Generator().manual_seed(0))
 WINDOWS = Windows(RANDOM, "random", "random", "random", (0, 32, 64, 96))
 DEPTH = ("bert", "gpt_neo", "jamba", "bamba", "qwen3_next", "mixtral", "bloom", "gemma3n_text", "falcon_h1", "gpt_oss")
+DEPTH += ("gemma4_text",)
 WIDTH = ("bert", "gpt_neo", "jamba", "qwen3_next", "mixtral", "gpt_oss", "codegen", "falcon_h1", "deepseek_v3")
 
 
@@ -119,8 +120,44 @@ def test_lists_of_a_configuration_speak_of_the_blocks_that_stay() -> None:
 
 
 def test_what_no_configuration_can_say_is_one_line() -> None:
-    layers = learn(opened("bloom")).layers
-    assert {layer.units for layer in layers} == {1}, "its MLP is four times as wide as the model, whatever is said"
+    layers = learn(opened("falcon_mamba")).layers
+    assert {layer.units for layer in layers} == {1}, "its states are twice as wide as the model, whatever is said"
     with pytest.raises(SecateurError, match="use depth") as caught:
-        finished("bloom", "width")
+        finished("falcon_mamba", "width")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_norm_of_what_is_read_makes_up_for_the_channels_that_fell() -> None:
+    bench = finished("bitnet", "width")
+    resident, dense = said(bench.model.network), build("bitnet")
+    smaller = bench.result().network
+    assert torch.allclose(said(smaller), resident, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(resident, said(dense), atol=0.1)
+    inner, before = smaller.config.intermediate_size, dense.config.intermediate_size
+    assert inner < before
+    weights = [of.get_submodule("model.layers.0.mlp.ffn_sub_norm").weight for of in (smaller, dense)]
+    ratios = weights[0][:, None] / weights[1][None]
+    assert bool(((ratios - (before / inner) ** 0.5).abs() < 1e-5).any(1).all()), "larger by what the mean lost"
+
+
+FIELDS = {"rwkv": "intermediate_size", "xmod": "intermediate_size", "moshi": "ffn_dim", "prophetnet": "decoder_ffn_dim"}
+
+
+@pytest.mark.parametrize("family", FIELDS)
+def test_neurons_that_names_do_not_tell_are_stated_by_their_field(family: str) -> None:
+    learnt = learn(opened(family))
+    neurons = {of.group for of in learnt.layers if of.sublayer == "mlp" and of.units > 1}
+    assert [knob.fields for knob in learnt.knobs if neurons & set(knob.units)] == [(("", FIELDS[family]),)]
+
+
+def test_blocks_that_share_a_layer_lose_it_together() -> None:
+    model = opened("zamba")
+    knobs = {name: knob for knob in learn(model).knobs for _, name in knob.fields}
+    assert {"intermediate_size", "num_attention_heads"} <= set(knobs)
+    assert knobs["intermediate_size"].base == 48
+
+
+def test_a_block_that_no_pass_calls_is_one_line() -> None:
+    with pytest.raises(SecateurError, match=r"nothing of block \d is called") as caught:
+        learn(opened("mllama"))
     assert "\n" not in str(caught.value)

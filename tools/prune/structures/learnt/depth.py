@@ -26,6 +26,9 @@ Signature = frozenset[tuple[str, torch.Size]]
 def shorten(model: Model, config: Any, stay: Sequence[int]) -> None:
     """Have the configuration speak of these blocks alone."""
     text, n_blocks = config.get_text_config(), model.architecture.n_blocks
+    sizes = text.to_dict().get("per_layer_config") if getattr(text, "is_heterogeneous", False) else None
+    if sizes:
+        text.per_layer_config = None  # until the number of blocks is another
     for name, value in list(vars(text).items()):
         if name.startswith("_"):
             continue
@@ -37,13 +40,12 @@ def shorten(model: Model, config: Any, stay: Sequence[int]) -> None:
             setattr(text, name, sum(index < value for index in stay))
         elif type(value) is int and name in FROM_END:
             setattr(text, name, sum(index >= n_blocks - value for index in stay))
-    sizes = vars(text).get("per_layer_config") or vars(text).get("_per_layer_config")
-    if isinstance(sizes, dict):  # Gemma 4: sizes by the number of the block
-        text.per_layer_config = {stay.index(int(k)): value for k, value in sizes.items() if int(k) in stay}
     if getattr(text, "attention_types", None):  # GPT-Neo: kinds in turns
         text.attention_types = [[[kind], 1] for kind in text.attention_layers]
     for name in depths(model):
         setattr(text, name, len(stay))
+    if sizes:  # Gemma 4: sizes by the number of the block
+        text.per_layer_config = {stay.index(int(k)): value for k, value in sizes.items() if int(k) in stay}
 
 
 DEPTHS = (

@@ -19,17 +19,25 @@ def any_layers(model: Model) -> tuple[Layer, ...]:
     for block in range(model.architecture.n_blocks):
         rest: list[Projection] = []
         for members in _apart(model.architecture.of_block(block), _place):
-            layer = _heads(text, members) or _neurons(text, members)
-            parts = [members] if layer else _apart(members, lambda p: p.name.rpartition(".")[0])
-            for part in parts:
-                layer = layer if layer and part is members else _neurons(text, part)
-                if layer is None:
-                    rest += part
-                else:
-                    found.append(layer)
+            layers, left = _known(text, members)
+            found += layers
+            rest += left
         if rest:
             found.append(whole(rest))
     return tuple(found)
+
+
+def _known(text: Any, members: Sequence[Projection]) -> tuple[list[Layer], list[Projection]]:
+    """The attention or the MLP that some matrices are, or those of each module that holds some; and what is neither."""
+    layer = _heads(text, members) or _neurons(text, members)
+    if layer is not None:
+        layers, left = _known(text, [p for p in members if p.name not in layer.members])
+        return [layer, *layers], left
+    parts = _apart(members, lambda p: p.name.rpartition(".")[0])
+    if len(parts) < 2:
+        return [], list(members)
+    found = [_known(text, part) for part in parts]
+    return [of for layers, _ in found for of in layers], [p for _, left in found for p in left]
 
 
 def _apart(members: Sequence[Projection], place: Callable[[Projection], Hashable]) -> list[list[Projection]]:
@@ -53,35 +61,30 @@ def whole(members: Sequence[Projection]) -> Layer:
 
 
 def _neurons(text: Any, members: Sequence[Projection]) -> Layer | None:
-    """An MLP: one matrix reads as many channels as each of the others has rows (or half of them)."""
+    """An MLP: one matrix reads as many channels as others have rows (or half of them), of which one at least reads the
+    model's width. Matrices that do neither stand beside it."""
     consumers = [p for p in members if p.role in ("down", "fc2")] or _last_by_shape(
         getattr(text, "hidden_size", 0), members
     )
-    if len(members) < 2 or len(consumers) != 1 or members[0].sublayer != "mlp":
+    if len(consumers) != 1 or consumers[0].sublayer != "mlp":
         return None
     consumer, width = consumers[0], consumers[0].in_features
-    producers: dict[str, Segments] = {}
-    for p in members:
-        if p is consumer:
-            continue
-        if p.out_features not in (width, 2 * width) or p.in_features != consumer.out_features:
-            return None
-        producers[p.name] = ((0, 1),) if p.out_features == width else ((0, 1), (width, 1))
-    size = sum(p.size for p in members)
+    rows: dict[int, Segments] = {width: ((0, 1),), 2 * width: ((0, 1), (width, 1))}
+    fits = [p for p in members if p is not consumer and p.out_features in rows]
+    beside = f"{consumer.name.rpartition('.')[0]}."
+    fits = [p for p in fits if p.name.startswith(beside)] or fits
+    if not any(p.in_features == consumer.out_features for p in fits):
+        return None
+    producers = {p.name: rows[p.out_features] for p in fits}
+    size = sum(p.size for p in members if p is consumer or p.name in producers)
     return Layer(consumer.block, "mlp", width, size // width, 1, consumer, producers, group=_group(consumer))
 
 
 def _last_by_shape(hidden: int, members: Sequence[Projection]) -> list[Projection]:
     """What hands back the model's width and reads as many channels as others have rows, where names do not say it."""
+    first = {p.out_features for p in members if p.in_features == hidden}
     return [
-        p
-        for p in members
-        if p.out_features == hidden != p.in_features
-        and all(
-            q.in_features == hidden and q.out_features in (p.in_features, 2 * p.in_features)
-            for q in members
-            if q is not p
-        )
+        p for p in members if p.out_features == hidden != p.in_features and first & {p.in_features, 2 * p.in_features}
     ]
 
 
@@ -94,7 +97,7 @@ def _group(consumer: Projection) -> str:
 def _heads(text: Any, members: Sequence[Projection]) -> Layer | None:
     """An attention of which every key-value head, with the query heads that read it, has rows of its own."""
     by_role = {p.role: p for p in members}
-    if members[0].sublayer != "attention" or len(by_role) != len(members) or "o" not in by_role:
+    if not members or members[0].sublayer != "attention" or len(by_role) != len(members) or "o" not in by_role:
         return None
     try:
         head = head_size(text)

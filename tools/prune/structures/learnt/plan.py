@@ -13,7 +13,16 @@ from tools.prune.structures.anatomy import Layer, as_one
 from tools.prune.structures.learnt.depth import blocks_that_stay, shorten
 from tools.prune.structures.learnt.layers import any_layers
 from tools.prune.structures.learnt.proof import stands
-from tools.prune.structures.learnt.statement import Knob, built_from, knobs_of, odd, saved, turn
+from tools.prune.structures.learnt.statement import (
+    Knob,
+    built_from,
+    knobs_of,
+    knobs_of_shapes,
+    odd,
+    saved,
+    state_shapes,
+    turn,
+)
 from tools.prune.structures.sizes import blocks_by_wish
 from tools.recipe import Structured
 
@@ -41,6 +50,10 @@ class Learnt:
         if len(stay) < model.architecture.n_blocks:
             shorten(model, config, stay)
         for knob in self.knobs:
+            if not knob.fields:
+                members = [(of, n) for of, n in zip(self.layers, sizes, strict=True) if of.group in knob.units]
+                state_shapes(model, config, *zip(*members, strict=True))
+                continue
             pairs = zip(self.layers, sizes, strict=True)
             of, size = next(((of, n) for of, n in pairs if of.group in knob.units and n), (self.layers[0], 0))
             if 0 < size < of.units:  # 0 where all blocks that have such units fell
@@ -74,8 +87,15 @@ def stays(layers: Sequence[Layer], sizes: Sequence[int]) -> tuple[int, ...]:
 def learn(model: Model) -> Learnt:
     """Heads and neurons that the configuration can give another number of, and that stand their trial."""
     layers = any_layers(model)
-    found = knobs_of(model, layers)
-    knobs = [knob for knob in found if stands(model, [of for of in layers if of.group in knob.units])]
+    if left_out := set(range(model.architecture.n_blocks)) - {of.block for of in layers}:
+        raise SecateurError(
+            f"{type(model.network).__name__}: nothing of block {min(left_out)} is called without what it waits for (an "
+            "image?), so no structure can be judged: use --pattern unstructured"
+        )
+    knobs = [knob for knob in knobs_of(model, layers) if _stands(model, layers, knob)]
+    groups = {group for knob in knobs for group in knob.units}
+    if all(of.head for of in layers if of.group in groups):  # no field says neurons: their shapes do
+        knobs += [knob for knob in knobs_of_shapes(layers, groups) if _stands(model, layers, knob)]
     known = {group: knob for knob in knobs for group in knob.units}
     apart = [of if of.group in known else as_one(of) for of in layers]
     accepted: dict[str, tuple[int, ...]] = {}
@@ -86,6 +106,10 @@ def learn(model: Model) -> Learnt:
         tuple(replace(of, statable=accepted[of.group]) if of.head else of for of in apart),
         tuple(knobs),
     )
+
+
+def _stands(model: Model, layers: Sequence[Layer], knob: Knob) -> bool:
+    return stands(model, [of for of in layers if of.group in knob.units])
 
 
 def _accepted(model: Model, layers: Sequence[Layer], knob: Knob) -> tuple[int, ...]:

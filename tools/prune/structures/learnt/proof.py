@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +20,11 @@ AGREES = 0.02
 
 
 def stands(model: Model, layers: Sequence[Layer]) -> bool:
-    """Whether a model without the rows of a unit is the one without its columns, and another than the dense one."""
+    """Whether a model without the rows of a unit is the one without its columns, and another than the dense one.
+
+    Where a norm stands between them (BitNet), what is left of it is another: then without the rows the columns must not
+    count, and `LearntSmaller` has the norm's weights make up for its fewer channels.
+    """
     if model.device == "meta":
         return True
     dense = logits(model)
@@ -29,7 +33,24 @@ def stands(model: Model, layers: Sequence[Layer]) -> bool:
     with _without(model, layers, rows=False, columns=True):
         columns = logits(model)
     change = float((columns - dense).norm())
-    return change > 1e-5 * float(dense.norm()) and float((rows - columns).norm()) <= AGREES * change
+    if not change > 1e-5 * float(dense.norm()):
+        return False
+    if all(norm_between(model.network, layer) for layer in layers):
+        with _without(model, layers, rows=True, columns=True):
+            columns = logits(model)
+    return float((rows - columns).norm()) <= AGREES * change
+
+
+def norm_between(network: Any, layer: Layer) -> str:
+    """Path of the weights of a norm by root mean square of all that a consumer reads; empty where there is none."""
+    if layer.head or layer.consumer.part is not None:
+        return ""
+    owner = layer.consumer.name.rpartition(".")[0]
+    for name, module in network.get_submodule(owner).named_modules(prefix=owner):
+        weights = getattr(module, "weight", None)
+        if "RMSNorm" in type(module).__name__ and weights is not None and len(weights) == layer.consumer.in_features:
+            return f"{name}.weight"
+    return ""
 
 
 def logits(model: Model) -> torch.Tensor:

@@ -13,8 +13,8 @@ from tools.prune.prepared import Made
 from tools.prune.structures.anatomy import Layer
 from tools.prune.structures.cut import Layout, fallen
 from tools.prune.structures.learnt.plan import Learnt, stays
-from tools.prune.structures.learnt.proof import logits, rows_of_bias
-from tools.prune.structures.learnt.statement import built_from, saved
+from tools.prune.structures.learnt.proof import logits, norm_between, rows_of_bias
+from tools.prune.structures.learnt.statement import built_from, first_names, kind_of, saved
 from tools.prune.structures.shrink import build
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class LearntSmaller(Made):
         Raises:
             SecateurError: it does not say what the model with zeros says.
         """
-        network = build(type(self.model.network), *_written(self.model, self.layout, self.learnt), self.model)
+        config, tensors = _written(self.model, self.layout, self.learnt)
+        network = build(kind_of(self.model, config), config, tensors, self.model)
         found = replace(self.model, network=network, architecture=describe(network), device="cpu")
         expected = logits(self.model)
         error = float((logits(found) - expected).norm() / expected.norm())
@@ -74,7 +75,8 @@ class LearntSmaller(Made):
 def _handed_on(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
     given = [*args[:1], kwargs.get("hidden_states"), *kwargs.values()]
     hidden = next(value for value in given if isinstance(value, torch.Tensor))
-    return type(result)((hidden, *result[1:])) if isinstance(result, tuple | list) else hidden
+    make = getattr(result, "_make", type(result))  # a tuple with names takes its members one by one (Reformer)
+    return make((hidden, *result[1:])) if isinstance(result, tuple | list) else hidden
 
 
 def _written(model: Model, layout: Layout, learnt: Learnt) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -83,7 +85,7 @@ def _written(model: Model, layout: Layout, learnt: Learnt) -> tuple[Any, dict[st
     shapes = built_from(model, config) or {}
     path = f"{model.architecture.blocks}."
     numbers = {old: new for new, old in enumerate(stays(layout.layers, layout.sizes))}
-    cuts = _cuts(model, layout)
+    cuts, first = _cuts(model, layout), first_names(model.network)
     found = {}
     for name, tensor in model.network.state_dict().items():
         new = name
@@ -92,8 +94,11 @@ def _written(model: Model, layout: Layout, learnt: Learnt) -> tuple[Any, dict[st
             if int(number) not in numbers:
                 continue
             new = f"{path}{numbers[int(number)]}.{rest}"
-        less = name in cuts and shapes.get(new) != tensor.shape
-        kept = _cut(tensor, name, cuts).view(shapes[new]) if less else tensor
+        own = first.get(name, name)
+        less = own in cuts and shapes.get(new) != tensor.shape
+        kept = _cut(tensor, own, cuts).view(shapes[new]) if less else tensor
+        if less and own.endswith("norm.weight"):  # the mean of squares is over fewer channels, and that much larger
+            kept = kept * (tensor.numel() / kept.numel()) ** 0.5
         if kept.shape != shapes.get(new, kept.shape):
             kept = _of_blocks(kept, shapes[new], list(numbers), model.architecture.n_blocks)
         found[new] = kept.detach().cpu()
@@ -125,6 +130,8 @@ def _cuts(model: Model, layout: Layout) -> Cuts:
             offset = f"{name}.bias" if p.part is None else f"{p.parameter}_bias"
             if name in layer.producers and offset in state:
                 found.setdefault(offset, []).append((p, layer, kept))
+        if norm := norm_between(model.network, layer):
+            found[norm] = [(None, layer, kept)]
         if layer.head:  # what else an attention holds for every head: sinks, scales
             owner = layer.consumer.name.rpartition(".")[0]
             for name, tensor in state.items():
@@ -142,7 +149,9 @@ def _cut(tensor: torch.Tensor, name: str, cuts: Cuts) -> torch.Tensor:
         falls = torch.ones(layer.units, dtype=torch.bool, device=kept.device)
         falls[kept] = False
         lost = falls.nonzero().flatten().to(tensor.device)
-        if p is None:
+        if p is None and not layer.head:
+            stay.index_fill_(0, lost, False)
+        elif p is None:
             size = layer.queries
             at = (lost.unsqueeze(1) * size + torch.arange(size, device=lost.device)).flatten()
             axis = list(tensor.shape).index(layer.units * layer.queries)

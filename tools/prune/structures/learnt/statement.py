@@ -7,7 +7,7 @@ matrices of the shapes that are wanted, and no other tensor of another shape.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tools.model.architecture.likeness import NEURONS
+from tools.model.pruned.classes import narrow_class
+from tools.model.pruned.marks import SHAPES
 from tools.prune.structures.anatomy import Layer
 
 if TYPE_CHECKING:
@@ -28,12 +30,16 @@ HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_atten
 GROUPS = ("num_key_value_heads", "num_kv_heads", "kv_n_heads", "n_head_kv", "num_query_groups")
 """What configurations call the numbers of query heads and of key-value heads."""
 
+FACTORS = (1, 2, 0.5, 3, 4, 6, 8)
+"""Neurons for each one that a field says: some fields count the halves of a gated MLP together (Moshi)."""
+
 
 @dataclass(frozen=True)
 class Knob:
     """Fields that give the number of units of some groups of layers."""
 
     fields: tuple[Place, ...]
+    """None where no field does, and the shapes of matrices are written down (`tools.model.pruned.modeling_narrow`)."""
     units: Mapping[str, int]
     """Group -> its units in the dense model; all keep the same share of them."""
     base: int
@@ -51,10 +57,16 @@ def built_from(model: Model, config: Any) -> Shapes | None:
 
     try:
         with torch.device("meta"), no_init_weights():
-            network = type(model.network)(saved(config))
+            network = kind_of(model, config)(saved(config))
     except Exception:  # whatever a configuration trips over: that is the answer
         return None
     return {name: tensor.shape for name, tensor in network.state_dict().items()}
+
+
+def kind_of(model: Model, config: Any) -> type[Any]:
+    """The class that a network of such a configuration is of."""
+    kind = type(model.network)
+    return narrow_class(kind) if getattr(config.get_text_config(), SHAPES, None) else kind
 
 
 def saved(config: Any) -> Any:
@@ -78,6 +90,26 @@ def knobs_of(model: Model, layers: Sequence[Layer]) -> list[Knob]:
     return found
 
 
+def knobs_of_shapes(layers: Sequence[Layer], known: Collection[str]) -> list[Knob]:
+    """One for every group of neurons that none of the `known` groups is and whose matrices are modules."""
+    held = [of for of in _one_each(layers) if not of.head and of.consumer.expert is None and of.group not in known]
+    return [Knob((), {of.group: of.units}, of.units) for of in held]
+
+
+def state_shapes(model: Model, config: Any, layers: Sequence[Layer], sizes: Sequence[int]) -> None:
+    """Write down the shapes of matrices of which so many units stay, by their path inside a block."""
+    text, projections = config.get_text_config(), {p.name: p for p in model.architecture.projections}
+    found = dict(getattr(text, SHAPES, None) or {})
+    for layer, size in zip(layers, sizes, strict=True):
+        for p in (projections[name] for name in layer.members if 0 < size < layer.units):
+            rows, columns = p.out_features, p.in_features
+            path = p.name.removeprefix(f"{model.architecture.blocks}.{p.block}.")
+            reads = p.name == layer.consumer.name
+            found[path] = [rows, layer.span * size] if reads else [rows * size // layer.units, columns]
+    if found:
+        setattr(text, SHAPES, found)
+
+
 def _one_each(layers: Sequence[Layer]) -> list[Layer]:
     return list({of.group: of for of in layers if of.units > 1}.values())
 
@@ -93,7 +125,7 @@ def _candidates(model: Model, layer: Layer) -> Iterator[tuple[Place, ...]]:
         yield tuple(dict.fromkeys(heads + pairs))
         yield heads
         return
-    for factor in (1, 2, 3, 4, 6, 8):
+    for factor in FACTORS:
         for place, value in held:
             same = value[0] if isinstance(value, list) and value and len(set(map(str, value))) == 1 else value
             if type(same) is int and same * factor == layer.units:
@@ -123,7 +155,8 @@ def _moved(model: Model, layers: Sequence[Layer], layer: Layer, fields: tuple[Pl
     by_group: dict[str, set[int]] = {}
     for of, size in zip(layers, sizes, strict=True):
         by_group.setdefault(of.group, set()).add(size)
-    if any(len(of) > 1 for of in by_group.values()) or odd(model, layers, sizes, built):
+    halved = by_group[layer.group] == {half}  # not where the field only rounds (xLSTM)
+    if not halved or any(len(of) > 1 for of in by_group.values()) or odd(model, layers, sizes, built):
         return {}
     dense = {of.group: of.units for of in layers}
     return {group: found.copy().pop() for group, found in by_group.items() if found != {dense[group]}}
@@ -191,14 +224,21 @@ def _wanted(model: Model, layers: Sequence[Layer], sizes: Sequence[int]) -> Iter
             fewer[p.parameter] = fewer.get(p.parameter, 0) + falls // layer.units
             for held in (name, p.parameter):
                 around[held.rpartition(".")[0]] = (size, layer.units)
+    first = first_names(model.network)
     for name, tensor in model.network.state_dict().items():
-        count = tensor.numel()
-        choices = {count - fewer.get(name, 0)}
-        if name not in fewer:  # biases, sinks
+        count, own = tensor.numel(), first.get(name, name)
+        choices = {count - fewer.get(own, 0)}
+        if own not in fewer:  # biases, sinks
             for place in _parents(name):
                 if place in around and not count * around[place][0] % around[place][1]:
                     choices.add(count * around[place][0] // around[place][1])
         yield name, choices
+
+
+def first_names(network: Any) -> dict[str, str]:
+    """Name of every parameter -> the first name of the same one, for blocks that share a layer (Zamba)."""
+    seen: dict[int, str] = {}
+    return {name: seen.setdefault(id(p), name) for name, p in network.named_parameters(remove_duplicate=False)}
 
 
 def _parents(name: str) -> Iterator[str]:
