@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.kinds import KINDS
-from agent.steering.rules import Ground, Limit
-from agent.steering.words import CAN, Heard, heard, steering
+from agent.steering.rules import Ground, Limit, Steering
+from agent.steering.words import CAN, Heard, goes_on, heard, steering, stops
 from runs.budget import Ledger
 from runs.events import Heeded
 from runs.fold.history import History
@@ -39,6 +39,17 @@ def foreseen(text: str, goal: Goal, history: History, sizes: tuple[float, ...] =
     found = heard(text, steering(history.words(), here), here)
     told = _told(found, goal, history.ledger)
     return f"{told[0].upper()}{told[1:]}."
+
+
+def obeyed(goal: Goal, history: History) -> list[str]:
+    """The lines that changed what the run does, without those that ended it or had it go on."""
+    here, now, found = ground(goal, history), Steering(), list[str]()
+    for line in history.words():
+        said = heard(line, now, here)
+        now = said.steering
+        if (said.changes or said.limits) and not (said.refused or stops(line) or goes_on(line)):
+            found.append(line)
+    return found
 
 
 def heeded(text: str, place: int, before: str, goal: Goal, history: History) -> Heeded:

@@ -179,9 +179,9 @@ class History:
                     self.orders[len(self.said)] = text
                 self.said.append(text)
             case Replied():
-                for place in range(self.heeded, len(self.said)):
-                    self.orders.pop(place, None)
-                self.heeded = len(self.said)
+                self.orders.pop(len(self.said) - 1, None)
+                if max(self.orders, default=-1) < self.heeded:  # else what was said before it is still to be read
+                    self.heeded = len(self.said)
             case Extended(candidates=candidates, minutes=minutes):
                 self.ledger.extend(candidates, minutes)
                 self.saved = self.speed = None

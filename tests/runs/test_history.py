@@ -16,9 +16,11 @@ from runs.events import (
     Asked,
     Extended,
     Happened,
+    Heeded,
     Note,
     Progress,
     Recalled,
+    Replied,
     RunFailed,
     RunInterrupted,
     Said,
@@ -119,6 +121,26 @@ def test_event_by_event_it_comes_to_what_the_whole_journal_does(long: Any) -> No
             assert summary(fed) == summary(whole)
         fed.ledger.stand_still()
         assert fed == History.of(events)
+
+
+def test_what_nobody_read_yet_outlives_a_question_that_is_answered_in_between(story: Any) -> None:
+    """An engine that dies before it reads an order: what is asked of the run until it goes on takes nothing away."""
+    history = History.of(story.start().events)
+    for event in (Said(text="spare block 4"), Said(text="what happened?"), Replied(text="It broke off.")):
+        history.observe(event)
+    assert history.words() == ["spare block 4"]
+    assert [place for place in history.orders if place >= history.heeded] == [0]
+    history.observe(Heeded(text="Block 4 stays whole.", words=1))
+    assert [place for place in history.orders if place >= history.heeded] == []
+    history.observe(Said(text="no OBS"))
+    assert [place for place in history.orders if place >= history.heeded] == [2]
+    for event in (Said(text="how far is it?"), Replied(text="Half.")):
+        history.observe(event)
+    history.observe(Heeded(text="No OBS.", words=2))
+    assert (history.words(), history.heeded) == (["spare block 4", "no OBS"], 3)
+    for event in (Said(text="and now?"), Replied(text="Done.")):
+        history.observe(event)
+    assert history.heeded == 5
 
 
 def test_who_leads_is_who_ranks_first(story: Any) -> None:

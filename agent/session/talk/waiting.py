@@ -22,7 +22,10 @@ BEGIN = frozenset({"prune", "go_on", "resume"})
 """Tools that come to a result."""
 _INSTEAD = re.compile(r"\b(?:instead|rather|stattdessen|lieber|plutôt|mejor|invece|piuttosto|liever|zamiast)\b", re.I)
 YES = frozenset(
-    {"y", "yes", "ok", "okay", "go", "sure", "do it", "yes please", "ja", "jawohl", "klar", "gerne", "oui", "d'accord"}
+    {"y", "yes", "ok", "okay", "go", "sure", "do it", "yes please", "go ahead", "start", "start it", "proceed"}
+    | {"let's go", "lets go", "ok let's go", "ok lets go", "ok, let's go", "sounds good", "looks good", "ok, do it"}
+    | {"ok do it", "yes, go", "yes go", "yes, do it", "yes do it", "yes, start", "yes start"}
+    | {"ja", "jawohl", "klar", "gerne", "oui", "d'accord"}
     | {
         "bien sûr",
         "sí",

@@ -36,9 +36,13 @@ def test_advice_on_a_pattern_comes_from_measurements_or_says_there_are_none(stor
 def test_how_it_stands_is_told_with_ids(story: Any) -> None:
     assert advice.standing(History()) == "Nothing is measured yet."
     told = advice.standing(History.of(story.whole().events))
-    assert "2 candidates are measured" in told
+    assert told.startswith("c-2 beats every reference"), "what won comes before what led the search"
+    assert "2 candidates are measured in the search, the best first, those over more tokens before others:" in told
     assert "c-2: KL 0.900" in told
-    assert "beats every reference" in told
+    searched = type(story)().start().propose("c-1", "W * X").measure("c-1", 1.0)
+    assert advice.standing(History.of(searched.events)).startswith(
+        "1 candidate is measured in the search, the best first:"
+    )
     assert "takes more candidates" in advice.lessons(History.of(story.events))
 
 

@@ -63,6 +63,7 @@ _KANA = re.compile("[\u3040-\u309f]")
 _AMOUNTS = frozenset({"share", "nm", "times", "prune", "compress", "shrink", "method"})
 WELCOME = "You are welcome."
 WAITS_NOT = "Nothing waits for a yes or no."
+NOTHING_DONE = "Nothing is done."
 QUEUED = 'When the run has ended follows what "drop the queue" takes back: '
 COMMAND = (
     "is an option of the command line, which belongs into a terminal behind `secateur`; here say it in words: "
@@ -99,6 +100,8 @@ def read(text: str, session: Session) -> list[SessionTool] | str:
     cut = _pieces(_with_tasks(amounts(found), session))
     kinds = {token.kind for piece in cut for token in piece}
     if kinds - FREE in ({"yes"}, {"not"}, {"no_word"}):
+        if session.waits is not None:
+            return NOTHING_DONE
         return f"{WAITS_NOT} {QUEUED}{', '.join(session.queue)}." if session.queue else WAITS_NOT
     if kinds <= FREE and "thanks" in kinds:
         return WELCOME

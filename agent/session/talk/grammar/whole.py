@@ -9,6 +9,9 @@ from typing import Any
 from agent.session.talk.grammar.acts import Call, Lacking, Unclear
 from agent.session.talk.grammar.tokens import tokens
 from agent.session.talk.session import Session
+from agent.steering.reply import obeyed
+from tools.expression import NAMED_ALLOCATIONS
+from tools.recipe.methods import METHODS
 
 LEFT_OUT = "left_out"
 """What stands for a part of an order that cannot be done; no tool."""
@@ -31,7 +34,8 @@ _SAYS = {"dense": r"\b(?:dense|original|unpruned|base)\b", "result": r"\b(?:prun
 _NAMES = ("candidate_id", "model", "name", "path")
 LONGEST = 2000
 """Characters of a question."""
-_USE = re.compile(r"(?:use|try|only) ([\w-]+)", re.I)
+_TURNED = r"(?:actually|rather|then|please|instead)"
+_USE = re.compile(rf"(?:{_TURNED},? )?(use|try|only) ([\w-]+)(?: {_TURNED})?", re.I)
 _BEHIND = re.compile(
     r"\W*(?:(?:and|und|et|y|e|en|i|и|ve)\s+)?(?:then|afterwards|after that|when (?:it|that) is (?:done|over|finished)|"
     r"dann|danach|anschließend|puis|ensuite|luego|después|poi|dopo|depois|daarna|potem|затем|потом|sonra|"
@@ -163,13 +167,21 @@ def _changed(call: Call, waits: dict[str, Any]) -> Call | None:
     """The prune that waits as it is after a call; None where that is about something else."""
     if call.name == "spent" or (call.name in ("foresee", "memory_need") and not call.args):
         return Call("foresee", {**waits, "short": True})
-    if call.name == "steer" and "method" in waits and (named := _USE.fullmatch(call.args["words"])):
-        return Call("prune", {**waits, "method": named[1]})
+    named = _USE.fullmatch(call.args["words"]) if call.name == "steer" else None
+    if named is not None and _replaces(named[1], named[2], waits):
+        return Call("prune", {**waits, "method": named[2]})
     if call.name == "steer":
         return Call("prune", _ruled(waits, call.args["words"]))
     if call.name == LIMIT or (call.name == "prune" and not call.args.keys() & {"model", "again"}):
         return Call("prune", _over(waits, call.args))
     return None
+
+
+def _replaces(verb: str, name: str, waits: dict[str, Any]) -> bool:
+    """Whether what is named takes the place of the method that waits, or of a search: `use sparsegpt` says it of what
+    is more than an allocation or an update, which a search may have."""
+    known = name.lower().replace("-", "_") in {*METHODS} - {*NAMED_ALLOCATIONS, "obs"}
+    return "method" in waits or (known and verb.lower() == "use")
 
 
 def _ruled(waits: dict[str, Any], words: str) -> dict[str, Any]:
@@ -214,4 +226,7 @@ def again(args: dict[str, Any], session: Session) -> dict[str, Any]:
     goal = session.run.goal
     before: dict[str, Any] = {"model": goal.model, "pattern": goal.pattern.option, "method": goal.method}
     before |= {"sparsity": goal.sparsity} if goal.speedup is None else {"speedup": goal.speedup}
+    if goal.method is None:  # a search
+        rules = obeyed(goal, session.history())
+        before |= {"candidates": goal.budget.candidates, "minutes": goal.budget.minutes, "rules": rules or None}
     return _over({name: value for name, value in before.items() if value is not None}, now)

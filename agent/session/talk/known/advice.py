@@ -150,11 +150,14 @@ def standing(history: History, most: int = BEST) -> str:
     ranked = history.ranked()
     if not ranked:
         return _unsearched(history)
-    lines = [f"{len(ranked)} candidates are measured. {'The best' if most < len(ranked) else 'Best first'}:"]
-    lines += [f"  {_numbers(history, c)}" for c in ranked[:most]]
-    lines += _designers(history)
     found = summary(history)
-    return "\n".join([*lines, found.verdict, found.extent] if found.winner else lines)
+    lines = [found.verdict, found.extent] if found.winner else []
+    count = "1 candidate is" if len(ranked) == 1 else f"{len(ranked)} candidates are"
+    shown = "the best" if most < len(ranked) else "the best first"
+    tokens = {max(history.divergences[c.id]) for c in ranked}
+    apart = ", those over more tokens before others" if len(tokens) > 1 else ""
+    lines += [f"{count} measured in the search, {shown}{apart}:", *(f"  {_numbers(history, c)}" for c in ranked[:most])]
+    return "\n".join([*lines, *_designers(history)])
 
 
 def against(history: History, method: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -10,12 +12,14 @@ from agent.session.talk.session import Session
 from agent.session.talk.tools.tool import Group, SessionTool
 from runs.fold.history import History
 from runs.fold.tally import eta
-from runs.fold.words import short_time
+from runs.fold.words import percent, short_time
 from runs.run import Run, list_runs, open_run, remove
 from tools.io.errors import UsageError
 
 MOST = 6
 """Runs that are named."""
+MATRICES = 8
+"""Matrices of a block that are told one by one."""
 ALL = "all"
 """What stands for every run, in the place of an id."""
 
@@ -73,6 +77,8 @@ class Sparsities(SessionTool):
         name = self.candidate or history.winner or history.leading or (ranked[0].id if ranked else "")
         if not name:
             return f"Nothing is measured yet in run {run.id}, so no block has a sparsity."
+        if name not in history.rates and name in history.finals:
+            return f"Measured sparsity of {name} by block (run {run.id}):\n" + _zeros(history.finals[name].sparsities)
         if name not in history.rates:
             return f"The sparsity of the blocks of {name} is not known: it was not measured in run {run.id}."
         rates = ", ".join(f"{block}: {100 * rate:.1f} %" for block, rate in enumerate(history.rates[name]))
@@ -82,6 +88,24 @@ class Sparsities(SessionTool):
             else ""
         )
         return f"Sparsity of {name} by block (run {run.id}{whole}):\n  {rates}"
+
+
+def _zeros(sparsities: Mapping[str, float]) -> str:
+    """A line for every block: the share of each of its matrices, or the least and the most where these are many."""
+    blocks: dict[str, dict[str, float]] = {}
+    for name, share in sparsities.items():
+        block, _, inside = re.sub(r"^.*?\.(\d+)\.", r"\1 ", name).partition(" ")
+        blocks.setdefault(block, {})[inside] = share
+    return "\n".join(f"  {block}: {_shares(found)}" for block, found in blocks.items())
+
+
+def _shares(found: Mapping[str, float]) -> str:
+    least, most = min(found.values()), max(found.values())
+    if f"{least:.3f}" == f"{most:.3f}":
+        return percent(least)
+    if len(found) > MATRICES:
+        return f"{percent(least)} to {percent(most)} of {len(found)} matrices"
+    return ", ".join(f"{inside.rpartition('.')[2]} {percent(share)}" for inside, share in found.items())
 
 
 class RemoveRun(SessionTool):

@@ -19,6 +19,10 @@ from agent.session.talk.tools.model import MemoryNeed
 from agent.session.talk.tools.run import Foresee, Prune, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 from agent.session.talk.tools.waits import WhatWaits, Withdraw
+from agent.session.talk.waiting import YES
+from runs.events import Said
+from runs.goal import Budget, Goal
+from runs.run import create
 
 PLAN = {"model": "tiny", "sparsity": 0.5}
 X = Export(folder="./x")
@@ -199,6 +203,37 @@ def test_what_is_allowed_again_is_forbidden_no_more() -> None:
     forbidden = {**PLAN, "rules": ["no OBS", "spare block 0"]}
     kept = Prune(model="tiny", sparsity=0.5, rules=("spare block 0",))
     assert grammar.read("allow OBS again", session(waits=forbidden)) == [kept]
+
+
+def test_a_method_that_is_named_takes_the_place_of_a_search_that_waits() -> None:
+    by = Prune(**PLAN, method="sparsegpt")
+    for text in ("use sparsegpt", "actually use sparsegpt", "use sparsegpt instead"):
+        assert grammar.read(text, session(waits=dict(PLAN))) == [by]
+    for text in ("use owl", "try wanda"):  # what a search may have
+        (kept,) = grammar.read(text, session(waits=dict(PLAN)))
+        assert isinstance(kept, Prune)
+        assert (kept.method, kept.rules) == (None, (text,))
+
+
+def test_not_yet_leaves_a_plan_where_it_is() -> None:
+    assert grammar.read("not yet", session(waits=dict(PLAN))) == "Nothing is done."
+
+
+def test_what_is_done_again_keeps_its_limits_and_what_was_obeyed(tmp_path: Path, story: Any) -> None:
+    goal = Goal(model="tiny", sparsity=0.5, budget=Budget(candidates=3))
+    run = create(tmp_path, goal)
+    story.start()
+    said = [Said(text=text) for text in ("spare block 4", "make it purple", "stop", "no OBS")]
+    for event in [*story.events, *said]:
+        run.journal.append(event)
+    (asked,) = grammar.read("do it again with seed 1", session(run=run))
+    assert isinstance(asked, Prune)
+    assert (asked.candidates, asked.seed, asked.rules) == (3, 1, ("spare block 4", "no OBS"))
+
+
+@pytest.mark.parametrize("text", ["go ahead", "ok, let's go", "sounds good"])
+def test_a_yes_in_other_words(text: str) -> None:
+    assert text in YES
 
 
 @pytest.mark.parametrize("text", ["vergiss es", "lass es", "lascia perdere", "déjalo", "забудь", "忘れて", "forget it"])

@@ -9,7 +9,7 @@ import pytest
 
 from agent.session.talk.known import advice
 from agent.session.talk.session import Session
-from agent.session.talk.tools.account import RemoveRun, Sparsities, Spent
+from agent.session.talk.tools.account import RemoveRun, Sparsities, Spent, _zeros
 from agent.session.talk.tools.explain import Explain, subjects
 from agent.session.talk.tools.model import ModelFacts
 from runs.run import Run
@@ -34,6 +34,20 @@ def test_no_block_has_a_sparsity_before_one_is_measured(session: Session, told: 
     told(story.start())
     assert "Nothing is measured yet" in Sparsities().work(session)
     assert "is not known" in Sparsities(candidate="c-3").work(session)
+
+
+def test_a_result_that_was_made_at_the_end_has_the_sparsity_that_was_measured_of_it(
+    session: Session, told: Callable[..., Run], story: Any
+) -> None:
+    run = told(story.start().propose("c-1", "W * X").measure("c-1", 1.0).final("c-4", 41.9, "W * X").finish("c-4"))
+    assert Sparsities().work(session) == f"Measured sparsity of c-4 by block (run {run.id}):\n  0: q 40.0 %, k 60.0 %"
+
+
+def test_matrices_of_a_block_are_told_alone_where_they_are_few_and_differ() -> None:
+    even = {f"model.layers.{block}.mlp.{role}_proj": 0.5 for block in (0, 1) for role in ("up", "down")}
+    assert _zeros(even) == "  0: 50.0 %\n  1: 50.0 %"
+    many = {f"model.layers.3.mlp.experts.{expert}.up": expert / 20 for expert in range(10)}
+    assert _zeros(many) == "  3: 0.0 % to 45.0 % of 10 matrices"
 
 
 def test_a_run_is_removed_after_a_plan_and_not_while_it_works(
