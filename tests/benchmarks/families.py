@@ -134,6 +134,7 @@ def known(file: Path, version: str) -> dict[str, Said]:
 
 
 def main() -> None:
+    import torch
     import transformers
 
     parser = argparse.ArgumentParser(description="Prune a tiny model of every family.")
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--blocks", action="store_true", help="compare blocks with whole passes only")
     chosen = parser.parse_args()
     transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)  # a process that is forked from one with threads of its own may wait for them for ever
     if chosen.blocks:
         sys.exit(compare_blocks(chosen.only or names()) > 0)
     version = transformers.__version__

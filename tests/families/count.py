@@ -36,7 +36,7 @@ def counted(network: Any) -> dict[str, torch.Tensor]:
             continue
         if any(word in name for word in STATE) or _is_norm(path) or _is_gate(path, modules):
             continue
-        linear = parameter.dim() == 2 and (leaf == "weight" or "expert" in path)
+        linear = parameter.dim() == 2 and (leaf == "weight" or ("expert" in path and "bias" not in leaf))
         if linear or (parameter.dim() == 3 and min(parameter.shape) > 1):
             found[name] = parameter
     return found

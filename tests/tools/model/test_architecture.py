@@ -64,7 +64,7 @@ def test_readers_are_those_of_one_tensor(family: str, together: list[list[str]],
         (tf.AfmoeConfig(**SIZES, num_dense_layers=2), [["q", "k", "v", "gate"], ["o"], ["gate", "up"], ["down"]]),
         (tf.CohereConfig(**SIZES), [["q", "k", "v", "gate", "up"], ["o"], ["down"]]),
         (tf.PhiConfig(**SIZES), [["q", "k", "v", "fc1"], ["o"], ["fc2"]]),
-        (tf.RwkvConfig(**SMALL, hidden_size=32, num_hidden_layers=2), [["k"], ["k"], ["v"], ["v"], *[["linear"]] * 3]),
+        (tf.RwkvConfig(**SMALL, hidden_size=32, num_hidden_layers=2), [["k"], ["v"], *[["linear"]] * 5]),
     ],
 )
 def test_a_role_does_not_say_what_is_read(config: Any, together: list[list[str]]) -> None:

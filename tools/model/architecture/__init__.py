@@ -185,7 +185,7 @@ def _described(model: Any, path: str, model_type: str, family: Family | None) ->
     blocks = model.get_submodule(path)
     linear = _projections(model, path, {} if family is None else family.paths)
     read, stacks = _read(model, [p.name for p in linear], candidates(model, path))
-    found = _with_experts(linear, stacks, path, read)
+    found = _with_experts(_once(model, linear, read), stacks, path, read)
     called = tuple(p for p in found if p.name in read and not p.name.endswith(f".{STEP}"))
     if not called:
         raise SecateurError(f"{type(model).__name__}: a forward pass calls none of its linear layers: nothing to prune")
@@ -248,15 +248,14 @@ def _projections(model: Any, path: str, roles: Mapping[str, tuple[str, Sublayer]
     Raises:
         SecateurError: there is none, or its weights are stored quantised.
     """
-    seen = {id(e.weight) for e in _embeddings(model)}
+    embeddings = {id(e.weight) for e in _embeddings(model)}
     found: list[Projection] = []
     for index, block in enumerate(model.get_submodule(path)):
         maps = {p: block.get_submodule(p) for p in roles if not _gone(block, p)} if roles else dict(linears(block))
         members = []
         for name, module in maps.items():
-            if id(module.weight) in seen:
+            if id(module.weight) in embeddings:
                 continue
-            seen.add(id(module.weight))
             role, sublayer = roles.get(name) or role_of(name)
             members.append(_projection(f"{path}.{index}.{name}", module, role, index, sublayer))
         found += sorted(members, key=_position)
@@ -265,6 +264,17 @@ def _projections(model: Any, path: str, roles: Mapping[str, tuple[str, Sublayer]
             f"{type(model).__name__}: the blocks at {path} hold no linear layers: nothing can be pruned"
         )
     return found
+
+
+def _once(model: Any, linear: Sequence[Projection], read: Mapping[str, object]) -> Sequence[Projection]:
+    """Of maps that share their weights, the first that is called (of Zamba 2's adapters each block calls its own)."""
+    first: dict[int, Projection] = {}
+    for p in linear:
+        key = id(model.get_submodule(p.name).weight)
+        if key not in first or (p.name in read and first[key].name not in read):
+            first[key] = p
+    kept = {p.name for p in first.values()}
+    return [p for p in linear if p.name in kept]
 
 
 def _projection(name: str, module: Any, role: str, block: int, sublayer: Sublayer) -> Projection:
