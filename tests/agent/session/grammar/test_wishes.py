@@ -10,12 +10,12 @@ import pytest
 from agent.session.settings import load
 from agent.session.talk import grammar
 from agent.session.talk.session import Session
-from agent.session.talk.tools.account import RemoveRun
+from agent.session.talk.tools.account import RemoveRun, Sparsities
 from agent.session.talk.tools.deliver import Export, Upload
 from agent.session.talk.tools.help import UseTasks
 from agent.session.talk.tools.look import Compare, Happened, Standing, Uses, WhyWon
 from agent.session.talk.tools.measure import EvaluateTasks, Perplexity
-from agent.session.talk.tools.model import MemoryNeed
+from agent.session.talk.tools.model import LayerStatistics, MemoryNeed
 from agent.session.talk.tools.run import Foresee, Prune, Steer, Stop
 from agent.session.talk.tools.tool import SessionTool
 from agent.session.talk.tools.waits import WhatWaits, Withdraw
@@ -48,6 +48,10 @@ READ: dict[str, list[SessionTool]] = {
     "lascia intatto il primo blocco": [spare("block 0")],
     "garde le premier bloc entier": [spare("block 0")],
     "не трогай первый блок": [spare("block 0")],
+    "which blocks are spared?": [Sparsities()],
+    "which layers stayed whole?": [Sparsities()],
+    "how much is each block pruned?": [Sparsities()],
+    "which blocks can be spared?": [LayerStatistics()],
     "without the evaluation": [Withdraw(parts=("evaluation",))],
     "leave out the export": [Withdraw(parts=("export",))],
     "without the evaluation and the export": [Withdraw(parts=("evaluation", "export"))],

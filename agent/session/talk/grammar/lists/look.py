@@ -201,6 +201,7 @@ LOOKS = (
     Act(("nm",), f"{ASKS} why why_not try works good better result we_did pattern past run not measure", _pattern),
     Act(("learn",), f"{ASKS} past run we_did aux works", lambda heard: Call("lessons")),
     Act(("removed",), f"{ASKS} block weight from run result", _sparsities),
+    Act(("pruned", "block", "how"), f"{ASKS} many run result", _sparsities),
     Act(
         ("sparse", "block|block_id|candidate_id"),
         f"{ASKS} block block_id candidate_id has result by per all",
