@@ -81,6 +81,11 @@ class Ledger:
             self._seconds += max(0.0, (at - self._last).total_seconds())
         self._last = at
 
+    @property
+    def worked_last(self) -> datetime | None:
+        """When the engine that works was last known to; None where nobody works."""
+        return self._last
+
     def stand_still(self) -> None:
         """Nobody works any more."""
         self._last = None

@@ -198,6 +198,7 @@ class History:
         self.starts.append(event)
         self.state, self.winner, self._asked = "working", None, {}
         self.ledger.asked = event.goal.budget
+        self.stages.end(self.ledger.worked_last or event.at)  # an engine that was killed did not say when it ended
         self.ledger.begin(event.at)
         self.stages.take_up(event.at, len(self.ledger.charged))
 

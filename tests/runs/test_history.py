@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,20 @@ def test_event_by_event_it_comes_to_what_the_whole_journal_does(long: Any) -> No
             assert summary(fed) == summary(whole)
         fed.ledger.stand_still()
         assert fed == History.of(events)
+
+
+def test_a_stage_of_an_engine_that_was_killed_ends_with_what_it_said_last(story: Any) -> None:
+    story.start()
+    begun = story.at()
+    killed = [
+        Stage(at=begun, name="model"),
+        Note(at=begun + timedelta(seconds=3), text="opened"),
+        story.events[0].model_copy(update={"at": begun + timedelta(seconds=300)}),
+        Stage(at=begun + timedelta(seconds=301), name="model"),
+        Stage(at=begun + timedelta(seconds=308), name="search"),
+    ]
+    history = History.of([*story.events, *killed])
+    assert [step.seconds for step in history.stages.steps[-3:]] == [3.0, 7.0, None]
 
 
 def test_what_nobody_read_yet_outlives_a_question_that_is_answered_in_between(story: Any) -> None:
