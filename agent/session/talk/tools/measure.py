@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -182,7 +183,8 @@ class Speed(SessionTool):
         """What is timed and how long it takes; nothing where the run measured it."""
         if self._known(session):
             return ""
-        models, timing = subjects(session, self.models), self._timing()
+        models = subjects(session, self.models)
+        timing = self._timing(session, models)
         rounds = timing.repeats + 1
         tokens = rounds * sum(timing.batches) * (timing.prompt + timing.new)
         who = " and ".join(called(session, model) for model in models)
@@ -193,7 +195,7 @@ class Speed(SessionTool):
         """What the run measured, or measured now."""
         if known := self._known(session):
             return known
-        given = self._timing()
+        given = self._timing(session, subjects(session, self.models))
         more = ["--batch", ",".join(map(str, given.batches)), "--prompt", str(given.prompt), "--new", str(given.new)]
         found, models = _evaluated(session, self.models, ["--latency", *more])
         lines = [line for model, of in zip(models, found["models"], strict=True) for line in _speed(session, model, of)]
@@ -211,11 +213,26 @@ class Speed(SessionTool):
             return ""
         return f"Measured by run {found.run}: its result is {found.gain}"
 
-    def _timing(self) -> Any:
+    def _timing(self, session: Session, models: Sequence[str]) -> Any:
+        """What was said; a prompt that nobody named is as long as all models take."""
         from tools.measure.speed import Timing
 
         given = {name: value for name in ("prompt", "new") if (value := getattr(self, name)) is not None}
-        return Timing(batches=(self.batch or 1,), **given)
+        timing = Timing(batches=(self.batch or 1,), **given)
+        room = min((count for model in models if (count := _positions(session, model))), default=0)
+        if self.prompt is not None or not timing.new < room < timing.prompt + timing.new:
+            return timing
+        return timing.model_copy(update={"prompt": room - timing.new})
+
+
+def _positions(session: Session, model: str) -> int | None:
+    """How many tokens a model takes at a time; None where nothing tells it."""
+    from tools.model.checkpoint import local_folder, outline
+    from tools.model.positions import positions
+
+    folder = local_folder(model, session.settings.cache)
+    found = None if folder is None else positions(outline(model, folder).network.config)
+    return None if found is None else found.count
 
 
 def _summary(session: Session) -> Summary | None:

@@ -94,3 +94,12 @@ def test_speed_is_measured_where_nobody_did(session: Session, commands: list[lis
     assert "batch 1: the first is prefill " in said
     assert "Median of 3 rounds on " in said
     assert commands[0][5:11] == ["--batch", "1", "--prompt", "16", "--new", "2"]
+
+
+def test_a_prompt_that_nobody_named_is_as_long_as_the_model_takes(session: Session) -> None:
+    """The sample has 512 positions, and by default 512 tokens are read before 64 are written."""
+    lengths = []
+    for tool in (Speed(models=("tiny",)), Speed(models=("tiny",), prompt=500), Speed(models=("tiny",), new=10)):
+        timing = tool._timing(session, ["tiny"])
+        lengths.append((timing.prompt, timing.new))
+    assert lengths == [(448, 64), (500, 64), (502, 10)], "what was said stays, and is refused where it does not fit"
