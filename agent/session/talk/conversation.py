@@ -387,4 +387,5 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.close()
         set_aside(path, reason(error))
         connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=NORMAL")  # whole after any kill; only a loss of power takes the last words
     return connection
