@@ -198,9 +198,8 @@ class History:
         self.starts.append(event)
         self.state, self.winner, self._asked = "working", None, {}
         self.ledger.asked = event.goal.budget
-        self.stages.end(self.ledger.worked_last or event.at)  # an engine that was killed did not say when it ended
+        self.stages.take_up(self.ledger.worked_last or event.at, len(self.ledger.charged))
         self.ledger.begin(event.at)
-        self.stages.take_up(event.at, len(self.ledger.charged))
 
     def _take_end(self, event: Event) -> None:
         match event:

@@ -44,9 +44,10 @@ class Stages:
         """The stage that is running."""
         return self.steps[-1] if self.steps and self.steps[-1].seconds is None else None
 
-    def take_up(self, at: datetime, charged: int) -> None:
-        """An engine takes the run up: the pace of the search is judged anew."""
-        self.end(at)
+    def take_up(self, worked_last: datetime, charged: int) -> None:
+        """An engine takes the run up: the pace of the search is judged anew. One that was killed before did not say
+        when it ended: it is known to have worked until `worked_last`."""
+        self.end(worked_last)
         self.search_began, self.charged_before = None, charged
 
     def begin(self, at: datetime, name: str, detail: str, total: int | None) -> None:
