@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from textual.app import App, ComposeResult
-from textual.screen import Screen
 
+from tests.tui.app.test_keys import layouts
 from tui.app.view import RunView, Speech
 from tui.app.widgets.entries import Said
 
@@ -16,13 +15,6 @@ from tui.app.widgets.entries import Said
 def test_words_that_fill_a_row_lay_nothing_out_and_another_row_does(monkeypatch: pytest.MonkeyPatch) -> None:
     speech = Speech("0/design/1", text="Block 0")
     widget = Said(speech)
-    layouts = 0
-    original = Screen._refresh_layout
-
-    def counted(self: Screen[Any], *args: Any, **more: Any) -> None:
-        nonlocal layouts
-        layouts += 1
-        original(self, *args, **more)
 
     class Alone(App[None]):
         def compose(self) -> ComposeResult:
@@ -32,17 +24,17 @@ def test_words_that_fill_a_row_lay_nothing_out_and_another_row_does(monkeypatch:
         async with Alone().run_test(size=(60, 10)) as pilot:
             widget.show(RunView())
             await pilot.pause()
-            monkeypatch.setattr(Screen, "_refresh_layout", counted)
+            counted = layouts(monkeypatch)
             for word in (" is", " the", " most", " sensitive"):
                 speech.text += word
                 widget.show(RunView())
                 await pilot.pause()
             assert "Block 0 is the most sensitive" in shown(widget)
-            assert layouts == 0
+            assert len(counted) == 0
             speech.text += " of them all, so the proposals spare it"
             widget.show(RunView())
             await pilot.pause()
-            assert layouts == 1
+            assert len(counted) == 1
             assert widget.size.height == 3
 
     asyncio.run(steps())

@@ -166,25 +166,31 @@ def test_an_engine_of_another_process_that_is_gone_is_told_once(tmp_path: Path) 
     assert later.look() == ""
 
 
-def test_typing_lays_nothing_out_and_a_long_line_scrolls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A layout of the whole screen for every character is what made typing slow beside a run."""
-    layouts = 0
+def layouts(monkeypatch: pytest.MonkeyPatch) -> list[Screen[Any]]:
+    """Filled with the screen at every layout from now on."""
+    found: list[Screen[Any]] = []
     original = Screen._refresh_layout
 
     def counted(self: Screen[Any], *args: Any, **more: Any) -> None:
-        nonlocal layouts
-        layouts += 1
+        found.append(self)
         original(self, *args, **more)
+
+    monkeypatch.setattr(Screen, "_refresh_layout", counted)
+    return found
+
+
+def test_typing_lays_nothing_out_and_a_long_line_scrolls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout of the whole screen for every character is what made typing slow beside a run."""
 
     async def steps(app: SecateurApp, pilot: Pilot[None]) -> None:
         line = app.query_one(Prompt).line
         line.focus()
         await pilot.pause(0.5)
-        monkeypatch.setattr(Screen, "_refresh_layout", counted)
+        counted = layouts(monkeypatch)
         await pilot.press(*"abcdefghij")
         await pilot.pause()
         assert line.value == "abcdefghij"
-        assert layouts < 5
+        assert len(counted) < 5
         line.value = f"{'word ' * 60}end"
         await pilot.press("end")
         await pilot.pause()
